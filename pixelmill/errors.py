@@ -1,0 +1,64 @@
+"""What can go wrong, one class a cause; each message says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PixelmillError(Exception):
+    """Base of every error that Pixelmill raises on purpose. Retrying does not help unless a subclass says so."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownModel(PixelmillError, KeyError):
+    """A model name that is neither in the catalog nor in the settings."""
+
+
+class SettingsError(PixelmillError, ValueError):
+    """A settings file, environment variable or flag that does not fit."""
+
+
+class SourceError(PixelmillError, ValueError):
+    """A SOURCE that cannot be read as a file, a folder or a list."""
+
+
+class WeightsError(PixelmillError, OSError):
+    """Weights that could not be fetched, verified or loaded."""
+
+
+class WeightsUnavailable(WeightsError):
+    """Weights could not be fetched now (network, server, offline); a retry may succeed."""
+
+
+class WeightsRefused(WeightsError):
+    """Weights that are present but must not be loaded: wrong hash, unsafe format, wrong tensors."""
+
+
+class DeviceUnavailable(PixelmillError, RuntimeError):
+    """A device was asked for that this machine does not have."""
+
+
+class StoreError(PixelmillError, OSError):
+    """A store that cannot be opened, read or written."""
+
+
+class StoreDamaged(StoreError):
+    """A part or master that is missing, truncated or altered; names the file and the rows."""
+
+
+class ImageRejected(PixelmillError, ValueError):
+    """One image that cannot be embedded; `stage` is where it failed ("read", "decode", "preprocess", "embed")."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+        self.reason = reason
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint with the known names nearest to `name`, as ` Did you mean 'a' or 'b'?`, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
