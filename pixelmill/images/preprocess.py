@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from PIL import Image
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "squash"]
+Geometry = tuple[int, int, Interpolation, ResizeMode]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +21,8 @@ class Preprocessing:
     """What a backbone expects of its input: resize, centre crop to a square, scale to [0, 1], normalise.
 
     `resize` is the length in pixels of the shorter edge after resizing (`shortest`), or of both edges (`squash`).
-    `image_size` is the side in pixels of the square centre crop. `mean` and `std` are per RGB channel, for pixels in [0, 1].
+    `image_size` is the side in pixels of the square centre crop. `mean` and `std` are per RGB channel, for pixels
+    in [0, 1].
     """
 
     image_size: int
@@ -23,3 +31,55 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: Interpolation = "bicubic"
     resize_mode: ResizeMode = "shortest"
+
+    @property
+    def geometry(self) -> Geometry:
+        """What decides `pixels`: models of one geometry share one resized picture."""
+        return self.resize, self.image_size, self.interpolation, self.resize_mode
+
+
+def pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The resized and centre-cropped picture, uint8 (image_size, image_size, 3), of an RGB image of any size.
+
+    Equals torchvision's `Resize` and `CenterCrop` on a PIL image to within one grey level: the sizes and offsets
+    are torchvision's (transforms/functional.py), but only the pixels inside the crop are computed.
+    """
+    import numpy as np
+    from PIL import Image
+
+    resample = Image.Resampling[preprocessing.interpolation.upper()]
+    size, crop = _resized(image.size, preprocessing), preprocessing.image_size
+    left, top = (_offset(edge, crop) for edge in size)
+    if left < 0 or top < 0:
+        padded = image.resize(size, resample).crop((left, top, left + crop, top + crop))
+        return np.asarray(padded)
+    across, down = image.width / size[0], image.height / size[1]
+    box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
+    return np.asarray(image.resize((crop, crop), resample, box=box))
+
+
+def normalize(batch: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype) -> torch.Tensor:
+    """Pixels of a batch, uint8 (B, H, W, 3), as `dtype` (B, 3, H, W) on the same device: (x / 255 - mean) / std.
+
+    Computed in float32 whatever `dtype` is. The result keeps the memory order of `batch`: it is channels-last.
+    """
+    import torch
+
+    std = torch.tensor(preprocessing.std, dtype=torch.float32, device=batch.device)
+    mean = torch.tensor(preprocessing.mean, dtype=torch.float32, device=batch.device)
+    scaled = batch.to(torch.float32).mul_(1 / (255 * std)).sub_(mean / std)
+    return scaled.to(dtype).permute(0, 3, 1, 2)
+
+
+def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
+    """Width and height after resizing; the longer edge is rounded down, as torchvision does."""
+    width, height = size
+    short = preprocessing.resize
+    if preprocessing.resize_mode == "squash":
+        return short, short
+    return (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+
+
+def _offset(edge: int, crop: int) -> int:
+    """Where the crop starts on a resized edge; negative if the edge is too short and black is added around it."""
+    return -((crop - edge) // 2) if edge < crop else round((edge - crop) / 2)

@@ -1,0 +1,233 @@
+"""From the bytes of an untrusted image file to an upright RGB picture, or to the reason why there is none."""
+
+# Descriptors are opened and checked here in ways that pathlib has no words for.
+# ruff: noqa: PTH
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from pixelmill.errors import ImageRejected, PixelmillError
+from pixelmill.images.colour import to_rgb
+from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+MARGIN: Final = 2.0
+"""Fast decoding never goes below this multiple of the pixels that a model needs. Measured in benchmarks/decode.py."""
+
+LARGE: Final = 50_000_000
+"""Pictures of more pixels than this are decoded one at a time in a process, so that many threads stay within memory."""
+
+_BOMB_PIXELS_PER_BYTE: Final = 1000
+_ORIENTATION: Final = 0x0112
+_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_PLUGINS: Final = {
+    "JPEG": "JpegImagePlugin.JpegImageFile",
+    "PNG": "PngImagePlugin.PngImageFile",
+    "WEBP": "WebPImagePlugin.WebPImageFile",
+    "GIF": "GifImagePlugin.GifImageFile",
+    "BMP": "BmpImagePlugin.BmpImageFile",
+    "TIFF": "TiffImagePlugin.TiffImageFile",
+    "AVIF": "AvifImagePlugin.AvifImageFile",
+    "JPEG2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+    "PPM": "PpmImagePlugin.PpmImageFile",
+}
+_large = threading.Lock()
+
+
+class FileChanged(PixelmillError, OSError):
+    """A file that was written to while it was read. It is whole again later: retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How files become pictures, and which are too much.
+
+    `decode`: "fast" scales down while decoding where that keeps embeddings at cosine >= 0.999; "reference" never does.
+    `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
+    `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
+    `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
+    `max_bytes` is the largest file.
+    """
+
+    decode: Literal["fast", "reference"] = "fast"
+    exif_orientation: bool = True
+    background: Literal["white", "none"] = "white"
+    max_pixels: int = 200_000_000
+    max_aspect: float = 100.0
+    max_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An RGB picture. `width` and `height` are the file's, after orientation, however `image` is scaled."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+def read_image_file(path: str, *, max_bytes: int) -> bytes:
+    """The bytes of a regular file. Never waits for a pipe or a device.
+
+    Raises ImageRejected for an empty, too large or irregular file, and FileChanged for one that was written to
+    meanwhile. Other OSErrors go through: those of the disk or the network may pass.
+    """
+    _check_regular(os.stat(path).st_mode)
+    descriptor = os.open(path, _OPEN)
+    try:
+        before = os.fstat(descriptor)
+        _check_regular(before.st_mode)
+        _check_size(before.st_size, max_bytes)
+        data = _read(descriptor, before.st_size)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise FileChanged(f"Expected a file at rest. {path!r} was written to while it was read.")
+    return data
+
+
+def decode_image(data: bytes, options: DecodeOptions, *, shortest: int | None) -> Decoded:
+    """The picture in `data`; frame 0 of an animation. Safe to call from many threads. Raises ImageRejected.
+
+    `shortest` is the shortest edge, in pixels, that any model resizes to: with `decode="fast"` the picture may come
+    scaled down to no less than MARGIN times that. None: full size.
+    """
+    kind = _kind(data)
+    with _explained():
+        image = _open(kind, data)
+        width, height = image.size
+        _check_shape(width, height, len(data), options)
+        with _large if width * height > LARGE else nullcontext():
+            fast = options.decode == "fast" and shortest is not None
+            return _decoded(image, options, int(MARGIN * shortest) if fast and shortest else None)
+
+
+def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Decoded:
+    width, height = image.size
+    if need is not None:
+        image.draft(None, (need, need))
+    image.load()
+    turn = _orientation(image) if options.exif_orientation else 1
+    small = _reduced(image, need) if need is not None else image
+    rgb = to_rgb(small, background=options.background)
+    return Decoded(_turned(rgb, turn), *((height, width) if turn >= 5 else (width, height)))
+
+
+def _kind(data: bytes) -> str:
+    head = data[:HEAD]
+    kind = sniff(head)
+    if kind in SUPPORTED:
+        return kind
+    if kind in REFUSED:
+        raise ImageRejected("decode", REFUSED[kind])
+    raise ImageRejected("decode", f"Expected an image. The file is {describe(head)}." if data else "The file is empty.")
+
+
+def _open(kind: str, data: bytes) -> ImageFile:
+    """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit that is the host's."""
+    module, name = _PLUGINS[kind].split(".")
+    plugin = getattr(import_module(f"PIL.{module}"), name)
+    image = cast("ImageFile", plugin(io.BytesIO(data)))
+    image.decodermaxblock = max(len(data), 1)
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8 (CIPA DC-008, tag 274). Broken EXIF must not cost the picture: it counts as upright."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    from PIL.Image import Transpose
+
+    turns = (
+        Transpose.FLIP_LEFT_RIGHT,
+        Transpose.ROTATE_180,
+        Transpose.FLIP_TOP_BOTTOM,
+        Transpose.TRANSPOSE,
+        Transpose.ROTATE_270,
+        Transpose.TRANSVERSE,
+        Transpose.ROTATE_90,
+    )
+    return image if orientation == 1 else image.transpose(turns[orientation - 2])
+
+
+def _reduced(image: Image.Image, need: int) -> Image.Image:
+    """Box-averaged by a whole factor, as DCT scaling does to a JPEG; only modes whose values can be averaged."""
+    factor = min(image.size) // need
+    averaged = image.mode in ("L", "RGB", "CMYK", "YCbCr") and "transparency" not in image.info
+    return image.reduce(factor) if factor > 1 and averaged else image
+
+
+def _check_regular(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise ImageRejected("read", "Expected a regular file. It is a folder, a pipe, a socket or a device.")
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size == 0:
+        raise ImageRejected("read", "The file is empty.")
+    if size > max_bytes:
+        raise ImageRejected("read", f"Expected at most {max_bytes:,} bytes. The file has {size:,}.")
+
+
+def _check_shape(width: int, height: int, size: int, options: DecodeOptions) -> None:
+    found = f"The image is {width} x {height}"
+    if width < 1 or height < 1:
+        raise ImageRejected("decode", f"Expected at least one pixel. {found}.")
+    if width * height > options.max_pixels:
+        raise ImageRejected("decode", f"Expected at most {options.max_pixels:,} pixels. {found} = {width * height:,}.")
+    if max(width, height) > options.max_aspect * min(width, height):
+        raise ImageRejected("decode", f"Expected edges of at most {options.max_aspect:g} to 1. {found}.")
+    if width * height > max(LARGE, _BOMB_PIXELS_PER_BYTE * size):
+        raise ImageRejected("decode", f"Expected a picture. {found} in only {size:,} bytes: a decompression bomb.")
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """All bytes, and one more if there is one: what is longer than `size` has changed."""
+    chunks = []
+    left = size + 1
+    while left > 0 and (chunk := os.read(descriptor, left)):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What decoders raise at bad input, as ImageRejected.
+
+    They raise nearly anything: OSError, SyntaxError, struct.error, OverflowError, KeyError, zlib.error. As
+    `data` is in memory, none of it is the disk's fault. Only MemoryError may pass, and goes through.
+    """
+    try:
+        yield
+    except (ImageRejected, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageRejected("decode", _words(error)) from error
+
+
+def _words(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if re.search(r"truncated|unexpected end|premature|not enough (image )?data|buffer is not large enough", text, re.I):
+        return f"The file is cut off: it ends before the picture does ({text})."
+    return f"The file is damaged ({text})."
