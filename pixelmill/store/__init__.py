@@ -1,0 +1,1 @@
+"""The store: one row an image, one matrix a model, in HDF5 that plain h5py opens."""

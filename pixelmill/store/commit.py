@@ -1,0 +1,303 @@
+"""Writing to a store: part, then master, then ledger; each durable before the next, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from filelock import FileLock
+
+from pixelmill.errors import StoreError
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.ledger import Failure, Ledger
+from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
+from pixelmill.store.master import MASTER, PARTS, publish, read_manifest
+from pixelmill.store.parts import write_part
+from pixelmill.store.reader import Store
+
+LOCATION_BLOCK = 65_536
+"""Rows whose paths are rewritten together when one of them moves."""
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One content as it was read: the file it came from, its sha256 (32 bytes), its size in pixels (0 if undecodable)."""
+
+    file: FoundFile
+    sha256: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Embeddings of one matrix: `values[i]` (k, dim) belongs to `contents[index[i]]` of the harvest."""
+
+    index: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(slots=True)
+class Harvest:
+    """What a shard gave: contents in path order, vectors by fingerprint, and what was learnt of every file read."""
+
+    contents: list[Content] = field(default_factory=list)
+    vectors: dict[str, Vectors] = field(default_factory=dict)
+    copies: list[tuple[str, bytes]] = field(default_factory=list)
+    """Files that hold a content that is listed or stored already, as (absolute path, sha256)."""
+    failures: list[Failure] = field(default_factory=list)
+
+
+class StoreWriter:
+    """The writing side of a store. Any number of processes may have one; commits take turns by an OS lock."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._make_folder()
+        self._lock = FileLock(self.folder / ".lock", timeout=600)
+        with self._lock:
+            if not (self.folder / MASTER).exists():
+                self._refuse_foreign_parts()
+                publish(self.folder, Manifest(store_id=uuid.uuid4().hex))
+            self.ledger = Ledger(self.folder)
+            self.ledger.catch_up(Store(self.folder))
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def snapshot(self) -> Store:
+        """The snapshot published now."""
+        return Store(self.folder)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Manifest]:
+        """Hold the store's lock; gives the manifest, with the ledger level with it."""
+        with self._lock:
+            manifest = read_manifest(self.folder)
+            self.ledger.catch_up(Store(self.folder, manifest))
+            yield manifest
+
+    def matrix(self, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
+        """The matrix of this fingerprint: the one that is there, or a new one. A model's first one is served at once."""
+        with self.exclusive() as manifest:
+            found = manifest.matrix(provenance.fingerprint)
+            if found:
+                return found
+            serving = manifest.serving(provenance.model) is None
+            matrix = Matrix(provenance=provenance, dtype=dtype, serving=serving)
+            publish(self.folder, manifest.model_copy(update={"matrices": (*manifest.matrices, matrix)}))
+            return matrix
+
+    def commit(self, harvest: Harvest) -> Manifest:
+        """Add a harvest to the store, durably. Committing the same harvest twice changes nothing."""
+        part = self._write(harvest)
+        with self.exclusive() as manifest:
+            rows = self._rows(harvest.contents, manifest.rows)
+            updated = self._added(manifest, harvest, part, rows) if part else manifest
+            if updated is not manifest:
+                updated = publish(self.folder, updated)
+            elif part:
+                (self.folder / PARTS / part.file).unlink()
+            self._record(harvest, rows, first_new=manifest.rows)
+        return updated
+
+    def serve(self, fingerprints: Sequence[str]) -> list[str]:
+        """Let those of the matrices named that cover what their model serves now take its place; their models."""
+        with self.exclusive() as manifest:
+            store = Store(self.folder, manifest)
+            ready = [m for m in manifest.matrices if m.provenance.fingerprint in fingerprints and self._is_ready(store, m)]
+            models = [m.provenance.model for m in ready]
+            if models:
+                matrices = tuple(
+                    m.model_copy(update={"serving": m in ready}) if m.provenance.model in models else m
+                    for m in manifest.matrices
+                )
+                publish(self.folder, manifest.model_copy(update={"matrices": matrices}))
+        return models
+
+    def _is_ready(self, store: Store, matrix: Matrix) -> bool:
+        serving = store.manifest.serving(matrix.provenance.model)
+        if matrix.serving or serving is None:
+            return False
+        lacking = store.embedded(serving) & ~store.embedded(matrix)
+        lacking[self.ledger.quarantined_rows(matrix.provenance.fingerprint)] = False
+        return not any(self.ledger.is_live(int(row)) for row in np.flatnonzero(lacking))
+
+    def update_locations(self, rows: Sequence[int]) -> int:
+        """Publish where the contents of `rows` are now, as the ledger knows; the number of rows whose path changed."""
+        with self.exclusive() as manifest:
+            store = Store(self.folder, manifest)
+            changes = _relocated(store, self.ledger, [row for row in rows if row < manifest.rows])
+            if changes:
+                part = write_part(self.folder / PARTS, _location_blocks(store, changes))
+                publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
+        return len(changes)
+
+    def _make_folder(self) -> None:
+        try:
+            (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"Expected a folder to write the store into. {self.folder} cannot be made: {error.strerror}.") from error
+
+    def _refuse_foreign_parts(self) -> None:
+        if any((self.folder / PARTS).glob("*.h5")):
+            raise StoreError(
+                f"{self.folder} has part files but no {MASTER}. Run `pixelmill repair {self.folder}` to get their rows back, "
+                "or name another --store."
+            )
+
+    def _write(self, harvest: Harvest) -> Part | None:
+        """The part of a harvest, written before the lock is taken; None when there is nothing to store."""
+        if not harvest.contents:
+            return None
+        matrices = {m.provenance.fingerprint: m for m in read_manifest(self.folder).matrices}
+        datasets = _columns(harvest.contents)
+        for fingerprint, vectors in harvest.vectors.items():
+            datasets |= _matrix_datasets(matrices[fingerprint], vectors, len(harvest.contents))
+        return write_part(self.folder / PARTS, datasets)
+
+    def _rows(self, contents: Sequence[Content], next_row: int) -> np.ndarray:
+        """The row of each content: the one it has, or the next free ones in order."""
+        rows = np.empty(len(contents), dtype=np.int64)
+        for i, content in enumerate(contents):
+            known = self.ledger.row_of(content.sha256)
+            rows[i] = next_row if known is None else known
+            next_row += known is None
+        return rows
+
+    def _added(self, manifest: Manifest, harvest: Harvest, part: Part, rows: np.ndarray) -> Manifest:
+        new = np.flatnonzero(rows >= manifest.rows)
+        fresh = extents_of_rows(rows[new], new, part.file)
+        matrices = tuple(self._with_vectors(manifest, matrix, harvest, part, rows) for matrix in manifest.matrices)
+        known = self._now_decoded(manifest, harvest.contents, rows)
+        identity = (*extents_of_rows(rows[known], known, part.file), *fresh)
+        if not identity and matrices == manifest.matrices:
+            return manifest
+        grown = manifest.model_copy(update={"rows": manifest.rows + len(new), "matrices": matrices})
+        return _with_part(grown, part, identity=identity, location=fresh)
+
+    def _now_decoded(self, manifest: Manifest, contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
+        """The contents whose row is stored without a size in pixels, and that were decoded this time."""
+        candidates = np.array([i for i, c in enumerate(contents) if c.width and rows[i] < manifest.rows], dtype=np.int64)
+        if not len(candidates):
+            return candidates
+        return candidates[Store(self.folder, manifest).widths[rows[candidates]] == 0]
+
+    def _with_vectors(self, manifest: Manifest, matrix: Matrix, harvest: Harvest, part: Part, rows: np.ndarray) -> Matrix:
+        vectors = harvest.vectors.get(matrix.provenance.fingerprint)
+        if vectors is None:
+            return matrix
+        embedded = Store(self.folder, manifest).embedded(matrix)
+        lacking = np.array([row >= len(embedded) or not embedded[row] for row in rows[vectors.index]], dtype=bool)
+        index = np.sort(vectors.index[lacking])
+        added = _spanning(rows, index, part.file, manifest.rows)
+        return matrix.model_copy(update={"extents": overlay(matrix.extents, added)})
+
+    def _record(self, harvest: Harvest, rows: np.ndarray, first_new: int) -> None:
+        ledger = self.ledger
+        with ledger.transaction():
+            pairs = list(zip(harvest.contents, rows.tolist(), strict=True))
+            ledger.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
+            ledger.record_read((content.file.absolute, row) for content, row in pairs)
+            ledger.record_read(
+                (path, row) for path, sha256 in harvest.copies if (row := ledger.row_of(sha256)) is not None
+            )
+            ledger.record_failures(harvest.failures)
+
+
+def _columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:
+    return {
+        "images/sha256": np.frombuffer(b"".join(c.sha256 for c in contents), np.uint8).reshape(-1, 32),
+        "images/width": np.array([c.width for c in contents], dtype=np.int32),
+        "images/height": np.array([c.height for c in contents], dtype=np.int32),
+        "images/path": [os.fsencode(c.file.path) for c in contents],
+        "images/source": [os.fsencode(c.file.source) for c in contents],
+    }
+
+
+def _matrix_datasets(matrix: Matrix, vectors: Vectors, rows: int) -> Mapping[str, np.ndarray]:
+    if matrix.dtype == "float16" and len(vectors.values) and np.abs(vectors.values).max() > FLOAT16_MAX:
+        raise StoreError(
+            f"Vectors of {matrix.provenance.model} do not fit float16 (largest {np.abs(vectors.values).max():.3g}). "
+            "Expected a store with vector_dtype = 'float32'."
+        )
+    values = np.full((rows, matrix.provenance.dim), np.nan, dtype=matrix.dtype)
+    values[vectors.index] = vectors.values
+    embedded = np.zeros(rows, dtype=np.uint8)
+    embedded[vectors.index] = 1
+    return {matrix.vectors: values, matrix.embedded: embedded}
+
+
+def _spanning(rows: np.ndarray, index: np.ndarray, part: str, first_new: int) -> tuple[Extent, ...]:
+    """Extents for the contents `index`; over new rows they run on through refused images, which are NaN in the part."""
+    old, new = index[rows[index] < first_new], index[rows[index] >= first_new]
+    if len(new):
+        between = np.arange(new[0], new[-1] + 1)
+        new = between[rows[between] >= first_new]
+    return (*extents_of_rows(rows[old], old, part), *extents_of_rows(rows[new], new, part))
+
+
+def _with_part(manifest: Manifest, part: Part, *, identity: Sequence[Extent] = (), location: Sequence[Extent] = ()) -> Manifest:
+    return manifest.model_copy(
+        update={
+            "identity": overlay(manifest.identity, identity),
+            "location": overlay(manifest.location, location),
+            "parts": {**manifest.parts, part.file: part},
+        }
+    )
+
+
+def _relocated(store: Store, ledger: Ledger, rows: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
+    changes = {}
+    for block, members in _blocks(rows).items():
+        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, len(store))
+        paths, sources = (store.texts(name, start, stop) for name in LOCATION)
+        for row in members:
+            path, source = paths[row - start], sources[row - start]
+            current = os.path.join(source, path) if path else b""  # noqa: PTH118 - bytes
+            root, found = ledger.live_path(row, current)
+            if found != current:
+                changes[row] = (os.path.relpath(found, root) if found else b"", root if found else source)
+    return changes
+
+
+def _location_blocks(store: Store, changes: Mapping[int, tuple[bytes, bytes]]) -> dict[str, Sequence[bytes]]:
+    columns: dict[str, list[bytes]] = {name: [] for name in LOCATION}
+    for block in _blocks(list(changes)):
+        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, len(store))
+        paths, sources = (store.texts(name, start, stop) for name in LOCATION)
+        for row in range(start, stop):
+            path, source = changes.get(row, (paths[row - start], sources[row - start]))
+            columns["images/path"].append(path)
+            columns["images/source"].append(source)
+    return dict(columns)
+
+
+def _block_extents(manifest: Manifest, changes: Mapping[int, object], part: Part) -> list[Extent]:
+    extents, offset = [], 0
+    for block in _blocks(list(changes)):
+        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, manifest.rows)
+        extents.append(Extent(start, stop - start, part.file, offset))
+        offset += stop - start
+    return extents
+
+
+def _blocks(rows: Sequence[int]) -> dict[int, list[int]]:
+    blocks: dict[int, list[int]] = {}
+    for row in sorted(rows):
+        blocks.setdefault(row // LOCATION_BLOCK, []).append(row)
+    return blocks

@@ -1,0 +1,156 @@
+"""Many small parts into few large ones, so that a master never links more files than a process may open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.durable import sync_folder
+from pixelmill.store.manifest import LOCATION, Extent, Manifest, Part, Retired, overlay
+from pixelmill.store.master import PARTS, publish
+from pixelmill.store.parts import write_part
+from pixelmill.store.reader import Store
+
+PART_LIMIT = 200
+"""Parts that one master may link (one file descriptor each when all are read; limits of 256 are common)."""
+TARGET_BYTES = 256 * 2**20
+RETENTION = 24 * 3600.0
+"""Seconds that parts of older snapshots, and parts that no snapshot names, are kept for readers and writers at work."""
+
+_TEXT_BYTES = 128  # a guess at the length of a path, for packing only
+
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What a compaction did: part files before and after, and files deleted because their time was up."""
+
+    parts_before: int
+    parts_after: int
+    deleted: int
+
+
+def compact(writer: StoreWriter, *, only_above: int = 1, retention: float = RETENTION) -> Compaction:
+    """Merge the small parts of a store that has more than `only_above`, then delete what is older than `retention` seconds."""
+    with writer.exclusive() as manifest:
+        before = len(manifest.used_parts())
+        if before > only_above:
+            manifest = _merged(writer, manifest)
+        deleted = _delete_expired(writer, manifest, retention)
+    return Compaction(before, len(manifest.used_parts()), deleted)
+
+
+def compact_if_needed(writer: StoreWriter) -> Compaction | None:
+    """Compact a store that has come near the limit of parts or is badly fragmented."""
+    manifest = writer.snapshot().manifest
+    fragments = max((len(extents) for _, extents in manifest.datasets()), default=0)
+    if len(manifest.used_parts()) <= PART_LIMIT and fragments <= 10 * PART_LIMIT:
+        return None
+    return compact(writer)
+
+
+def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
+    store = Store(writer.folder, manifest)
+    chosen = _mergeable(manifest)
+    for pack in _packs(manifest, chosen):
+        part, extents = _write_pack(store, pack)
+        manifest = _relinked(manifest, part, extents)
+    used = manifest.used_parts()
+    retired = [Retired(file=name, at=time.time()) for name in manifest.parts if name not in used]
+    parts = {name: part for name, part in manifest.parts.items() if name in used}
+    return publish(writer.folder, manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)}))
+
+
+def _mergeable(manifest: Manifest) -> set[str]:
+    """Parts below the target size, and larger ones that are read in many pieces."""
+    pieces: dict[str, int] = {}
+    for _, extents in manifest.datasets():
+        for extent in extents:
+            pieces[extent.part] = pieces.get(extent.part, 0) + 1
+    return {name for name, n in pieces.items() if manifest.parts[name].bytes < TARGET_BYTES // 2 or n > 64}
+
+
+def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, Extent]]]:
+    pack: list[tuple[Group, Extent]] = []
+    size = 0
+    for names, extents in manifest.datasets():
+        width = _row_bytes(manifest, names)
+        for extent in _split((e for e in extents if e.part in chosen), max(TARGET_BYTES // width, 1)):
+            if pack and size + extent.rows * width > TARGET_BYTES:
+                yield pack
+                pack, size = [], 0
+            pack.append((names, extent))
+            size += extent.rows * width
+    if pack:
+        yield pack
+
+
+def _split(extents: Iterable[Extent], most: int) -> Iterator[Extent]:
+    for extent in extents:
+        for start in range(extent.row, extent.end, most):
+            yield extent.cut(start, min(start + most, extent.end))
+
+
+def _row_bytes(manifest: Manifest, names: Group) -> int:
+    matrix = next((m for m in manifest.matrices if m.vectors == names[0]), None)
+    if matrix:
+        return matrix.provenance.dim * np.dtype(matrix.dtype).itemsize + 1
+    return 2 * _TEXT_BYTES if names == LOCATION else 40
+
+
+def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Part, dict[Group, list[Extent]]]:
+    groups: dict[Group, list[Extent]] = {}
+    for names, extent in pack:
+        groups.setdefault(names, []).append(extent)
+    datasets = {name: _gathered(store, name, extents) for names, extents in groups.items() for name in names}
+    part = write_part(store.folder / PARTS, datasets)
+    return part, {names: _moved(extents, part.file) for names, extents in groups.items()}
+
+
+def _gathered(store: Store, name: str, extents: Sequence[Extent]) -> np.ndarray | Sequence[bytes]:
+    if name in LOCATION:
+        return [text for extent in extents for text in store.parts.texts(extent, name)]
+    return np.concatenate([store.parts.array(extent, name) for extent in extents])
+
+
+def _moved(extents: Sequence[Extent], part: str) -> list[Extent]:
+    offsets = np.cumsum([0, *(extent.rows for extent in extents)])
+    return [Extent(e.row, e.rows, part, int(offset)) for e, offset in zip(extents, offsets, strict=False)]
+
+
+def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]) -> Manifest:
+    def over(names: Group, old: tuple[Extent, ...]) -> tuple[Extent, ...]:
+        return overlay(old, extents.get(names, []))
+
+    (identity_names, identity), (location_names, location), *_ = manifest.datasets()
+    matrices = tuple(
+        m.model_copy(update={"extents": over((m.vectors, m.embedded), m.extents)}) for m in manifest.matrices
+    )
+    return manifest.model_copy(
+        update={
+            "identity": over(identity_names, identity),
+            "location": over(location_names, location),
+            "matrices": matrices,
+            "parts": {**manifest.parts, part.file: part},
+        }
+    )
+
+
+def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -> int:
+    limit = time.time() - retention
+    expired = {retired.file for retired in manifest.retired if retired.at <= limit}
+    if expired:
+        kept = tuple(retired for retired in manifest.retired if retired.file not in expired)
+        manifest = publish(writer.folder, manifest.model_copy(update={"retired": kept}))
+    folder = writer.folder / PARTS
+    named = {*manifest.parts, *(retired.file for retired in manifest.retired)}
+    doomed = [f for f in folder.iterdir() if f.name in expired or (f.name not in named and f.stat().st_mtime <= limit)]
+    for file in doomed:
+        file.unlink(missing_ok=True)
+    sync_folder(folder)
+    return len(doomed)

@@ -1,0 +1,66 @@
+"""Files that are wholly there or not at all, also after a crash or a power cut."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from pixelmill.errors import StoreError
+
+
+def write_durably(path: Path, content: bytes | memoryview) -> str:
+    """Replace `path` by `content`: temporary name, fsync, rename, fsync of the folder. Returns the content's sha256 (hex).
+
+    Space is reserved before the first byte is written, so that a full disk raises StoreError and leaves nothing behind.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        _write_new(temporary, content)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _explained(error, path, len(content)) from error
+    return hashlib.sha256(content).hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_new(path: Path, content: bytes | memoryview) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        if len(content):
+            os.posix_fallocate(descriptor, 0, len(content))
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[os.write(descriptor, remaining) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explained(error: OSError, path: Path, needed: int) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(path.parent).free
+        return StoreError(
+            f"Expected {needed:,} bytes of free space to write {path}. Found {free:,}. "
+            "Nothing stored was touched; free some space and run again."
+        )
+    return StoreError(f"Could not write {path}: {error.strerror or error}. The last published snapshot is intact.")

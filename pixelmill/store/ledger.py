@@ -1,0 +1,480 @@
+"""The index beside the master: which file held which content when, what was refused and why. SQLite; can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelmill.errors import StoreError
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.reader import Store
+
+LEDGER = "ledger.sqlite"
+SCHEMA_VERSION = 1
+
+# A path is absolute, as the bytes of os.fsencode. `row` is NULL until the file's content is known. `previous_row` is what
+# the path held when last told; `unsettled` marks what no report has told yet; `gone` what the last scan did not find.
+# `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
+# `stale` holds the rows that lost a file, whose published path may have to change.
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (
+    path BLOB PRIMARY KEY, source BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+    row INTEGER, previous_row INTEGER,
+    unsettled INTEGER NOT NULL DEFAULT 1, gone INTEGER NOT NULL DEFAULT 0, scan INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX files_by_row ON files (row);
+CREATE INDEX files_unsettled ON files (path) WHERE unsettled = 1;
+CREATE INDEX files_gone ON files (path) WHERE gone = 1;
+CREATE TABLE seen (scan INTEGER, path BLOB, PRIMARY KEY (scan, path)) WITHOUT ROWID;
+CREATE TABLE stale (row INTEGER PRIMARY KEY);
+CREATE TABLE quarantine (
+    row INTEGER, path BLOB, fingerprint TEXT NOT NULL, model TEXT NOT NULL,
+    stage TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL
+);
+CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row IS NOT NULL;
+CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
+CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
+"""
+_TRIGGERS = (
+    "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
+    "WHEN OLD.row IS NOT NULL AND (NEW.row IS NOT OLD.row OR NEW.gone) "
+    "BEGIN INSERT OR IGNORE INTO stale VALUES (OLD.row); END",
+    "CREATE TRIGGER file_changed AFTER UPDATE OF size, mtime_ns, ctime_ns ON files "
+    "WHEN (OLD.size, OLD.mtime_ns, OLD.ctime_ns) IS NOT (NEW.size, NEW.mtime_ns, NEW.ctime_ns) "
+    "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
+)
+_REFUSED = "path IN (SELECT path FROM quarantine WHERE row IS NULL)"
+SCANS_KEPT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one image was not embedded. `sha256` is None when its bytes could not be had; `fingerprint` '' means every model."""
+
+    path: str
+    sha256: bytes | None
+    stage: str
+    reason: str
+    fingerprint: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One image in quarantine, as people read it. `model` '' means every model; `since` in Unix seconds."""
+
+    path: str
+    row: int | None
+    model: str
+    stage: str
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run found: numbers of files since the last settled run, and the rows whose path must be published anew."""
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    duplicate: int = 0
+    removed: int = 0
+    stale_rows: tuple[int, ...] = ()
+
+
+class Ledger:
+    """The ledger of one store. One connection; use from one thread at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEDGER
+        try:
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"The ledger {self.path} cannot be used ({error}). No vectors are lost: run `pixelmill repair {folder}`."
+            ) from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; waits for another writer's transaction."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def catch_up(self, store: Store) -> None:
+        """Bring the index level with a snapshot: after a crash between master and ledger, a loss, or a restored backup."""
+        known = self._value("SELECT count(*) FROM rows")
+        same = self._meta("store_id") in (None, store.manifest.store_id) and known <= len(store)
+        if same and known == len(store) and self._meta("store_id"):
+            return
+        with self.transaction():
+            if not same:
+                for table in ("rows", "files", "quarantine", "meta", "seen", "stale"):
+                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+                known = 0
+            self._set_meta("store_id", store.manifest.store_id)
+            self._adopt(store, known)
+
+    # What a scan found
+
+    def new_scan(self) -> int:
+        """A number for a new scan, higher than every one before."""
+        with self.transaction():
+            scan = int(self._meta("scan") or 0) + 1
+            self._set_meta("scan", scan)
+            self._db.execute("DELETE FROM seen WHERE scan < ?", (scan - SCANS_KEPT,))
+        return scan
+
+    def is_known(self, file: FoundFile) -> bool:
+        """Whether the file's size and times are those on record, so that its content need not be looked at."""
+        row = self._db.execute(
+            "SELECT size, mtime_ns, ctime_ns FROM files WHERE path = ?", (os.fsencode(file.absolute),)
+        ).fetchone()
+        return bool(row == (file.size, file.mtime_ns, file.ctime_ns))
+
+    def record_scan(self, scan: int, files: Iterable[FoundFile]) -> None:
+        """Record the images that a scan found: unchanged ones are seen again, others wait to be read."""
+        for some in batched(files, 10_000):
+            values = [_found_values(scan, file) for file in some]
+            with self.transaction():
+                self._db.executemany(_UPSERT_FOUND, values)
+                self._db.executemany("INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)", ((v[0], scan) for v in values))
+
+    def forget_scan(self, scan: int) -> None:
+        """Drop the list of what a scan found."""
+        self._db.execute("DELETE FROM seen WHERE scan = ?", (scan,))
+
+    def mark_gone(self, scan: int, root: str, unreadable: Sequence[str] = ()) -> None:
+        """Mark the known files under folder `root` that neither `scan` nor a later one found.
+
+        Those at or under an `unreadable` path stay: nobody knows whether they are there.
+        """
+        where = "path >= ? AND path < ? AND scan < ? AND gone = 0"
+        values: list[object] = [*_under(root), scan]
+        for path in unreadable:
+            where += " AND path <> ? AND NOT (path >= ? AND path < ?)"
+            values += [os.fsencode(path), *_under(path)]
+        self._db.execute(f"UPDATE files SET gone = 1 WHERE {where}", values)  # noqa: S608 - only placeholders are added
+
+    def mark_path_gone(self, path: str) -> None:
+        """Mark one file, if it is known, as gone."""
+        self._db.execute("UPDATE files SET gone = 1 WHERE path = ? AND gone = 0", (os.fsencode(path),))
+
+    def images_under(self, root: str) -> int:
+        """How many images are on record below folder `root`."""
+        return self._value("SELECT count(*) FROM files WHERE path >= ? AND path < ? AND NOT gone", *_under(root))
+
+    # What is to do
+
+    def images(self, scan: int, first: str = "", last: str | None = None) -> Iterator[tuple[FoundFile, int | None]]:
+        """The images of a scan in path order, from path `first` to `last`, each with its row where its content is known.
+
+        Files that were refused before their content was known, and have not changed since, are left out.
+        """
+        bounds = (os.fsencode(first), b"\xff" if last is None else os.fsencode(last))
+        cursor = self._db.execute(
+            "SELECT path, source, size, mtime_ns, ctime_ns, row FROM seen JOIN files USING (path) "
+            "WHERE seen.scan = ? AND seen.path BETWEEN ? AND ? AND NOT gone "
+            "AND (row IS NOT NULL OR path NOT IN (SELECT path FROM quarantine WHERE row IS NULL)) ORDER BY seen.path",
+            (scan, *bounds),
+        )
+        for path, source, size, mtime_ns, ctime_ns, row in cursor:
+            yield _file(path, source, size, mtime_ns, ctime_ns), row
+
+    def row_of(self, sha256: bytes) -> int | None:
+        """The row of a content."""
+        found = self._db.execute("SELECT row FROM rows WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def seen(self, scan: int) -> int:
+        """How many images a scan found."""
+        return self._value("SELECT count(*) FROM seen WHERE scan = ?", scan)
+
+    # What was done
+
+    def record_rows(self, rows: Iterable[tuple[bytes, int]]) -> None:
+        """Record new rows as (sha256, row)."""
+        self._db.executemany("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", rows)
+
+    def record_read(self, files: Iterable[tuple[str, int]]) -> None:
+        """Record files that were read, as (absolute path, row of the content).
+
+        The size and times stay those of the scan: if the file changed between, the next scan reads it again.
+        """
+        self._db.executemany("UPDATE files SET row = ? WHERE path = ?", ((row, os.fsencode(path)) for path, row in files))
+
+    def record_failures(self, failures: Iterable[Failure]) -> None:
+        """Put images into quarantine; one that is there already keeps its date."""
+        now = time.time()
+        for failure in failures:
+            row = None if failure.sha256 is None else self.row_of(failure.sha256)
+            self._db.execute(
+                "INSERT INTO quarantine (row, path, fingerprint, model, stage, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
+                (row, os.fsencode(failure.path), failure.fingerprint, failure.model, failure.stage, failure.reason, now),
+            )
+
+    def quarantined_rows(self, fingerprint: str) -> list[int]:
+        """The rows refused for every model or for the matrix named."""
+        cursor = self._db.execute(
+            "SELECT DISTINCT row FROM quarantine WHERE row IS NOT NULL AND fingerprint IN ('', ?)", (fingerprint,)
+        )
+        return [row for (row,) in cursor]
+
+    def quarantined_seen(self, scan: int, fingerprints: Sequence[str] = ()) -> int:
+        """How many images of a scan are in quarantine, for every model or for one of the matrices named."""
+        return self._value(
+            "SELECT count(*) FROM seen JOIN files f USING (path) WHERE seen.scan = ? AND NOT f.gone AND ("
+            "EXISTS (SELECT 1 FROM quarantine q WHERE q.row = f.row AND (q.fingerprint = '' OR q.fingerprint IN "
+            "(SELECT value FROM json_each(?)))) OR "
+            "(f.row IS NULL AND EXISTS (SELECT 1 FROM quarantine q WHERE q.row IS NULL AND q.path = f.path)))",
+            scan,
+            json.dumps(list(fingerprints)),
+        )
+
+    def quarantine(self) -> list[Quarantined]:
+        """Everything in quarantine that a file still holds, by path."""
+        cursor = self._db.execute(
+            "SELECT f.path, q.row, q.model, q.stage, q.reason, q.since FROM quarantine q JOIN files f "
+            "ON (q.row IS NOT NULL AND f.row = q.row) OR (q.row IS NULL AND f.path = q.path) "
+            "WHERE NOT f.gone ORDER BY f.path, q.model"
+        )
+        return [Quarantined(os.fsdecode(p), row, model, stage, why, since) for p, row, model, stage, why, since in cursor]
+
+    def release(self) -> int:
+        """Empty the quarantine, so that the next run tries those images again; how many images there were."""
+        images = len({entry.path for entry in self.quarantine()})
+        self._db.execute("DELETE FROM quarantine")
+        return images
+
+    # The end of a run
+
+    def changes(self) -> Changes:
+        """What happened to the files since the last settled run. See `_Settlement` for the rules."""
+        return _Settlement(self._db, settled_rows=int(self._meta("settled_rows") or 0)).changes()
+
+    def settle(self, rows: int) -> None:
+        """Forget what is gone and take the present files as told, for a store of `rows` rows."""
+        with self.transaction():
+            self._db.execute("DELETE FROM quarantine WHERE row IS NULL AND path IN (SELECT path FROM files WHERE gone = 1)")
+            self._db.execute("DELETE FROM files WHERE gone = 1")
+            self._db.execute(
+                "UPDATE files SET unsettled = 0, previous_row = NULL "
+                f"WHERE unsettled = 1 AND (row IS NOT NULL OR {_REFUSED})"
+            )
+            self._db.execute("DELETE FROM stale")
+            self._set_meta("settled_rows", rows)
+
+    def live_path(self, row: int, current: bytes) -> tuple[bytes, bytes]:
+        """Where row `row` is now, as (source root, absolute path): `current` if that file still holds it; (b'', b'') if gone."""
+        found = self._db.execute(
+            "SELECT source, path FROM files WHERE row = ? AND NOT gone ORDER BY path <> ?, path LIMIT 1", (row, current)
+        ).fetchone()
+        return (bytes(found[0]), bytes(found[1])) if found else (b"", b"")
+
+    def is_live(self, row: int) -> bool:
+        """Whether a file still holds the content of row `row`."""
+        return bool(self._value("SELECT EXISTS (SELECT 1 FROM files WHERE row = ? AND NOT gone)", row))
+
+    def record_run(self, started: float, report: dict[str, Any]) -> None:
+        """Keep a run's report."""
+        self._db.execute(
+            "INSERT INTO runs (started, finished, report) VALUES (?, ?, ?)", (started, time.time(), json.dumps(report))
+        )
+
+    def runs(self, most: int = 14) -> list[dict[str, Any]]:
+        """The reports of the last runs, newest first."""
+        cursor = self._db.execute("SELECT report FROM runs ORDER BY id DESC LIMIT ?", (most,))
+        return [json.loads(report) for (report,) in cursor]
+
+    def row_count(self) -> int:
+        """How many rows the ledger knows."""
+        return self._value("SELECT count(*) FROM rows")
+
+    def identities(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """The identity columns of `rows`, for a part; sizes in pixels, which the ledger does not know, are 0."""
+        wanted = {row: i for i, row in enumerate(rows)}
+        sha256 = np.zeros((len(rows), 32), dtype=np.uint8)
+        for digest, row in self._db.execute("SELECT sha256, row FROM rows"):
+            if row in wanted:
+                sha256[wanted[row]] = np.frombuffer(digest, np.uint8)
+        size = np.zeros(len(rows), dtype=np.int32)
+        return {"images/sha256": sha256, "images/width": size, "images/height": size}
+
+    def locations(self, rows: Sequence[int]) -> dict[str, list[bytes]]:
+        """The location columns of `rows`, for a part."""
+        live = [self.live_path(row, b"") for row in rows]
+        paths = [os.path.relpath(path, root) if path else b"" for root, path in live]
+        return {"images/path": paths, "images/source": [root for root, _ in live]}
+
+    def check(self) -> str:
+        """SQLite's own word on the file: 'ok', or what is wrong."""
+        return str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+    def _adopt(self, store: Store, start: int) -> None:
+        sha256 = store.sha256(start)
+        self.record_rows((sha.tobytes(), start + i) for i, sha in enumerate(sha256))
+        sources = store.texts("images/source", start, len(store))
+        paths = store.texts("images/path", start, len(store))
+        located = [
+            (os.path.join(source, path), source, start + i)  # noqa: PTH118 - bytes, which pathlib does not take
+            for i, (source, path) in enumerate(zip(sources, paths, strict=True))
+            if path
+        ]
+        # A path on record that waits to be read was read by the run that crashed; an unknown one has a stat that fits
+        # nothing, so the next scan reads it again.
+        self._db.executemany(
+            "INSERT INTO files (path, source, row, unsettled) VALUES (?, ?, ?, 0) "
+            "ON CONFLICT (path) DO UPDATE SET row = excluded.row WHERE files.row IS NULL",
+            located,
+        )
+        if start == 0:
+            self._set_meta("settled_rows", len(store))
+
+    def _prepare(self) -> None:
+        version = self._value("PRAGMA user_version")
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"Expected a ledger of version {SCHEMA_VERSION} or older in {self.path}. Found {version}: install a newer pixelmill.")
+        if version == 0:
+            with self.transaction():
+                if self._value("PRAGMA user_version") == 0:
+                    for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _value(self, query: str, *values: object) -> int:
+        return int(self._db.execute(query, values).fetchone()[0])
+
+    def _meta(self, key: str) -> Any:
+        found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
+    def _set_meta(self, key: str, value: object) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+class _Settlement:
+    """Tells what happened to each file since the last settled run.
+
+    A known path with another content is *changed*. A path not known before is an arrival: *duplicate* if a file that is
+    no arrival holds the same content; else the first arrival (by path) is *new* if the content is new to the store and
+    *moved* if not, and further ones are duplicates. A known path that is gone is *removed*, unless a move accounts for it.
+    """
+
+    def __init__(self, db: sqlite3.Connection, settled_rows: int) -> None:
+        self._db = db
+        self._settled_rows = settled_rows
+
+    def changes(self) -> Changes:
+        stale = {row for (row,) in self._db.execute("SELECT row FROM stale")}
+        arrivals, changed = self._arrivals(), self._changed(stale)
+        gone = self._gone_rows()
+        counts = {"new": self._refused_arrivals(), "moved": 0, "duplicate": 0}
+        for row, number in arrivals.items():
+            kind = self._first_arrival(row)
+            counts[kind] += 1
+            counts["duplicate"] += number - 1
+            if kind == "moved":
+                stale.add(row)
+                gone[row] = max(gone.get(row, 0) - 1, 0)
+        return Changes(**counts, changed=changed, removed=sum(gone.values()), stale_rows=tuple(sorted(stale)))
+
+    def _arrivals(self) -> dict[int, int]:
+        cursor = self._db.execute(
+            "SELECT row, count(*) FROM files WHERE unsettled = 1 AND NOT gone AND previous_row IS NULL AND row IS NOT NULL GROUP BY row"
+        )
+        return dict(cursor.fetchall())
+
+    def _changed(self, stale: set[int]) -> int:
+        cursor = self._db.execute(
+            "SELECT row FROM files WHERE unsettled = 1 AND NOT gone AND previous_row IS NOT NULL "
+            f"AND row IS NOT previous_row AND (row IS NOT NULL OR {_REFUSED})"
+        )
+        rows = [row for (row,) in cursor]
+        stale.update(row for row in rows if row is not None)
+        return len(rows)
+
+    def _gone_rows(self) -> dict[int | None, int]:
+        # A file that changed and vanished before it was told of counts for what it held when last told.
+        cursor = self._db.execute(
+            "SELECT CASE WHEN unsettled THEN previous_row ELSE row END AS held, count(*) FROM files "
+            "WHERE gone = 1 AND NOT (unsettled AND previous_row IS NULL) GROUP BY held"
+        )
+        return dict(cursor.fetchall())
+
+    def _first_arrival(self, row: int) -> str:
+        holder = self._db.execute(
+            "SELECT 1 FROM files WHERE row = ? AND NOT gone AND (NOT unsettled OR previous_row IS NOT NULL) LIMIT 1", (row,)
+        ).fetchone()
+        if holder:
+            return "duplicate"
+        return "new" if row >= self._settled_rows else "moved"
+
+    def _refused_arrivals(self) -> int:
+        cursor = self._db.execute(
+            f"SELECT count(*) FROM files WHERE unsettled = 1 AND NOT gone AND row IS NULL AND previous_row IS NULL AND {_REFUSED}"
+        )
+        return int(cursor.fetchone()[0])
+
+
+# An unchanged file is only seen again. Any other waits to be read (row NULL), and keeps what it held when last told.
+_CHANGED = "(files.size, files.mtime_ns, files.ctime_ns) IS NOT (excluded.size, excluded.mtime_ns, excluded.ctime_ns)"
+_UPSERT_FOUND = f"""
+INSERT INTO files (path, source, size, mtime_ns, ctime_ns, scan) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET
+    previous_row = CASE WHEN {_CHANGED} AND files.unsettled = 0 THEN files.row ELSE files.previous_row END,
+    row = CASE WHEN {_CHANGED} THEN NULL ELSE files.row END,
+    unsettled = CASE WHEN {_CHANGED} THEN 1 ELSE files.unsettled END,
+    size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
+    scan = max(files.scan, excluded.scan), gone = 0
+"""  # noqa: S608 - a constant
+
+
+def _found_values(scan: int, file: FoundFile) -> tuple[Any, ...]:
+    return os.fsencode(file.absolute), os.fsencode(file.source), file.size, file.mtime_ns, file.ctime_ns, scan
+
+
+def _file(path: bytes, source: bytes, size: int | None, mtime_ns: int | None, ctime_ns: int | None) -> FoundFile:
+    root = source if source.endswith(b"/") else source + b"/"
+    return FoundFile(os.fsdecode(source), os.fsdecode(path.removeprefix(root)), size or 0, mtime_ns or 0, ctime_ns or 0)
+
+
+def _under(folder: str) -> tuple[bytes, bytes]:
+    """The least path below `folder`, and the least one that is above all of those."""
+    prefix = os.fsencode(folder.rstrip("/"))
+    return prefix + b"/", prefix + b"0"
+
+
+def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Lists of at most `size` consecutive values."""
+    iterator = iter(values)
+    while some := list(islice(iterator, size)):
+        yield some

@@ -1,0 +1,200 @@
+"""What a store holds: which rows of which dataset lie where in which part file."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from pixelmill import __version__
+
+FORMAT = "pixelmill"
+FORMAT_VERSION = 1
+
+IDENTITY = ("images/sha256", "images/width", "images/height")
+LOCATION = ("images/path", "images/source")
+
+
+class Extent(NamedTuple):
+    """Rows `row` to `row + rows` of a dataset are rows `offset` to `offset + rows` of it in the part file `part`."""
+
+    row: int
+    rows: int
+    part: str
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.row + self.rows
+
+    def cut(self, start: int, stop: int) -> Extent:
+        """The extent's piece between rows `start` and `stop`."""
+        return Extent(start, stop - start, self.part, self.offset + start - self.row)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArrayLayout(_Frozen):
+    """Where a contiguous dataset lies in its part file: byte offset, NumPy dtype string, shape."""
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Part(_Frozen):
+    """An immutable part file, by name under `parts/`: size in bytes, sha256 (hex), its contiguous datasets."""
+
+    file: str
+    bytes: int
+    sha256: str
+    arrays: dict[str, ArrayLayout]
+
+
+class Provenance(_Frozen):
+    """Exactly what made a matrix; the attributes of its dataset."""
+
+    model: str
+    backend: str
+    architecture: str
+    pretrained: str
+    weights_sha256: str
+    dim: int
+    image_size: int
+    resize: int
+    resize_mode: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+    precision: Literal["float32", "bfloat16", "float16"]
+    decode: Literal["fast", "reference"]
+    exif_orientation: bool
+    background: Literal["white", "none"]
+    fingerprint: str
+    normalized: bool = False
+    versions: dict[str, str]
+
+
+class Matrix(_Frozen):
+    """One generation of one model's embeddings. `serving`: it is what `/vectors/<model>` shows."""
+
+    provenance: Provenance
+    dtype: Literal["float32", "float16"]
+    serving: bool
+    extents: tuple[Extent, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The name of this generation's datasets inside the part files."""
+        return self.provenance.fingerprint[:16]
+
+    @property
+    def vectors(self) -> str:
+        return f"vectors/{self.key}"
+
+    @property
+    def embedded(self) -> str:
+        return f"embedded/{self.key}"
+
+    @property
+    def published_name(self) -> str:
+        """The name of this generation's dataset in the master."""
+        if self.serving:
+            return f"vectors/{self.provenance.model}"
+        return f"generations/{self.provenance.model}/{self.key}"
+
+
+class Retired(_Frozen):
+    """A part file that no dataset uses since `at` (Unix seconds); kept a while for readers of older snapshots."""
+
+    file: str
+    at: float
+
+
+class Manifest(_Frozen):
+    """One published snapshot of a store."""
+
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    pixelmill_version: str = __version__
+    store_id: str
+    revision: int = 0
+    published_at: str = ""
+    rows: int = 0
+    identity: tuple[Extent, ...] = ()
+    location: tuple[Extent, ...] = ()
+    matrices: tuple[Matrix, ...] = ()
+    parts: dict[str, Part] = {}
+    retired: tuple[Retired, ...] = ()
+
+    def serving(self, model: str) -> Matrix | None:
+        """The generation that `/vectors/<model>` shows."""
+        return next((m for m in self.matrices if m.serving and m.provenance.model == model), None)
+
+    def matrix(self, fingerprint: str) -> Matrix | None:
+        return next((m for m in self.matrices if m.provenance.fingerprint == fingerprint), None)
+
+    def datasets(self) -> Iterator[tuple[tuple[str, ...], tuple[Extent, ...]]]:
+        """Each group of datasets that share their extents, by their names inside the part files."""
+        yield IDENTITY, self.identity
+        yield LOCATION, self.location
+        for matrix in self.matrices:
+            yield (matrix.vectors, matrix.embedded), matrix.extents
+
+    def used_parts(self) -> set[str]:
+        return {extent.part for _, extents in self.datasets() for extent in extents}
+
+
+def overlay(extents: Sequence[Extent], added: Iterable[Extent]) -> tuple[Extent, ...]:
+    """`extents` with `added` laid over them: where both hold a row, `added` wins. Sorted, disjoint, neighbours joined."""
+    new = sorted(added)
+    if not new:
+        return tuple(extents)
+    if not extents or extents[-1].end <= new[0].row:
+        return joined([*extents, *new])
+    kept = [piece for extent in extents for piece in _outside(extent, new)]
+    return joined(sorted([*kept, *new]))
+
+
+def joined(extents: Iterable[Extent]) -> tuple[Extent, ...]:
+    """Sorted, disjoint extents with those joined that continue each other in one part."""
+    result: list[Extent] = []
+    for extent in extents:
+        last = result[-1] if result else None
+        if last and last.part == extent.part and last.end == extent.row and last.offset + last.rows == extent.offset:
+            result[-1] = last._replace(rows=last.rows + extent.rows)
+        elif extent.rows:
+            result.append(extent)
+    return tuple(result)
+
+
+def extents_of_rows(rows: np.ndarray, offsets: np.ndarray, part: str) -> tuple[Extent, ...]:
+    """Extents that put row `offsets[i]` of `part` at row `rows[i]`; runs that ascend together become one extent."""
+    if not len(rows):
+        return ()
+    order = np.argsort(rows, kind="stable")
+    rows, offsets = rows[order], offsets[order]
+    breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(offsets) != 1)) + 1
+    starts, ends = np.r_[0, breaks], np.r_[breaks, len(rows)]
+    return tuple(
+        Extent(int(rows[a]), int(b - a), part, int(offsets[a])) for a, b in zip(starts, ends, strict=True)
+    )
+
+
+def _outside(extent: Extent, cover: Sequence[Extent]) -> Iterator[Extent]:
+    start = extent.row
+    for other in cover[max(bisect_left(cover, (extent.row,)) - 1, 0) :]:
+        if other.row >= extent.end:
+            break
+        if other.end <= start:
+            continue
+        if other.row > start:
+            yield extent.cut(start, other.row)
+        start = max(start, other.end)
+    if start < extent.end:
+        yield extent.cut(start, extent.end)

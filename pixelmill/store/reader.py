@@ -1,0 +1,187 @@
+"""Reading a store: one whole snapshot, memory-mapped, checked against its manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pixelmill.errors import StoreError, UnknownModel, nearest
+from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix
+from pixelmill.store.master import PARTS, read_manifest
+from pixelmill.store.parts import PartFiles
+
+BLOCK = 16_384
+
+
+class Store:
+    """One snapshot of the store in a folder. Open again to see later commits.
+
+    Raises StoreError where there is no store; every read raises StoreDamaged instead of returning what is not sound.
+    """
+
+    def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
+        self.folder = Path(folder)
+        self.manifest = manifest or read_manifest(self.folder)
+        self.parts = PartFiles(self.folder / PARTS, self.manifest.parts)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    @property
+    def models(self) -> list[str]:
+        """The models whose vectors the store serves, sorted."""
+        return sorted(m.provenance.model for m in self.manifest.matrices if m.serving)
+
+    def __getitem__(self, model: str) -> MatrixView:
+        """The served embeddings of `model`. Raises UnknownModel when the store has none."""
+        matrix = self.manifest.serving(model)
+        if matrix is None:
+            raise UnknownModel(
+                f"Expected a model with vectors in {self.folder}. Got {model!r}.{nearest(model, self.models)} "
+                f"The store has: {', '.join(self.models) or 'none'}."
+            )
+        return MatrixView(self, matrix)
+
+    @cached_property
+    def paths(self) -> np.ndarray:
+        """Current path of each row, relative to its source root: (N,) object array of bytes, b'' when the file is gone."""
+        return self._texts(LOCATION[0])
+
+    @cached_property
+    def sources(self) -> np.ndarray:
+        """Source root of each row: (N,) object array of bytes."""
+        return self._texts(LOCATION[1])
+
+    @cached_property
+    def widths(self) -> np.ndarray:
+        """(N,) int32, pixels; 0 for a row that could not be decoded."""
+        return self.column("images/width")
+
+    @cached_property
+    def heights(self) -> np.ndarray:
+        """(N,) int32, pixels; 0 for a row that could not be decoded."""
+        return self.column("images/height")
+
+    def sha256(self, start: int = 0) -> np.ndarray:
+        """(N - start, 32) uint8: the sha256 of each row's file, from row `start` on."""
+        return self.column("images/sha256", start)
+
+    def column(self, dataset: str, start: int = 0) -> np.ndarray:
+        """Rows `start` and on of one of the identity columns."""
+        pieces = [self.parts.array(piece, dataset) for piece in clipped(self.manifest.identity, start, len(self))]
+        return np.concatenate(pieces) if pieces else _empty_column(dataset)
+
+    def texts(self, dataset: str, start: int, stop: int) -> np.ndarray:
+        """Rows `start` to `stop` of one of the location columns, as an object array of bytes."""
+        result = np.full(stop - start, b"", dtype=object)
+        for piece in clipped(self.manifest.location, start, stop):
+            result[piece.row - start : piece.end - start] = self.parts.texts(piece, dataset)
+        return result
+
+    def embedded(self, matrix: Matrix) -> np.ndarray:
+        """(N,) bool: which rows have a vector in `matrix`."""
+        result = np.zeros(len(self), dtype=bool)
+        for extent in matrix.extents:
+            result[extent.row : extent.end] = self.parts.array(extent, matrix.embedded) != 0
+        return result
+
+    def concatenated(self, models: Sequence[str], *, weights: Sequence[float] | None = None, normalize: bool = False) -> Ensemble:
+        """The rows of several models side by side, in the order named; see `Ensemble`."""
+        return Ensemble([self[model] for model in models], weights=weights, normalize=normalize)
+
+    def _texts(self, dataset: str) -> np.ndarray:
+        return self.texts(dataset, 0, len(self))
+
+
+class MatrixView:
+    """The (N, dim) embeddings of one model in one snapshot; rows that are not embedded are NaN."""
+
+    def __init__(self, store: Store, matrix: Matrix) -> None:
+        self.store = store
+        self.matrix = matrix
+        self.provenance = matrix.provenance
+        self.shape = (len(store), matrix.provenance.dim)
+        self.dtype = np.dtype(matrix.dtype)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @cached_property
+    def embedded(self) -> np.ndarray:
+        """(N,) bool: which rows have a vector."""
+        return self.store.embedded(self.matrix)
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop`, as a new (stop - start, dim) array."""
+        stop = len(self) if stop is None else min(stop, len(self))
+        result = np.full((max(stop - start, 0), self.shape[1]), np.nan, dtype=self.dtype)
+        for piece in clipped(self.matrix.extents, start, stop):
+            result[piece.row - start : piece.end - start] = self.store.parts.array(piece, self.matrix.vectors)
+        return result
+
+    def blocks(self, rows: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
+        """The whole matrix as (first row, (at most `rows`, dim) array), in order."""
+        for start in range(0, len(self), rows):
+            yield start, self.read(start, start + rows)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The given rows, in the order given, as a new (len(rows), dim) array. Raises IndexError outside the store."""
+        wanted = np.asarray(rows, dtype=np.int64)
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
+            raise IndexError(f"Expected rows from 0 to {len(self) - 1}. Got {wanted.min()} to {wanted.max()}.")
+        result = np.full((len(wanted), self.shape[1]), np.nan, dtype=self.dtype)
+        extents = self.matrix.extents
+        ends = np.array([extent.end for extent in extents])
+        holder = np.searchsorted(ends, wanted, side="right")
+        for index in np.unique(holder[holder < len(extents)]):
+            extent = extents[index]
+            here = np.flatnonzero((holder == index) & (wanted >= extent.row))
+            result[here] = self.store.parts.array(extent, self.matrix.vectors)[wanted[here] - extent.row]
+        return result
+
+
+class Ensemble:
+    """Several models' rows side by side, in the order named. No inference: the members' stored rows are read.
+
+    `normalize` divides each member's row by its L2 norm before weighting. Each member is multiplied by its weight
+    (default 1). A row that any member lacks is NaN in that member's columns.
+    """
+
+    def __init__(self, members: Sequence[MatrixView], *, weights: Sequence[float] | None = None, normalize: bool = False) -> None:
+        if weights is not None and len(weights) != len(members):
+            raise StoreError(f"Expected one weight for each of {len(members)} models. Got {len(weights)} weights.")
+        self.members = list(members)
+        self.weights = list(weights or [1.0] * len(members))
+        self.normalize = normalize
+        self.shape = (len(members[0]), sum(m.shape[1] for m in members))
+        self.dtype = np.result_type(*(m.dtype for m in members))
+
+    @property
+    def embedded(self) -> np.ndarray:
+        """(N,) bool: which rows every member has."""
+        return np.logical_and.reduce([m.embedded for m in self.members])
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop`, as a new (stop - start, total dim) array."""
+        return np.hstack([self._member(m, w, start, stop) for m, w in zip(self.members, self.weights, strict=True)])
+
+    def _member(self, member: MatrixView, weight: float, start: int, stop: int | None) -> np.ndarray:
+        values = member.read(start, stop).astype(self.dtype)
+        if self.normalize:
+            norms = np.linalg.norm(values.astype(np.float32), axis=1, keepdims=True)
+            values = (values / np.where(norms == 0, 1, norms)).astype(self.dtype)
+        return values if weight == 1 else (values * weight).astype(self.dtype)
+
+
+def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent]:
+    """The pieces of sorted `extents` between rows `start` and `stop`."""
+    for extent in extents:
+        if extent.row < stop and extent.end > start:
+            yield extent.cut(max(extent.row, start), min(extent.end, stop))
+
+
+def _empty_column(dataset: str) -> np.ndarray:
+    return np.empty((0, 32), np.uint8) if dataset == "images/sha256" else np.empty(0, np.int32)

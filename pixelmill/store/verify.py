@@ -1,0 +1,222 @@
+"""Is everything that the master promises there, whole and aligned? And what can be saved if it is not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill.store.durable import file_sha256
+from pixelmill.store.ledger import LEDGER, Ledger
+from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
+from pixelmill.store.master import MASTER, PARTS, actual_links, expected_links, publish, read_manifest, read_manifest_copy
+from pixelmill.store.parts import write_part
+from pixelmill.store.reader import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One thing wrong with a store: the file, what is wrong, and which rows of which dataset it touches."""
+
+    file: str
+    problem: str
+    dataset: str = ""
+    rows: tuple[tuple[int, int], ...] = ()
+    """Half-open ranges of rows."""
+
+    def __str__(self) -> str:
+        ranges = ", ".join(f"{start} to {stop - 1}" for start, stop in self.rows)
+        touched = f"; {self.dataset} rows {ranges}" if self.rows else ""
+        return f"{self.file}: {self.problem}{touched}"
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What a repair did, and how many vectors of each model must be embedded again by the next run."""
+
+    actions: tuple[str, ...]
+    to_embed: dict[str, int]
+
+
+def verify(folder: Path) -> list[Damage]:
+    """Everything wrong with the store in `folder`: parts against their checksums, the master and the ledger against the parts.
+
+    An empty list means sound. Raises StoreError where there is no store at all.
+    """
+    try:
+        manifest = read_manifest(folder)
+    except StoreDamaged as error:
+        return [Damage(MASTER, str(error))]
+    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest), *_bad_links(folder, manifest)]
+    if not damages:
+        damages += _bad_rows(Store(folder, manifest))
+    return damages + list(_bad_ledger(folder, manifest))
+
+
+def repair(folder: Path) -> Repair:
+    """Save what can be saved: rebuild the master from the manifest's copy, drop damaged parts, rebuild the ledger.
+
+    What was in a damaged part is embedded again by the next run; a row's sha256 comes back from the ledger.
+    """
+    actions: list[str] = []
+    with FileLock(folder / ".lock", timeout=600):
+        manifest = _recovered_manifest(folder, actions)
+        bad = {damage.file for damage in _damaged_parts(folder, manifest)}
+        manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
+        if bad or list(_bad_links(folder, manifest)):
+            manifest = publish(folder, manifest)
+            actions.append(f"published {MASTER} anew")
+        _rebuilt_ledger(folder, manifest, actions)
+        store = Store(folder, manifest)
+        lacking = {m.provenance.model: int((~store.embedded(m)).sum()) for m in manifest.matrices if m.serving}
+    return Repair(tuple(actions), lacking)
+
+
+def _damaged_parts(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+    for name in sorted(manifest.used_parts()):
+        problem = _part_problem(folder / PARTS / name, manifest.parts.get(name))
+        if problem:
+            for names, extents in manifest.datasets():
+                rows = tuple((e.row, e.end) for e in extents if e.part == name)
+                if rows:
+                    yield Damage(f"{PARTS}/{name}", problem, _public_name(manifest, names), rows)
+
+
+def _part_problem(path: Path, part: Part | None) -> str:
+    if part is None:
+        return "is used but not listed in the manifest"
+    try:
+        size = path.stat().st_size
+        if size != part.bytes:
+            return f"has {size:,} bytes instead of {part.bytes:,}"
+        return "" if file_sha256(path) == part.sha256 else "has other content than was written (sha256 differs)"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _public_name(manifest: Manifest, names: tuple[str, ...]) -> str:
+    matrix = next((m for m in manifest.matrices if m.vectors == names[0]), None)
+    return matrix.published_name if matrix else " and ".join(names)
+
+
+def _bad_extents(manifest: Manifest) -> Iterator[Damage]:
+    for names, extents in manifest.datasets():
+        end = 0
+        for extent in extents:
+            if extent.row < end or extent.end > manifest.rows:
+                yield Damage(MASTER, "the manifest maps rows twice or beyond the end", names[0], ((extent.row, extent.end),))
+            if names in (IDENTITY, LOCATION) and extent.row > end:
+                yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, extent.row),))
+            end = extent.end
+        if names in (IDENTITY, LOCATION) and end < manifest.rows:
+            yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, manifest.rows),))
+
+
+def _bad_links(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+    try:
+        actual = actual_links(folder / MASTER)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        yield Damage(MASTER, f"its datasets cannot be read ({error})")
+        return
+    expected = expected_links(manifest)
+    for name in sorted({*expected, *actual}):
+        if expected.get(name) != actual.get(name):
+            yield Damage(MASTER, "its links are not those of the manifest", name, ((0, manifest.rows),))
+
+
+def _bad_rows(store: Store) -> Iterator[Damage]:
+    sha256 = store.sha256()
+    unique = len(np.unique(sha256.view("V32"))) if len(sha256) else 0
+    if unique != len(sha256):
+        yield Damage(MASTER, f"{len(sha256) - unique} rows repeat the sha256 of another", "images/sha256")
+    for matrix in store.manifest.matrices:
+        view = (store.parts.array(e, matrix.vectors)[store.parts.array(e, matrix.embedded) != 0] for e in matrix.extents)
+        bad = sum(int((~np.isfinite(values).all(axis=1)).sum()) for values in view)
+        if bad:
+            yield Damage(MASTER, f"{bad} embedded rows are not finite", matrix.published_name)
+
+
+def _bad_ledger(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+    if not (folder / LEDGER).exists():
+        yield Damage(LEDGER, "is missing; `pixelmill repair` rebuilds it")
+        return
+    try:
+        with Ledger(folder) as ledger:
+            said = ledger.check()
+            rows = ledger.row_count()
+    except (StoreError, sqlite3.DatabaseError) as error:
+        yield Damage(LEDGER, f"cannot be used ({error})")
+        return
+    if said != "ok":
+        yield Damage(LEDGER, said)
+    elif rows > manifest.rows:
+        yield Damage(LEDGER, f"knows {rows} rows, the master has {manifest.rows}")
+
+
+def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
+    try:
+        return read_manifest(folder)
+    except StoreError as error:
+        copy = read_manifest_copy(folder)
+        if copy is None:
+            raise StoreDamaged(f"Neither {MASTER} nor the copy of its manifest in {folder} can be read. Restore one of them from a backup.") from error
+        manifest = publish(folder, copy)
+        actions.append(f"rebuilt {MASTER} from the copy of its manifest ({manifest.rows} rows)")
+        return manifest
+
+
+def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: list[str]) -> Manifest:
+    if not bad:
+        return manifest
+
+    def sound(extents: tuple[Extent, ...]) -> tuple[Extent, ...]:
+        return tuple(e for e in extents if e.part not in bad)
+
+    for name in sorted(bad):
+        actions.append(f"dropped the damaged part {PARTS}/{name}")
+        damaged = folder / PARTS / name
+        if damaged.exists():
+            damaged.rename(damaged.with_name(f"{name}.damaged"))
+    matrices = tuple(m.model_copy(update={"extents": sound(m.extents)}) for m in manifest.matrices)
+    parts = {name: part for name, part in manifest.parts.items() if name not in bad}
+    identity, location = sound(manifest.identity), sound(manifest.location)
+    stripped = manifest.model_copy(update={"matrices": matrices, "parts": parts, "identity": identity, "location": location})
+    return _with_columns_from_ledger(folder, stripped, actions)
+
+
+def _with_columns_from_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> Manifest:
+    """Fill rows that lost their identity or location from the ledger; their size in pixels comes with the next run."""
+    for names, extents, field in ((IDENTITY, manifest.identity, "identity"), (LOCATION, manifest.location, "location")):
+        rows = _uncovered(extents, manifest.rows)
+        if not len(rows):
+            continue
+        with Ledger(folder) as ledger:
+            columns = ledger.identities(rows.tolist()) if names == IDENTITY else ledger.locations(rows.tolist())
+        part = write_part(folder / PARTS, columns)
+        filled = overlay(extents, extents_of_rows(rows, np.arange(len(rows)), part.file))
+        manifest = manifest.model_copy(update={field: filled, "parts": {**manifest.parts, part.file: part}})
+        actions.append(f"restored {' and '.join(names)} of {len(rows)} rows from the ledger")
+    return manifest
+
+
+def _uncovered(extents: tuple[Extent, ...], rows: int) -> np.ndarray:
+    covered = np.zeros(rows, dtype=bool)
+    for extent in extents:
+        covered[extent.row : extent.end] = True
+    return np.flatnonzero(~covered)
+
+
+def _rebuilt_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> None:
+    if list(_bad_ledger(folder, manifest)):
+        for suffix in ("", "-wal", "-shm"):
+            (folder / (LEDGER + suffix)).unlink(missing_ok=True)
+        actions.append("rebuilt the ledger; the next run reads every file once to recognise it")
+    with Ledger(folder) as ledger:
+        ledger.catch_up(Store(folder, manifest))
+
+
