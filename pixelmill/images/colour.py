@@ -28,7 +28,7 @@ def to_rgb(image: Image.Image, *, background: Literal["white", "none"]) -> Image
 def _over_white(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     alpha = rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return rgba.convert("RGB")

@@ -1,7 +1,7 @@
 """From the bytes of an untrusted image file to an upright RGB picture, or to the reason why there is none."""
 
 # Descriptors are opened and checked here in ways that pathlib has no words for.
-# ruff: noqa: PTH
+# ruff: noqa: PTH116
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-MARGIN: Final = 2.0
+MARGIN: Final = 3.0
 """Fast decoding never goes below this multiple of the pixels that a model needs. Measured in benchmarks/decode.py."""
 
 LARGE: Final = 50_000_000
@@ -72,11 +72,17 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An RGB picture. `width` and `height` are the file's, after orientation, however `image` is scaled."""
+    """An RGB picture, upright if that was asked for.
+
+    `width` and `height` are the file's pixels, after orientation, however `image` is scaled. `box` (left, top, right,
+    bottom) is where the picture lies in `image`: scaling rounds edges up, so the last row or column may be a part of
+    a pixel. Taking it for a whole one shifts the picture, and costs more of the cosine than the scaling does.
+    """
 
     image: Image.Image
     width: int
     height: int
+    box: tuple[float, float, float, float]
 
 
 def read_image_file(path: str, *, max_bytes: int) -> bytes:
@@ -118,13 +124,30 @@ def decode_image(data: bytes, options: DecodeOptions, *, shortest: int | None) -
 
 def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Decoded:
     width, height = image.size
-    if need is not None:
-        image.draft(None, (need, need))
-    image.load()
+    factor = _load(image, need)
+    rgb = to_rgb(image, background=options.background)
+    if need is not None and (again := min(rgb.size) // need) > 1:
+        rgb, factor = rgb.reduce(again), factor * again
     turn = _orientation(image) if options.exif_orientation else 1
-    small = _reduced(image, need) if need is not None else image
-    rgb = to_rgb(small, background=options.background)
-    return Decoded(_turned(rgb, turn), *((height, width) if turn >= 5 else (width, height)))
+    if turn >= 5:
+        width, height = height, width
+    rgb = _turned(rgb, turn)
+    return Decoded(rgb, width, height, _box(rgb.size, width / factor, height / factor, turn))
+
+
+def _load(image: ImageFile, need: int | None) -> int:
+    """Decode, a JPEG scaled down by its DCT while the shorter edge keeps `need` pixels. Returns the factor."""
+    width = image.width
+    drafted = image.draft(None, (need, need)) if need is not None else None
+    image.load()
+    return round(width / drafted[1][2]) if drafted else 1
+
+
+def _box(size: tuple[int, int], width: float, height: float, turn: int) -> tuple[float, float, float, float]:
+    """Where a picture lies in an image of `size` if its right and bottom edges were rounded up before it was turned."""
+    left = size[0] - width if turn in (2, 3, 6, 7) else 0.0
+    top = size[1] - height if turn in (3, 4, 7, 8) else 0.0
+    return left, top, left + width, top + height
 
 
 def _kind(data: bytes) -> str:
@@ -138,7 +161,7 @@ def _kind(data: bytes) -> str:
 
 
 def _open(kind: str, data: bytes) -> ImageFile:
-    """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit that is the host's."""
+    """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit of the host."""
     module, name = _PLUGINS[kind].split(".")
     plugin = getattr(import_module(f"PIL.{module}"), name)
     image = cast("ImageFile", plugin(io.BytesIO(data)))
@@ -168,13 +191,6 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
         Transpose.ROTATE_90,
     )
     return image if orientation == 1 else image.transpose(turns[orientation - 2])
-
-
-def _reduced(image: Image.Image, need: int) -> Image.Image:
-    """Box-averaged by a whole factor, as DCT scaling does to a JPEG; only modes whose values can be averaged."""
-    factor = min(image.size) // need
-    averaged = image.mode in ("L", "RGB", "CMYK", "YCbCr") and "transparency" not in image.info
-    return image.reduce(factor) if factor > 1 and averaged else image
 
 
 def _check_regular(mode: int) -> None:

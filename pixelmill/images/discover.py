@@ -1,7 +1,7 @@
 """Which image files a SOURCE holds: walked in a stable order, recognised by content, each path once, never hanging."""
 
 # A path is kept as the file system spells it, and a Path an entry would double the time.
-# ruff: noqa: PTH
+# ruff: noqa: PTH100, PTH110, PTH116, PTH118, PTH119, PTH120, PTH121, PTH123
 
 from __future__ import annotations
 

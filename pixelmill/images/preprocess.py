@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from pixelmill.images.decode import Decoded
+
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "squash"]
+Box = tuple[float, float, float, float]
 Geometry = tuple[int, int, Interpolation, ResizeMode]
 
 
@@ -38,24 +41,25 @@ class Preprocessing:
         return self.resize, self.image_size, self.interpolation, self.resize_mode
 
 
-def pixels(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def pixels(picture: Image.Image | Decoded, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """The resized and centre-cropped picture, uint8 (image_size, image_size, 3), of an RGB image of any size.
 
     Equals torchvision's `Resize` and `CenterCrop` on a PIL image to within one grey level: the sizes and offsets
-    are torchvision's (transforms/functional.py), but only the pixels inside the crop are computed.
+    are torchvision's (transforms/functional.py), but only the pixels inside the crop are computed. Of a `Decoded`
+    that was scaled while decoding, the sizes are those of the whole picture.
     """
     import numpy as np
     from PIL import Image
 
+    image = picture if isinstance(picture, Image.Image) else picture.image
+    box: Box = (0, 0, *image.size) if isinstance(picture, Image.Image) else picture.box
     resample = Image.Resampling[preprocessing.interpolation.upper()]
-    size, crop = _resized(image.size, preprocessing), preprocessing.image_size
+    size, crop = _resized((picture.width, picture.height), preprocessing), preprocessing.image_size
     left, top = (_offset(edge, crop) for edge in size)
     if left < 0 or top < 0:
-        padded = image.resize(size, resample).crop((left, top, left + crop, top + crop))
-        return np.asarray(padded)
-    across, down = image.width / size[0], image.height / size[1]
-    box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-    return np.asarray(image.resize((crop, crop), resample, box=box))
+        return np.asarray(image.resize(size, resample, box=box).crop((left, top, left + crop, top + crop)))
+    inside = _inside(box, size, (left, top, left + crop, top + crop))
+    return np.asarray(image.resize((crop, crop), resample, box=inside))
 
 
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype) -> torch.Tensor:
@@ -78,6 +82,18 @@ def _resized(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, 
     if preprocessing.resize_mode == "squash":
         return short, short
     return (short, int(short * height / width)) if width <= height else (int(short * width / height), short)
+
+
+def _inside(box: Box, size: tuple[int, int], crop: tuple[int, int, int, int]) -> Box:
+    """The part of `box` that becomes `crop` when `box` is resized to `size`."""
+    left, top, right, bottom = box
+    across, down = (right - left) / size[0], (bottom - top) / size[1]
+    return (
+        left + crop[0] * across,
+        top + crop[1] * down,
+        min(left + crop[2] * across, right),
+        min(top + crop[3] * down, bottom),
+    )
 
 
 def _offset(edge: int, crop: int) -> int:

