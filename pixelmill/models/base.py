@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pixelmill.images.preprocess import Preprocessing
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from pixelmill.models.weights import CachedFile
+
 Backend = Literal["openai_clip", "open_clip", "torchvision", "timm"]
 
 
@@ -21,15 +22,22 @@ Backend = Literal["openai_clip", "open_clip", "torchvision", "timm"]
 class WeightsSource:
     """Where a model's weights come from upstream.
 
-    `url` is an https URL (Hugging Face files as https://huggingface.co/REPO/resolve/REVISION/FILE),
+    `url` is an http(s) URL (Hugging Face files as https://huggingface.co/REPO/resolve/REVISION/FILE),
     `package:MODULE/PATH` for a file that an installed Python package ships, or `file:PATH`.
-    `sha256` is the full digest, or its published leading hex digits (torchvision publishes 8), or None when
-    upstream publishes none.
+    `sha256` is the full digest, or its published leading hex digits (torchvision publishes 8 or more), or None when
+    upstream publishes none. `bytes` is the approximate size, for display only. `alternative` is a second URL, asked
+    only when the server says that `url` does not exist (a `.bin` beside a `.safetensors`).
     """
 
     url: str
     sha256: str | None = None
     bytes: int | None = None
+    alternative: str | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the whole digest is known beforehand: the condition for loading a format that can run code."""
+        return self.sha256 is not None and len(self.sha256) == 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,9 @@ class ModelSpec:
     """One model by name: which upstream architecture and weights, and what comes out.
 
     `dim` is the length of the embedding, `image_size` the side of the square input in pixels,
-    `parameters` the number of parameters of the whole model (text tower included).
+    `parameters` the number of parameters of the whole model (text tower or classifier included).
+    `pretrained` is upstream's tag of the weights, and '' for a person's own checkpoint. `mean` and `std` replace
+    upstream's normalisation where they are given. `recommended` says what the model is the right choice for.
     """
 
     name: str
@@ -52,10 +62,12 @@ class ModelSpec:
     text: bool = False
     options: tuple[tuple[str, int | str | bool], ...] = ()
     recommended: str = ""
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
 
 class EmbeddingModel(ABC):
-    """A loaded model on one device, in eval mode. A backend is a subclass with `encode_image` and a `load` function."""
+    """A loaded model on one device, in eval mode. A backend is a subclass with `encode_image`, and a `Loader`."""
 
     spec: ModelSpec
     preprocessing: Preprocessing
@@ -68,7 +80,15 @@ class EmbeddingModel(ABC):
 
     @abstractmethod
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Raw, unnormalised embeddings (B, dim) of normalised pixels (B, 3, image_size, image_size), both in `dtype` on `device`."""
+        """Raw, unnormalised embeddings (B, dim) of normalised pixels (B, 3, image_size, image_size).
+
+        Both are in `dtype` on `device`.
+        """
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Turn the weights to `dtype`. Never autocast: on a CPU it casts them again at each call, ten times slower."""
+        self.module.to(dtype)
 
 
-Loader = Callable[[ModelSpec, Path], EmbeddingModel]
+Loader = Callable[[ModelSpec, "CachedFile"], EmbeddingModel]
+"""What a backend offers: a spec and its verified file -> the model on the CPU, in float32."""

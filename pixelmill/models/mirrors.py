@@ -1,0 +1,60 @@
+"""Where a weights file is really asked for: upstream, or the mirror that the settings or HF_ENDPOINT name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+HUB = "huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to ask: an http(s) URL or a local path, and whether the Hugging Face token may be shown there."""
+
+    address: str
+    trusted: bool = False
+
+    @property
+    def is_http(self) -> bool:
+        """Whether this is asked for over the network."""
+        return self.address.startswith(("http://", "https://"))
+
+
+def locate(url: str, mirrors: Mapping[str, str]) -> Place:
+    """The place to ask for upstream `url`.
+
+    A key of `mirrors` is a host (`huggingface.co`), an URL prefix (`https://huggingface.co/laion`) or `*` for every
+    host; the longest that fits wins. What follows the key in the URL follows the mirror's address; under `*` the host's
+    name comes first. A mirror is an http(s) URL or a folder.
+    """
+    host, path = urlsplit(url).netloc, urlsplit(url).path
+    fitting = [key for key in mirrors if key != "*" and _fits(key, url)]
+    if fitting:
+        key = max(fitting, key=lambda k: len(_without_scheme(k)))
+        return _under(mirrors[key], _without_scheme(url)[len(_without_scheme(key).rstrip("/")) :])
+    if "*" in mirrors:
+        return _under(mirrors["*"], f"/{host}{path}")
+    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
+    if host == HUB:
+        return Place(f"{endpoint}{path}" if endpoint else url, trusted=True)
+    return Place(url)
+
+
+def _fits(key: str, url: str) -> bool:
+    prefix = _without_scheme(key).rstrip("/")
+    return (_without_scheme(url) + "/").startswith(prefix + "/")
+
+
+def _without_scheme(url: str) -> str:
+    return url.partition("://")[2] or url
+
+
+def _under(base: str, rest: str) -> Place:
+    base = base.rstrip("/")
+    if base.startswith(("http://", "https://")):
+        return Place(base + rest)
+    folder = unquote(urlsplit(base).path) if base.startswith("file://") else os.path.expanduser(base)  # noqa: PTH111
+    return Place(folder + unquote(rest))
