@@ -98,9 +98,9 @@ def _open_clip() -> tuple[ModelSpec, ...]:
          "laion/CLIP-ViT-L-14-laion2B-s32B-b82K"),
         ("open_clip_vit_h14_laion2b", "ViT-H-14", "laion2b_s32b_b79k", 1024, 224, 986_109_441,
          "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
-        ("open_clip_convnext_base", "convnext_base", "laion400m_s13b_b51k", 512, 256, 151_522_689,
+        ("open_clip_convnext_base", "convnext_base", "laion400m_s13b_b51k", 512, 256, 151_518_849,
          "laion/CLIP-convnext_base-laion400M-s13B-b51K"),
-        ("open_clip_convnext_large", "convnext_large_d_320", "laion2b_s29b_b131k_ft_soup", 768, 320, 351_770_113,
+        ("open_clip_convnext_large", "convnext_large_d_320", "laion2b_s29b_b131k_ft_soup", 768, 320, 351_772_609,
          "laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup"),
     )  # fmt: skip
     best = {"open_clip_vit_h14_laion2b": "best quality", "open_clip_vit_l14_laion2b": "batch work"}

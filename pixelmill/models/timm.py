@@ -116,7 +116,9 @@ def _data_config(spec: ModelSpec, module: Any) -> dict[str, Any]:
     from timm.data.config import resolve_data_config
 
     overrides = {"mean": spec.mean, "std": spec.std, "input_size": (3, spec.image_size, spec.image_size)}
-    config: dict[str, Any] = resolve_data_config({k: v for k, v in overrides.items() if v is not None}, model=module)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    resolve: Any = resolve_data_config  # has no annotations
+    config: dict[str, Any] = resolve(given, model=module)
     return config
 
 

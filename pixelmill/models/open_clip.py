@@ -1,0 +1,167 @@
+"""open_clip's models: OpenAI's, LAION's and many more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+
+from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
+from pixelmill.images.preprocess import Preprocessing
+from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.skeleton import Skeleton, Uninitialised
+
+if TYPE_CHECKING:
+    from pixelmill.models.weights import CachedFile
+
+
+class OpenClip(EmbeddingModel):
+    """A model of open_clip, both towers."""
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What open_clip's encode_image(normalize=False) returns, (B, dim)."""
+        features: torch.Tensor = self.module.encode_image(pixels, normalize=False)  # type: ignore[operator]
+        return features
+
+
+def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
+    """The model of `spec` with the weights in `file`, on the CPU, in float32."""
+    module = _build(spec, Uninitialised(), "cpu")
+    fill(module, _converted(module, read_state_dict(file.path)), file.path)
+    return _model(spec, module, weights_sha256=file.sha256)
+
+
+def instantiate(spec: ModelSpec) -> OpenClip:
+    """The architecture of `spec` on `meta`, without weights."""
+    return _model(spec, _build(spec, Skeleton(), "meta"), weights_sha256="")
+
+
+def resolve(name: str) -> ModelSpec:
+    """The spec of `open_clip:<architecture>/<pretrained>`. Raises UnknownModel."""
+    asked, _, tag = name.removeprefix("open_clip:").partition("/")
+    config = open_clip.get_pretrained_cfg(asked, tag)
+    if not config:
+        known = [f"{a}/{t}" for a, t in open_clip.list_pretrained()]
+        hint = nearest(f"{asked}/{tag}", known)
+        raise UnknownModel(f"Expected open_clip:<architecture>/<pretrained>. Got {name!r}.{hint}")
+    architecture = _activation_of(asked, config)
+    draft = ModelSpec(
+        name=name, backend="open_clip", architecture=architecture, pretrained=tag, dim=0, image_size=0, parameters=0,
+        weights=_source(config), licence="see the model card", text=True,
+    )  # fmt: skip
+    return _measured(draft)
+
+
+def _measured(draft: ModelSpec) -> ModelSpec:
+    model = instantiate(draft)
+    size = model.preprocessing.image_size
+    dim = model.encode_image(torch.empty(1, 3, size, size, device="meta")).shape[1]
+    return replace(draft, dim=dim, image_size=size, parameters=sum(p.numel() for p in model.module.parameters()))
+
+
+def _activation_of(architecture: str, config: dict[str, Any]) -> str:
+    """The architecture with the activation of its weights' training; open_clip only warns of the wrong one."""
+    quick = bool((open_clip.get_model_config(architecture) or {}).get("quick_gelu", False))
+    if quick == bool(config.get("quick_gelu", False)):
+        return architecture
+    other = architecture.removesuffix("-quickgelu") if quick else f"{architecture}-quickgelu"
+    if open_clip.get_model_config(other) is None:
+        raise UnknownModel(f"Expected {other!r} in open_clip, which these weights were trained as. It is not there.")
+    return other
+
+
+def _source(config: dict[str, Any]) -> WeightsSource:
+    from pixelmill.catalog import hub_source
+
+    if not config.get("hf_hub"):
+        return WeightsSource(config["url"])
+    repo, _, file = config["hf_hub"].rpartition("/")
+    return hub_source(repo) if not file else WeightsSource(f"https://huggingface.co/{repo}/resolve/main/{file}")
+
+
+def _build(spec: ModelSpec, mode: AbstractContextManager[Any], device: str) -> Any:
+    if open_clip.get_model_config(spec.architecture) is None:
+        hint = nearest(spec.architecture, open_clip.list_models())
+        raise SettingsError(f"Expected an architecture of open_clip. Got {spec.architecture!r}.{hint}")
+    with mode, _quiet():
+        # load_weights is off and pretrained empty: the weights come from our verified file, never from a download.
+        module = open_clip.create_model(
+            spec.architecture, pretrained=None, load_weights=False, pretrained_text=False, device=device,
+            force_image_size=dict(spec.options).get("force_image_size"), force_preprocess_cfg=_preprocess_cfg(spec),
+        )  # fmt: skip
+    return module.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip from saying on the root logger that the model is random (it is about to be filled).
+
+    The handler keeps `logging.warning` from configuring logging for the whole process.
+    """
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)
+    root.addFilter(_not_random)
+    try:
+        yield
+    finally:
+        root.removeFilter(_not_random)
+        root.removeHandler(handler)
+
+
+def _not_random(record: logging.LogRecord) -> bool:
+    return "No pretrained weights loaded" not in record.getMessage()
+
+
+def _preprocess_cfg(spec: ModelSpec) -> dict[str, Any]:
+    config = open_clip.get_pretrained_cfg(spec.architecture, spec.pretrained) if spec.pretrained else {}
+    own = {"mean": spec.mean, "std": spec.std}
+    found: dict[str, Any] = merge_preprocess_dict(config, {key: value for key, value in own.items() if value})
+    return {key: value for key, value in found.items() if key != "size"}
+
+
+def _converted(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The conversions of open_clip/factory.py's load_checkpoint, which itself would read a pickle with less care."""
+    state = dict(convert_state_dict(module, state))
+    if "positional_embedding" in state and not hasattr(module, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    for name in ("logit_scale", "logit_bias"):
+        if name in state and getattr(module, name, None) is not None:
+            state[name] = state[name].reshape(getattr(module, name).shape)
+    if "logit_bias" not in state and module.logit_bias is not None:
+        state["logit_bias"] = torch.zeros_like(state["logit_scale"])
+    state.pop("text.transformer.embeddings.position_ids", None)
+    resize_pos_embed(state, module)
+    resize_text_pos_embed(state, module)
+    return state
+
+
+def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenClip:
+    config = PreprocessCfg(**module.visual.preprocess_cfg)
+    model = OpenClip()
+    model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
+    model.reference_preprocess = image_transform_v2(config, is_train=False)
+    model.preprocessing = _preprocessing(spec, config)
+    return model
+
+
+def _preprocessing(spec: ModelSpec, config: Any) -> Preprocessing:
+    side = config.size if isinstance(config.size, int) else config.size[0]
+    if config.resize_mode not in ("shortest", "squash"):
+        raise WeightsRefused(f"Expected resizing by the shorter edge or both. {spec.name} wants {config.resize_mode}.")
+    return Preprocessing(
+        image_size=side,
+        resize=side,
+        mean=tuple(config.mean),
+        std=tuple(config.std),
+        interpolation=config.interpolation,
+        resize_mode=config.resize_mode,
+    )
