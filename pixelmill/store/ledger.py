@@ -192,6 +192,10 @@ class Ledger:
         """How many images are on record below folder `root`."""
         return self._value("SELECT count(*) FROM files WHERE path >= ? AND path < ? AND NOT gone", *_under(root))
 
+    def seen_under(self, scan: int, root: str) -> int:
+        """How many images a scan found below folder `root`."""
+        return self._value("SELECT count(*) FROM seen WHERE scan = ? AND path >= ? AND path < ?", scan, *_under(root))
+
     # What is to do
 
     def images(self, scan: int, first: str = "", last: str | None = None) -> Iterator[tuple[FoundFile, int | None]]:

@@ -1,0 +1,40 @@
+"""Look after a store: check every part, merge small ones, delete what nobody reads any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from pixelmill.errors import StoreDamaged
+from pixelmill.store import compact as compaction
+from pixelmill.store import verify as verification
+from pixelmill.store.commit import StoreWriter
+
+
+@flow(name="maintain")
+def maintain(store: str) -> dict[str, int]:
+    """Verify a store, then compact it. Fails, touching nothing, when the store is damaged.
+
+    Args:
+        store: The store's folder.
+    """
+    verify_store(Path(store))
+    return compact_store(Path(store))
+
+
+@task(name="verify", cache_policy=NO_CACHE)
+def verify_store(store: Path) -> None:
+    """Raise StoreDamaged, naming files and rows, unless the store is sound."""
+    damages = verification.verify(store)
+    if damages:
+        raise StoreDamaged(f"{store} is damaged: {'; '.join(map(str, damages))}. Run `pixelmill repair {store}`.")
+
+
+@task(name="compact", cache_policy=NO_CACHE)
+def compact_store(store: Path) -> dict[str, int]:
+    """Merge small parts; the number of parts before and after, and of files deleted."""
+    with StoreWriter(store) as writer:
+        done = compaction.compact(writer)
+    return {"parts_before": done.parts_before, "parts_after": done.parts_after, "deleted": done.deleted}

@@ -1,0 +1,89 @@
+"""The nightly run: find what is new or missing, embed it, publish, report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from prefect import flow
+
+from flows.embed import embed
+from pixelmill.devices import resolve_device
+from pixelmill.job import Job
+from pixelmill.report import Report, dry_run_report, failure_rate
+from pixelmill.scan import scan_sources
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.master import MASTER
+from pixelmill.work import preview
+from settings import load_settings
+from settings.job import make_job
+from tasks.discover import discover_images
+from tasks.plan import plan_work
+from tasks.publish import publish_changes
+from tasks.report import report_run
+from tasks.weights import fetch_weights
+
+
+@flow(name="vectorize")
+def vectorize(
+    sources: list[str],
+    models: list[str] | None = None,
+    store: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
+    decode: Literal["fast", "reference"] | None = None,
+    deadline: str | None = None,
+    dry_run: bool = False,
+    config: str | None = None,
+) -> Report:
+    """Embed what is new or missing of the images in `sources` with each of `models`, into the HDF5 store.
+
+    Args:
+        sources: Files, folders (with all that is below) or @lists of paths.
+        models: Names from `pixelmill models`, in the order of ensembles. Default: from the settings.
+        store: The store's folder. Default: from the settings.
+        device: auto, cpu, gpu, cuda or cuda:N. Default: from the settings.
+        batch_size: Images that a model takes at once. Halved when the device's memory does not hold them.
+        precision: What the models compute in; auto measures. Default: from the settings.
+        decode: fast, or reference for upstream's own preprocessing. Default: what the store's matrix was made with.
+        deadline: When to stop, as 06:00 or 90m; the rest is done by the next run.
+        dry_run: Only tell what would be done.
+        config: A settings file other than pixelmill.toml.
+    """
+    started = time.time()
+    flags: dict[str, Any] = {
+        "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
+        "precision": precision, "decode": decode, "deadline": deadline,
+    }  # fmt: skip
+    job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources)
+    if dry_run:
+        return preview_run(job)
+    check_device(job)
+    scan = discover_images(job)
+    for spec in job.specs:
+        fetch_weights(spec, job.cache)
+    matrices, plan = plan_work(job, scan.number)
+    done = embed(job, matrices, scan.number, plan)
+    changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
+    report = report_run(job, scan, matrices, changes, done, started)
+    return {**report, "exceeded_failure_rate": failure_rate(done) > job.max_failure_rate}
+
+
+def check_device(job: Job) -> None:
+    """Refuse a device that is not there before anything is done for it. Leaves torch alone where that is sure."""
+    for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
+        resolve_device(device)
+
+
+def preview_run(job: Job) -> Report:
+    """What a run would do. A store that does not exist yet is not made."""
+    with TemporaryDirectory() as scratch:
+        folder = job.store if (job.store / MASTER).exists() else Path(scratch)
+        with StoreWriter(folder) as writer:
+            scan = scan_sources(writer.ledger, job.sources)
+            pending = preview(job, writer, scan.number)
+            writer.ledger.forget_scan(scan.number)
+    return dry_run_report(job, scan, pending)

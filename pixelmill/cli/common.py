@@ -1,0 +1,66 @@
+"""What the commands share: options, settings, output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from settings import Settings
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
+config_file = click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: pixelmill.toml).")
+store_folder = click.argument("store", type=click.Path(path_type=Path, file_okay=False))
+
+
+def settings_from(config: Path | None) -> Settings:
+    """The settings of this command."""
+    from settings import load_settings
+
+    return load_settings(config)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout; bytes of names that are not UTF-8 come as lone surrogate escapes."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def print_table(table: Table) -> None:
+    """A table on stdout, as wide as it needs to be when that is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    """An empty table; the columns named in `right` are numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def printable(name: str) -> str:
+    """A file name for a person's eyes: control characters and bytes that are no UTF-8 are escaped."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def human_bytes(number: float) -> str:
+    """A size such as `1.4 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"

@@ -1,0 +1,89 @@
+"""`pixelmill run`: the flow `vectorize`, in this process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pixelmill.cli import common
+from pixelmill.cli.main import DONE, TOO_MANY_REFUSED
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@click.command(short_help="Embed what is new or missing.")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--models", metavar="A,B", help="Models, in the order of ensembles; see `pixelmill models`.")
+@click.option("--store", metavar="DIR", help="Folder of the store; made if need be.")
+@click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a model takes at once.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="auto: the fastest with cosine >= 0.999, measured.")
+@click.option("--decode", type=click.Choice(("fast", "reference")), help="reference: upstream's own preprocessing.")
+@click.option("--deadline", metavar="06:00|90m", help="Stop then; the next run does the rest.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@common.as_json
+@common.config_file
+def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, **flags: Any) -> int:
+    """Embed the images in each SOURCE (a file, a folder with all below it, or a list of paths as @list.txt).
+
+    Only what is new or missing is embedded: a second run makes no model call.
+    """
+    _quiet_prefect()
+    from flows.vectorize import vectorize
+
+    names = [name.strip() for name in models.split(",") if name.strip()] if models else None
+    report = vectorize(list(sources), models=names, config=os.fspath(config) if config else None, **flags)
+    exceeded = report.pop("exceeded_failure_rate", False)
+    if as_json:
+        common.print_json(report)
+    elif report.get("dry_run"):
+        _show_preview(report)
+    else:
+        _show(report)
+    return TOO_MANY_REFUSED if exceeded else DONE
+
+
+def _quiet_prefect() -> None:
+    """Errors are told by the command, once, in words; nothing about this run leaves this machine."""
+    for name, value in {
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+    _warn_on_stderr()
+
+
+def _warn_on_stderr() -> None:
+    import logging
+
+    logger = logging.getLogger("pixelmill")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        logger.addHandler(handler)
+
+
+def _show(report: dict[str, Any]) -> None:
+    images = report["images"]
+    counts = ", ".join(f"{number:,} {name}" for name, number in images.items() if number or name == "seen")
+    click.echo(f"{report['store']}: {counts}; {report['seconds']:,} s")
+    columns = ("model", "embedded", "pending", "dim", "device", "precision", "decode", "images/s")
+    table = common.table("", *columns, right=("embedded", "pending", "dim", "images/s"))
+    for name, m in report["models"].items():
+        numbers = (f"{m['embedded']:,}", f"{m['pending']:,}", str(m["dim"]))
+        table.add_row(name, *numbers, m["device"], m["precision"], m["decode"], f"{m['images_per_second']:,}")
+    common.print_table(table)
+    if report["bottleneck"]:
+        click.echo(f"Bottleneck: {report['bottleneck']}.")
+    if images["quarantined"]:
+        click.echo(f"{images['quarantined']:,} in quarantine: `pixelmill quarantine {report['store']}` says why.")
+
+
+def _show_preview(report: dict[str, Any]) -> None:
+    click.echo(f"{report['images']['seen']:,} images seen. A run would embed:")
+    for model, numbers in report["models"].items():
+        click.echo(f"  {numbers['pending']:,} with {model}")

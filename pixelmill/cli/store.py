@@ -1,0 +1,180 @@
+"""Commands that look at a store or look after it."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pixelmill.cli import common
+from pixelmill.cli.main import DONE, FAILED
+
+if TYPE_CHECKING:
+    from pixelmill.store.reader import Store
+
+
+@click.command(short_help="What a store holds.")
+@common.store_folder
+@common.as_json
+def info(store: Path, as_json: bool) -> None:
+    """Rows, matrices and what made them, coverage, size, parts."""
+    from pixelmill.store.reader import Store
+
+    described = _described(Store(store))
+    if as_json:
+        common.print_json(described)
+        return
+    size = common.human_bytes(described["bytes"])
+    click.echo(f"{store}: {described['rows']:,} rows, {described['parts']} parts, {size}, {described['published_at']}")
+    columns = ("matrix", "dim", "dtype", "embedded", "coverage", "precision", "decode", "fingerprint")
+    table = common.table("", *columns, right=("dim", "embedded", "coverage"))
+    for m in described["matrices"]:
+        share = f"{m['coverage']:.1%}"
+        numbers = (str(m["dim"]), m["dtype"], f"{m['embedded']:,}", share)
+        table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
+    common.print_table(table)
+
+
+@click.command(short_help="Which images were refused, and why.")
+@common.store_folder
+@common.as_json
+@click.option("--retry", is_flag=True, help="Empty the quarantine: the next run tries these images again.")
+def quarantine(store: Path, as_json: bool, retry: bool) -> None:
+    """Which file, at which stage, why, and since when. An image is tried again when its file changes."""
+    from pixelmill.store.reader import Store
+    from pixelmill.store.commit import StoreWriter
+
+    Store(store)
+    with StoreWriter(store) as writer:
+        entries = writer.ledger.quarantine()
+        if retry:
+            writer.ledger.release()
+    if as_json:
+        common.print_json({"quarantined": [_entry(entry) for entry in entries], "released": retry})
+        return
+    table = common.table("", "file", "stage", "reason", "model", "since")
+    for entry in entries:
+        since = datetime.fromtimestamp(entry.since).strftime("%Y-%m-%d %H:%M")
+        table.add_row(common.printable(entry.path), entry.stage, entry.reason, entry.model or "every model", since)
+    common.print_table(table)
+    click.echo(f"{len(entries):,} images{', released for the next run' if retry else ''}.")
+
+
+@click.command(short_help="Check a store.")
+@common.store_folder
+@click.option("--deep", is_flag=True, help="Also embed a sample again and compare.")
+@common.as_json
+@common.config_file
+def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
+    """Check every part against its checksum, the master's links, the alignment of rows, and the ledger."""
+    from pixelmill.store.verify import verify as check
+
+    damages = check(store)
+    checks = _deep(store, config) if deep and not damages else []
+    drifted = [c for c in checks if not c.sound]
+    if as_json:
+        told = [{"file": d.file, "problem": d.problem, "dataset": d.dataset, "rows": d.rows} for d in damages]
+        common.print_json({"sound": not damages and not drifted, "damages": told, "deep": [c.as_dict() for c in checks]})
+    else:
+        for line in [*map(str, damages), *map(str, checks)]:
+            click.echo(common.printable(line))
+        click.echo("Sound." if not damages and not drifted else f"Damaged. `pixelmill repair {store}` saves what it can.")
+    return FAILED if damages or drifted else DONE
+
+
+@click.command(short_help="Merge small parts.")
+@common.store_folder
+def compact(store: Path) -> None:
+    """Merge small part files into large ones. Old parts stay a day for readers of older snapshots."""
+    from pixelmill.store.commit import StoreWriter
+    from pixelmill.store.compact import compact as merge
+    from pixelmill.store.reader import Store
+
+    Store(store)
+    with StoreWriter(store) as writer:
+        done = merge(writer)
+    click.echo(f"{done.parts_before} parts before, {done.parts_after} after; {done.deleted} expired files deleted.")
+
+
+@click.command(short_help="Save what can be saved.")
+@common.store_folder
+def repair(store: Path) -> None:
+    """Rebuild the master and the ledger, drop damaged parts, and say what must be embedded again."""
+    from pixelmill.store.verify import repair as mend
+
+    done = mend(store)
+    for action in done.actions or ("nothing was broken",):
+        click.echo(action)
+    for model, rows in done.to_embed.items():
+        if rows:
+            click.echo(f"{model}: {rows:,} rows without a vector; the next run embeds those whose file is there")
+
+
+@click.command(short_help="Copy vectors out.")
+@common.store_folder
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.{h5,npy,parquet}")
+@click.option("--models", required=True, metavar="A,B", help="Models side by side, in this order.")
+@click.option("--normalize", is_flag=True, help="Divide each model's vector by its length.")
+@click.option("--weights", metavar="0.7,0.3", help="Multiply each model's vector.")
+def export(store: Path, out: Path, models: str, normalize: bool, weights: str | None) -> None:
+    """Copy the vectors of one model, or of an ensemble, with paths and checksums, to one file for other tools."""
+    from pixelmill.store.export import export as write
+    from pixelmill.store.reader import Store
+
+    names = [name.strip() for name in models.split(",")]
+    opened = Store(store)
+    done = write(opened, opened.concatenated(names, weights=_numbers(weights), normalize=normalize), out)
+    click.echo(f"{' and '.join(map(os.fspath, done.files))}: {done.shape[0]:,} x {done.shape[1]}")
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"Expected numbers such as 0.7,0.3. Got {text!r}.") from error
+
+
+def _described(store: Store) -> dict[str, Any]:
+    manifest = store.manifest
+    files = [f for f in store.folder.rglob("*") if f.is_file()]
+    return {
+        "store": os.fspath(store.folder),
+        "rows": manifest.rows,
+        "parts": len(manifest.used_parts()),
+        "bytes": sum(f.stat().st_size for f in files),
+        "revision": manifest.revision,
+        "published_at": manifest.published_at,
+        "format_version": manifest.format_version,
+        "pixelmill_version": manifest.pixelmill_version,
+        "matrices": [_matrix(store, matrix) for matrix in manifest.matrices],
+    }
+
+
+def _matrix(store: Store, matrix: Any) -> dict[str, Any]:
+    embedded = int(store.embedded(matrix).sum())
+    return {
+        "dataset": matrix.published_name,
+        "serving": matrix.serving,
+        "dtype": matrix.dtype,
+        "embedded": embedded,
+        "coverage": embedded / len(store) if len(store) else 0.0,
+        **matrix.provenance.model_dump(),
+    }
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    since = datetime.fromtimestamp(entry.since).astimezone().isoformat(timespec="seconds")
+    return {"path": entry.path, "row": entry.row, "model": entry.model or None, "stage": entry.stage, "reason": entry.reason, "since": since}
+
+
+def _deep(store: Path, config: Path | None) -> list[Any]:
+    from pixelmill.selfcheck import reembed
+    from settings.job import find_model, make_cache
+
+    settings = common.settings_from(config)
+    return reembed(store, lambda name: find_model(settings, name), make_cache(settings).open())

@@ -1,0 +1,321 @@
+"""Decode once, embed with every model of this worker, hand over rows."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixelmill.errors import ImageRejected
+from pixelmill.images.decode import DecodeOptions, decode_image, read_image_file
+from pixelmill.images.discover import FoundFile
+from pixelmill.images.preprocess import normalize, pixels
+from pixelmill.models.base import EmbeddingModel
+from pixelmill.store.commit import Content, Harvest, Vectors
+from pixelmill.store.ledger import Failure
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Lacking = Callable[[bytes], frozenset[str]]
+"""The fingerprints of the matrices that lack a content, by its sha256."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A loaded model and the fingerprint of the matrix that it fills."""
+
+    model: EmbeddingModel
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class Timing:
+    """Busy seconds by stage (reading and decoding summed over threads), and how long the models waited for pixels."""
+
+    read: float = 0.0
+    decode: float = 0.0
+    embed: float = 0.0
+    wait: float = 0.0
+
+    def add(self, other: Timing) -> None:
+        self.read += other.read
+        self.decode += other.decode
+        self.embed += other.embed
+        self.wait += other.wait
+
+    @property
+    def bottleneck(self) -> str | None:
+        """The stage that the run would gain most from speeding up; None when nothing was embedded."""
+        if not self.embed:
+            return None
+        if self.embed >= self.wait:
+            return "model"
+        return "read" if self.read > self.decode else "decode"
+
+
+@dataclass(slots=True)
+class Result:
+    """What a shard gave. `unread` are files that could not be read this time but may be later, with the reason."""
+
+    harvest: Harvest = field(default_factory=Harvest)
+    timing: Timing = field(default_factory=Timing)
+    unread: list[tuple[FoundFile, str]] = field(default_factory=list)
+    read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    file: FoundFile
+    sha256: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    inputs: Mapping[object, Any] = field(default_factory=dict)
+    wanted: frozenset[str] = frozenset()
+    rejected: ImageRejected | None = None
+    unread: str = ""
+    timing: Timing = field(default_factory=Timing)
+
+
+class Pipeline:
+    """Threads read and decode; the calling thread runs the models. Each image is decoded once for all `targets`.
+
+    Images wait in order, at most `2 * batch_size` of them decoded: memory does not grow with the shard.
+    A batch that does not fit the device's memory halves the batch size for good.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], options: DecodeOptions, *, batch_size: int, threads: int,
+        on_embedded: Callable[[str, int], None] = lambda _model, _images: None,
+    ) -> None:  # fmt: skip
+        self._targets = targets
+        self._options = options
+        self._threads = threads
+        self._on_embedded = on_embedded
+        self.batch_size = batch_size
+        self._shortest = max((t.model.preprocessing.resize for t in targets), default=None)
+
+    def run(
+        self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False
+    ) -> Result:
+        """Embed `files`, until they end or `stop` says so; what was read by then is finished."""
+        shard = _Shard(self)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
+            for prepared in self._prepared(pool, files, lacking, stop, shard.result.timing):
+                shard.add(prepared)
+        return shard.finish()
+
+    def _prepared(
+        self, pool: ThreadPoolExecutor, files: Iterable[FoundFile], lacking: Lacking, stop: Callable[[], bool], timing: Timing
+    ) -> Iterator[_Prepared]:
+        waiting: deque[Future[_Prepared]] = deque()
+        ahead = max(2 * self.batch_size, 2 * self._threads)
+        remaining = iter(files)
+        try:
+            while True:
+                while len(waiting) < ahead and not stop() and (file := next(remaining, None)) is not None:
+                    waiting.append(pool.submit(self._prepare, file, lacking))
+                if not waiting:
+                    return
+                start = time.perf_counter()
+                prepared = waiting.popleft().result()
+                timing.wait += time.perf_counter() - start
+                yield prepared
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _prepare(self, file: FoundFile, lacking: Lacking) -> _Prepared:
+        timing = Timing()
+        sha256 = None
+        try:
+            with _timed(timing, "read"):
+                data = read_image_file(file.absolute, max_bytes=self._options.max_bytes)
+                sha256 = hashlib.sha256(data).digest()
+            wanted = lacking(sha256)
+            if not wanted:
+                return _Prepared(file, sha256, timing=timing)
+            with _timed(timing, "decode"):
+                decoded = decode_image(data, self._options, shortest=self._shortest)
+                inputs = self._inputs(decoded.image, wanted)
+            return _Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
+        except ImageRejected as rejected:
+            return _Prepared(file, sha256, rejected=rejected, timing=timing)
+        except (OSError, MemoryError) as error:
+            return _Prepared(file, sha256, unread=_reason(error), timing=timing)
+
+    def _inputs(self, image: Image.Image, wanted: frozenset[str]) -> dict[object, Any]:
+        """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
+        inputs: dict[object, Any] = {}
+        for target in self._targets:
+            key = self.input_key(target.model)
+            if target.fingerprint in wanted and key not in inputs:
+                if self._options.decode == "reference":
+                    inputs[key] = target.model.reference_preprocess(image)
+                else:
+                    inputs[key] = pixels(image, target.model.preprocessing)
+        return inputs
+
+    def input_key(self, model: EmbeddingModel) -> object:
+        """Models with equal keys take the same pixels."""
+        if self._options.decode == "reference":
+            return model.spec.backend, model.preprocessing
+        return model.preprocessing.geometry
+
+    def embed(self, target: Target, inputs: Sequence[Any]) -> np.ndarray:
+        """Raw embeddings, float32 (len(inputs), dim)."""
+        try:
+            return self._forward(target.model, inputs)
+        except RuntimeError as error:
+            if len(inputs) == 1 or not _out_of_memory(error):
+                raise
+        half = (len(inputs) + 1) // 2
+        self.batch_size = min(self.batch_size, half)
+        _free(target.model.device)
+        return np.concatenate([self.embed(target, inputs[:half]), self.embed(target, inputs[half:])])
+
+    def embedded(self, target: Target, images: int) -> None:
+        self._on_embedded(target.model.spec.name, images)
+
+    def _forward(self, model: EmbeddingModel, inputs: Sequence[Any]) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            if self._options.decode == "reference":
+                batch = torch.stack(list(inputs)).to(model.device, model.dtype)
+            else:
+                batch = normalize(_stacked(inputs).to(model.device), model.preprocessing, model.dtype)
+            embeddings: np.ndarray = model.encode_image(batch).float().cpu().numpy()
+        return embeddings
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        return self._targets
+
+
+class _Shard:
+    """The state of one shard: contents so far, and the images that wait for a full batch of each model."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.result = Result()
+        self._known: dict[bytes, int] = {}
+        self._waiting: dict[str, list[tuple[int, Any]]] = {t.fingerprint: [] for t in pipeline.targets}
+        self._done: dict[str, list[Vectors]] = {t.fingerprint: [] for t in pipeline.targets}
+
+    def add(self, prepared: _Prepared) -> None:
+        self.result.timing.add(prepared.timing)
+        if prepared.unread:
+            self.result.unread.append((prepared.file, prepared.unread))
+            return
+        self.result.read += 1
+        if prepared.rejected:
+            self._reject(prepared, prepared.rejected)
+        if prepared.sha256 is not None:
+            self._place(prepared, prepared.sha256)
+
+    def finish(self) -> Result:
+        for target in self._pipeline.targets:
+            self._flush(target, 1)
+        self.result.harvest.vectors = {f: _joined(done) for f, done in self._done.items() if done}
+        return self.result
+
+    def _reject(self, prepared: _Prepared, rejected: ImageRejected) -> None:
+        failure = Failure(prepared.file.absolute, prepared.sha256, rejected.stage, rejected.reason)
+        self.result.harvest.failures.append(failure)
+
+    def _place(self, prepared: _Prepared, sha256: bytes) -> None:
+        """A content met for the first time, and not wholly stored, gets an index; a copy of one only its name."""
+        harvest = self.result.harvest
+        if sha256 in self._known or not (prepared.wanted or prepared.rejected):
+            harvest.copies.append((prepared.file.absolute, sha256))
+            return
+        index = self._known[sha256] = len(harvest.contents)
+        harvest.contents.append(Content(prepared.file, sha256, *prepared.size))
+        for target in self._pipeline.targets:
+            if target.fingerprint in prepared.wanted:
+                key = self._pipeline.input_key(target.model)
+                self._waiting[target.fingerprint].append((index, prepared.inputs[key]))
+                self._flush(target, self._pipeline.batch_size)
+
+    def _flush(self, target: Target, least: int) -> None:
+        waiting = self._waiting[target.fingerprint]
+        while len(waiting) >= least and waiting:
+            batch = waiting[: self._pipeline.batch_size]
+            del waiting[: len(batch)]
+            with _timed(self.result.timing, "embed"):
+                values = self._pipeline.embed(target, [pixels for _, pixels in batch])
+            self._keep(target, np.array([index for index, _ in batch]), values)
+
+    def _keep(self, target: Target, index: np.ndarray, values: np.ndarray) -> None:
+        finite = np.isfinite(values).all(axis=1)
+        for i in index[~finite]:
+            content = self.result.harvest.contents[i]
+            reason = f"{target.model.spec.name} in {str(target.model.dtype).removeprefix('torch.')} gave a vector that is not finite"
+            self.result.harvest.failures.append(
+                Failure(content.file.absolute, content.sha256, "embed", reason, target.fingerprint, target.model.spec.name)
+            )
+        self._done[target.fingerprint].append(Vectors(index[finite], values[finite]))
+        self._pipeline.embedded(target, int(finite.sum()))
+
+
+class _timed:  # noqa: N801 - reads as a function
+    """Add the seconds spent in a block to one stage of a timing."""
+
+    def __init__(self, timing: Timing, stage: str) -> None:
+        self._timing, self._stage = timing, stage
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        spent = time.perf_counter() - self._start
+        setattr(self._timing, self._stage, getattr(self._timing, self._stage) + spent)
+
+
+class Guarded:
+    """A function that several threads may call, one at a time."""
+
+    def __init__(self, function: Lacking) -> None:
+        self._function = function
+        self._lock = threading.Lock()
+
+    def __call__(self, sha256: bytes) -> frozenset[str]:
+        with self._lock:
+            return self._function(sha256)
+
+
+def _stacked(inputs: Sequence[np.ndarray]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(np.stack(inputs))
+
+
+def _joined(done: Sequence[Vectors]) -> Vectors:
+    return Vectors(np.concatenate([v.index for v in done]), np.concatenate([v.values for v in done]))
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _free(device: torch.device) -> None:
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _reason(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory to read or decode it now"
+    return error.strerror or str(error)

@@ -1,0 +1,54 @@
+"""What the sources hold now, recorded beside what they held before."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pixelmill.images.discover import Source, discover, parse_source
+from pixelmill.store.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One look at the sources: its number in the ledger, images seen, other files skipped, and what could not be looked at."""
+
+    number: int
+    seen: int
+    skipped: int
+    problems: tuple[str, ...] = ()
+
+
+def scan_sources(ledger: Ledger, sources: Sequence[str]) -> Scan:
+    """Walk `sources`, record what is there and mark what is gone.
+
+    A folder that cannot be read, or that is empty though images were known there (a disk that is not mounted?), loses
+    nothing: that is told as a problem instead.
+    """
+    problems: dict[str, str] = {}
+    number = ledger.new_scan()
+    discovery = discover(sources, known=ledger.is_known, on_problem=problems.__setitem__)
+    ledger.record_scan(number, discovery)
+    for source in map(parse_source, sources):
+        _mark_gone(ledger, number, source, problems)
+    told = tuple(f"{path}: {reason}" for path, reason in problems.items())
+    for problem in told:
+        log.warning("%s", problem)
+    return Scan(number, ledger.seen(number), discovery.skipped, told)
+
+
+def _mark_gone(ledger: Ledger, scan: int, source: Source, problems: dict[str, str]) -> None:
+    if source.kind != "folder":
+        for path in problems:
+            if not os.path.lexists(path):
+                ledger.mark_path_gone(path)
+        return
+    known = ledger.images_under(source.root)
+    if known and not ledger.seen_under(scan, source.root):
+        problems[source.root] = f"holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
+        return
+    ledger.mark_gone(scan, source.root, unreadable=tuple(problems))

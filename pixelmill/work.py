@@ -1,0 +1,224 @@
+"""A worker: one process, its models loaded once, shards taken one by one and committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import numpy as np
+
+from pixelmill.devices import resolve_device
+from pixelmill.errors import ImageRejected
+from pixelmill.images.decode import decode_image, read_image_file
+from pixelmill.images.discover import FoundFile
+from pixelmill.images.preprocess import pixels
+from pixelmill.job import Job
+from pixelmill.matrices import Decode, existing_matrix, provenance_of, still_makes
+from pixelmill.models.base import EmbeddingModel, ModelSpec
+from pixelmill.models.load import load_file
+from pixelmill.models.weights import CachedFile
+from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timing
+from pixelmill.plan import Coverage, Plan, Shard, make_plan, todo
+from pixelmill.precision import fastest_precision
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.manifest import Matrix
+
+_SAMPLES = 8
+_RETRY_DELAYS = (1.0, 4.0)
+"""Seconds before files that could not be read are tried again."""
+
+OnEmbedded = Callable[[str, int], None]
+_loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What one shard gave: images read, images refused, vectors and devices by model, seconds, files left for later."""
+
+    read: int = 0
+    refused: int = 0
+    embedded: dict[str, int] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    timing: Timing = field(default_factory=Timing)
+    unread: tuple[str, ...] = ()
+
+
+def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
+    """The model on its device in `precision`, loaded once in this process."""
+    device = resolve_device(job.devices.get(spec.name, job.device))
+    key = (spec, file.sha256, device, precision)
+    if key not in _loaded:
+        _loaded[key] = load_file(spec, file, device=device, dtype=precision)
+    return _loaded[key]
+
+
+def release_models() -> None:
+    """Forget the models that this process has loaded."""
+    _loaded.clear()
+
+
+def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Plan]:
+    """The matrix that each model of the job fills, in the order of the job, and the plan of what they lack.
+
+    A model is loaded here only when something is to embed: to settle the `auto` choices of a new matrix, and to make
+    sure that it still preprocesses as an older one records. Without any image there is no matrix to make.
+    """
+    store = writer.snapshot()
+    cache = job.cache.open()
+    files = {spec: cache.fetch(spec.weights) for spec in job.specs}
+    found = {spec: existing_matrix(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
+    matrices = [matrix for matrix in found.values() if matrix]
+    plan = make_plan(writer.ledger, store, matrices, scan, job.shard_size) if matrices else None
+    if plan and len(matrices) == len(job.specs) and not plan.images:
+        return matrices, plan
+    samples = _sample_paths(writer.ledger, scan)
+    if samples:
+        settled = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
+    else:
+        settled = matrices
+    return settled, make_plan(writer.ledger, writer.snapshot(), settled, scan, job.shard_size)
+
+
+def preview(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
+    """How many images each model of the job lacks; nothing is fetched, loaded or made."""
+    store, cache = writer.snapshot(), job.cache.open()
+    pending = {}
+    for spec in job.specs:
+        file = cache.cached(spec.weights)
+        sha256 = file.sha256 if file else spec.weights.sha256 if spec.weights.pinned else None
+        found = existing_matrix(store.manifest, job, spec, sha256) if sha256 else None
+        if found:
+            plan = make_plan(writer.ledger, store, [found], scan, job.shard_size)
+            pending[spec.name] = plan.images
+        else:
+            pending[spec.name] = sum(1 for _ in writer.ledger.images(scan))
+    return pending
+
+
+def embed_shard(
+    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *,
+    on_embedded: OnEmbedded = lambda _model, _images: None,
+) -> ShardReport:  # fmt: skip
+    """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time."""
+    reports = []
+    ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
+    for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
+        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, on_embedded))
+    return combined(reports)
+
+
+def combined(reports: Sequence[ShardReport]) -> ShardReport:
+    """Several reports as one."""
+    total, timing = ShardReport(), Timing()
+    for report in reports:
+        timing.add(report.timing)
+        models = {*total.embedded, *report.embedded}
+        total = ShardReport(
+            read=total.read + report.read,
+            refused=total.refused + report.refused,
+            embedded={model: total.embedded.get(model, 0) + report.embedded.get(model, 0) for model in models},
+            devices={**total.devices, **report.devices},
+            seconds=total.seconds + report.seconds,
+            unread=(*total.unread, *report.unread),
+        )
+    return replace(total, timing=timing)
+
+
+def _embed_group(
+    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], decode: Decode, scan: int, shard: Shard, on_embedded: OnEmbedded
+) -> ShardReport:
+    start = time.perf_counter()
+    pipeline = Pipeline(
+        _targets(job, matrices), job.decode_options(decode),
+        batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
+    )  # fmt: skip
+    files, lacking = _shard_files(writer, matrices, scan, shard)
+    result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
+    report = _committed(writer, matrices, result)
+    for delay in _RETRY_DELAYS:
+        if not result.unread or past(job.deadline):
+            break
+        time.sleep(delay)
+        result = pipeline.run([file for file, _ in result.unread], lacking)
+        report = replace(combined([report, _committed(writer, matrices, result)]), unread=_told(result))
+    devices = {target.model.spec.name: str(target.model.device) for target in pipeline.targets}
+    return replace(report, devices=devices, seconds=time.perf_counter() - start)
+
+
+def past(deadline: float | None) -> bool:
+    """Whether a moment (Unix seconds; None: never) is over."""
+    return deadline is not None and time.time() >= deadline
+
+
+def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
+    cache = job.cache.open()
+    specs = {spec.name: spec for spec in job.specs}
+    targets = []
+    for matrix in matrices:
+        spec = specs[matrix.provenance.model]
+        model = loaded_model(job, spec, cache.fetch(spec.weights), matrix.provenance.precision)
+        targets.append(Target(model, matrix.provenance.fingerprint))
+    return targets
+
+
+def _shard_files(
+    writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
+) -> tuple[list[FoundFile], Lacking]:
+    coverage = Coverage(writer.snapshot(), writer.ledger, matrices)
+    files = [file for file, _ in todo(writer.ledger, coverage, scan, shard.first, shard.last)]
+    return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.row_of(sha256)))
+
+
+def _committed(writer: StoreWriter, matrices: Sequence[Matrix], result: Result) -> ShardReport:
+    writer.commit(result.harvest)
+    names = {matrix.provenance.fingerprint: matrix.provenance.model for matrix in matrices}
+    return ShardReport(
+        read=result.read,
+        refused=len({failure.path for failure in result.harvest.failures}),
+        embedded={names[f]: len(vectors.index) for f, vectors in result.harvest.vectors.items()},
+        timing=result.timing,
+        unread=_told(result),
+    )
+
+
+def _told(result: Result) -> tuple[str, ...]:
+    return tuple(f"{file.absolute}: {reason}" for file, reason in result.unread)
+
+
+def _settled(
+    job: Job, writer: StoreWriter, spec: ModelSpec, file: CachedFile, found: Matrix | None, samples: Sequence[str]
+) -> Matrix:
+    """The matrix to fill: the one found if the model still makes it, else one for what the model makes now."""
+    decode: Decode = job.decode or (found.provenance.decode if found else "fast")
+    if found:
+        model = loaded_model(job, spec, file, found.provenance.precision)
+        if still_makes(model, found.provenance):
+            return found
+        precision: str = found.provenance.precision
+    else:
+        precision = job.precision if job.precision != "auto" else _measured_precision(job, spec, file, samples)
+        model = loaded_model(job, spec, file, precision)
+    return writer.matrix(provenance_of(model, job, precision=precision, decode=decode), job.vector_dtype)
+
+
+def _measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequence[str]) -> str:
+    model = loaded_model(job, spec, file, "float32")
+    samples: list[np.ndarray] = []
+    for path in paths:
+        try:
+            data = read_image_file(path, max_bytes=job.max_bytes)
+            decoded = decode_image(data, job.decode_options("fast"), shortest=model.preprocessing.resize)
+        except (ImageRejected, OSError):
+            continue
+        samples.append(pixels(decoded.image, model.preprocessing))
+        if len(samples) == _SAMPLES:
+            break
+    return fastest_precision(model, samples)
+
+
+def _sample_paths(ledger: Ledger, scan: int) -> list[str]:
+    return [file.absolute for _, (file, _) in zip(range(4 * _SAMPLES), ledger.images(scan), strict=False)]

@@ -1,0 +1,58 @@
+"""From settings and sources to one run's job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pixelmill import catalog
+from pixelmill.errors import SettingsError, UnknownModel, nearest
+from pixelmill.job import CacheSpec, Job
+from pixelmill.models.base import ModelSpec
+from settings.root import Settings
+from settings.run import parse_deadline
+
+
+def make_job(settings: Settings, sources: Sequence[str]) -> Job:
+    """The job of a run over `sources`. Raises UnknownModel, or SettingsError when a model is named twice or none is."""
+    run, names = settings.run, settings.run.models
+    if not names or len(set(names)) != len(names):
+        raise SettingsError(f"Expected one or more models, each named once. Got {', '.join(names) or 'none'}.")
+    if not sources:
+        raise SettingsError("Expected at least one SOURCE: a file, a folder or @list.txt. Got none.")
+    return Job(
+        sources=tuple(sources),
+        store=run.store,
+        specs=tuple(find_model(settings, name) for name in names),
+        cache=make_cache(settings),
+        device=run.device,
+        devices={name: own.device for name, own in settings.models.items() if own.device},
+        batch_size=run.batch_size,
+        shard_size=run.shard_size,
+        threads=run.threads,
+        precision=run.precision,
+        decode=run.decode,
+        vector_dtype=run.vector_dtype,
+        max_failure_rate=run.max_failure_rate,
+        deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
+        **settings.images.model_dump(),
+    )
+
+
+def make_cache(settings: Settings) -> CacheSpec:
+    """Where these settings keep weights and fetch them from."""
+    return CacheSpec(**settings.weights.model_dump())
+
+
+def find_model(settings: Settings, name: str) -> ModelSpec:
+    """The model called `name`: one of the settings' own, or of the catalog, or beyond it."""
+    own = settings.models.get(name)
+    if own is not None:
+        from pixelmill.models.own import own_spec
+
+        return own_spec(name, **own.model_dump(exclude={"device"}))
+    try:
+        return catalog.get(name)
+    except UnknownModel as error:
+        hint = nearest(name, settings.models)
+        raise UnknownModel(f"{error}{hint and ' In the settings:' + hint}") from error

@@ -1,0 +1,23 @@
+"""`[models.NAME]`: a person's own checkpoints."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pixelmill.models.base import Backend
+from settings.group import Group
+
+Channels = tuple[float, float, float]
+
+
+class OwnModel(Group):
+    """An upstream architecture with a checkpoint of one's own. `checkpoint` is a local path or an http(s) URL."""
+
+    backend: Backend
+    architecture: str
+    checkpoint: str
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    image_size: int | None = Field(None, ge=1)
+    mean: Channels | None = None
+    std: Channels | None = None
+    device: str | None = None

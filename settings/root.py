@@ -1,0 +1,130 @@
+"""The root of all settings, and the words for what does not fit."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pixelmill.errors import SettingsError, nearest
+from settings.images import ImageSettings
+from settings.models import OwnModel
+from settings.run import RunSettings
+from settings.weights import WeightsSettings
+
+PREFIX = "PIXELMILL_"
+CONFIG_VARIABLE = "PIXELMILL_CONFIG"
+DEFAULT_FILE = Path("pixelmill.toml")
+
+
+class Settings(BaseSettings):
+    """All settings. Flags come before variables, variables before the file, the file before the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    run: RunSettings = RunSettings()
+    images: ImageSettings = ImageSettings()
+    weights: WeightsSettings = WeightsSettings()
+    models: dict[str, OwnModel] = {}
+
+
+def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+    """Settings from `config` (else PIXELMILL_CONFIG, else ./pixelmill.toml if there is one), variables and `overrides`.
+
+    `overrides` are flags, as {"run": {"batch_size": 8}}; those that are None do not count.
+    Raises SettingsError that names the file or variable, the field, what was expected and the nearest right name.
+    """
+    file = _config_file(config)
+    given = {group: {k: v for k, v in values.items() if v is not None} for group, values in (overrides or {}).items()}
+    origin = f"{file}, {PREFIX}… variables and flags" if file else f"{PREFIX}… variables and flags"
+    _check_variables(os.environ)
+    try:
+        return _sourced(file)(**given)
+    except ValidationError as error:
+        raise SettingsError(f"Settings from {origin}: " + " ".join(_problems(error))) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"Expected {file} to be TOML. {error}.") from error
+    except Exception as error:
+        if type(error).__name__ == "SettingsError":  # pydantic-settings: a variable that is no JSON
+            raise SettingsError(f"Settings from {origin}: {error}.") from error
+        raise
+
+
+def _sourced(file: Path | None) -> type[Settings]:
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            assert isinstance(init_settings, InitSettingsSource)
+            assert isinstance(env_settings, EnvSettingsSource)
+            toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
+            return (init_settings, env_settings, *toml)
+
+    Sourced.__name__ = "Settings"
+    return Sourced
+
+
+def _config_file(config: Path | None) -> Path | None:
+    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    if named is None:
+        return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+    if not named.is_file():
+        raise SettingsError(f"Expected a settings file at {named}. Found none.")
+    return named
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    known = {CONFIG_VARIABLE, *_variables()}
+    for name in environment:
+        upper = name.upper()
+        own_model = upper.startswith(f"{PREFIX}MODELS__")
+        if upper.startswith(PREFIX) and upper not in known and not own_model:
+            raise SettingsError(f"The environment variable {name} is not a setting.{nearest(upper, known)}")
+
+
+def _variables() -> Iterable[str]:
+    for group, field in Settings.model_fields.items():
+        yield f"{PREFIX}{group.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{PREFIX}{group.upper()}__{name.upper()}" for name in field.annotation.model_fields)
+
+
+def _problems(error: ValidationError) -> Iterable[str]:
+    for problem in error.errors():
+        place = [str(step) for step in problem["loc"]]
+        name = ".".join(place)
+        if problem["type"] == "extra_forbidden":
+            yield f"{name} is not a setting.{nearest(place[-1], _siblings(place[:-1]))}"
+        elif problem["type"] == "missing":
+            yield f"{name} is missing."
+        else:
+            yield f"{name}: {problem['msg'].rstrip('.')}. Got {problem['input']!r}."
+
+
+def _siblings(place: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for step in place:
+        annotation = model.model_fields[step].annotation if step in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif model is Settings and annotation is not None:
+            model = OwnModel
+    return list(model.model_fields)

@@ -1,0 +1,17 @@
+"""Look at the sources."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pixelmill.job import Job
+from pixelmill.scan import Scan, scan_sources
+from pixelmill.store.commit import StoreWriter
+
+
+@task(name="discover", cache_policy=NO_CACHE)
+def discover_images(job: Job) -> Scan:
+    """Record what the sources hold now; the images found wait under the scan's number."""
+    with StoreWriter(job.store) as writer:
+        return scan_sources(writer.ledger, job.sources)

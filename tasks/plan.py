@@ -1,0 +1,19 @@
+"""Find out what is missing."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pixelmill.job import Job
+from pixelmill.plan import Plan
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.manifest import Matrix
+from pixelmill.work import prepare
+
+
+@task(name="plan", cache_policy=NO_CACHE)
+def plan_work(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
+    """The matrix that each model fills, and the shards of images that lack one."""
+    with StoreWriter(job.store) as writer:
+        return prepare(job, writer, scan)

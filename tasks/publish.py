@@ -1,0 +1,24 @@
+"""Let readers see where the images are now, and new generations that are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from pixelmill.job import Job
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact_if_needed
+from pixelmill.store.ledger import Changes
+
+
+@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
+    """Publish moved and removed images, serve complete generations, keep the parts few; what changed since last time."""
+    with StoreWriter(job.store) as writer:
+        changes = writer.ledger.changes()
+        writer.update_locations(changes.stale_rows)
+        writer.serve(fingerprints)
+        compact_if_needed(writer)
+        return changes
