@@ -134,7 +134,7 @@ def _receive(response: httpx.Response, partial: Path, *, start: int, progress: P
     total = start + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
     with partial.open("r+b" if start else "wb") as target:
         _rehash(target, start, digest)
-        for block in response.iter_raw(BLOCK):
+        for block in response.iter_raw():  # no block size: httpx would drop what it gathers when the line breaks
             done += _take(block, target, digest)
             progress(done, total)
         _sync(target)

@@ -61,10 +61,7 @@ def load(spec: ModelSpec, file: CachedFile) -> OpenAIClip:
     A TorchScript archive runs code while it loads; it is loaded only if `spec` pins its whole sha256 and that is the
     file's. Anything else is read as tensors.
     """
-    if is_torchscript(file.path):
-        module = _from_archive(spec, file)
-    else:
-        module = _from_tensors(file)
+    module = _from_archive(spec, file) if is_torchscript(file.path) else _from_tensors(file)
     if module.visual.output_dim != spec.dim:
         raise WeightsRefused(f"Expected {spec.dim} dims for {spec.name}. {file.path} has {module.visual.output_dim}.")
     return _model(spec, module, weights_sha256=file.sha256)
