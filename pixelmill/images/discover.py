@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -20,6 +21,8 @@ SKIPPED_FOLDERS: Final = frozenset(
 )
 """Folders that storage devices and desktops make for themselves. Names that start with a dot are skipped as well."""
 
+_SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
+_new = tuple.__new__
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -88,18 +91,16 @@ def discover(
 
 
 class Discovery(Iterator[FoundFile]):
-    """An iterator over found files. Its counters are complete when it is exhausted.
-
-    `skipped` counts the files that are no images, `found` maps each source, as it was given, to its files yielded:
-    0 for a folder means that it was empty, or that a disk is not mounted.
-    """
+    """An iterator over found files. When it is exhausted, `skipped` is how many files were no images, and `empty`
+    lists the source folders, as given, that held nothing at all: a disk may not be mounted there."""
 
     def __init__(self, sources: Sequence[Source], known: Callable[[FoundFile], bool], on_problem: Problem) -> None:
         self.skipped = 0
-        self.found = dict.fromkeys((source.given for source in sources), 0)
+        self.empty: list[str] = []
         self._known = known
         self._problem = on_problem
         self._folders: set[tuple[int, int]] = set()
+        self._roots = {os.path.join(source.root, ""): source.given for source in sources if source.kind == "folder"}
         self._named: set[str] = set()
         self._files = self._all(sources)
 
@@ -112,9 +113,7 @@ class Discovery(Iterator[FoundFile]):
     def _all(self, sources: Sequence[Source]) -> Iterator[FoundFile]:
         walks = {"file": self._file, "list": self._list, "folder": self._folder}
         for source in sorted(sources, key=lambda source: source.kind == "folder"):
-            for found in walks[source.kind](source):
-                self.found[source.given] += 1
-                yield found
+            yield from walks[source.kind](source)
 
     def _file(self, source: Source) -> Iterator[FoundFile]:
         yield from self._explicit(source.root, source.file)
@@ -143,56 +142,73 @@ class Discovery(Iterator[FoundFile]):
 
     def _folder(self, source: Source) -> Iterator[FoundFile]:
         """Real folders first, then those behind symbolic links, so that a file is known by its real path."""
-        links: list[str] = [""]
-        for prefix in links:
-            yield from self._walk(source.root, prefix, links)
+        links = [""]
+        for start in links:
+            yield from self._walk(source.root, start, links)
 
     def _walk(self, root: str, start: str, links: list[str]) -> Iterator[FoundFile]:
         """Files below `root/start` in the order of their paths; symbolic links to folders are added to `links`."""
-        base = os.path.join(root, "")
-        known, named, recognised = self._known, self._named, self._recognised
-        stack = [(start, self._names(base + start))]
+        stack: list[tuple[str, list[str] | None]] = [(start, None)]
         while stack:
-            prefix, names = stack[-1]
-            if not names:
-                stack.pop()
-                continue
-            relative = prefix + names.pop()
-            if relative[-1] == "/":
-                stack.append((relative, self._names(base + relative)))
-                continue
-            path = base + relative
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                self._unseen(path, error)
-                continue
-            mode = status.st_mode
-            if stat.S_ISREG(mode):
-                found = FoundFile(root, relative, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-                if (named and path in named) or not (known(found) or recognised(path)):
+            prefix, names = stack.pop()
+            folder = os.path.join(root, prefix)
+            with self._opened(folder) as descriptor:
+                if descriptor is None:
                     continue
-                yield found
-            elif stat.S_ISDIR(mode):
-                links.append(relative + "/")
+                names = names or self._names(descriptor, folder)
+                yield from self._files_in(descriptor, root, prefix, names, links)
+            if names:
+                inner = prefix + names.pop()
+                stack += [(prefix, names), (inner, None)] if names else [(inner, None)]
+
+    def _files_in(self, folder: int, root: str, prefix: str, names: list[str], links: list[str]) -> Iterator[FoundFile]:
+        """The files at the end of `names`, which they are taken off, up to the first that is a folder's."""
+        known, named, recognised, status_of, regular = self._known, self._named, self._recognised, os.stat, stat.S_ISREG
+        while names and names[-1][-1] != "/":
+            name = names.pop()
+            path = prefix + name
+            try:
+                status = status_of(name, dir_fd=folder)
+            except OSError as error:
+                self._unseen(os.path.join(root, path), error)
+                continue
+            if regular(status.st_mode):
+                found = _new(FoundFile, (root, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+                if not (named and found.absolute in named) and (known(found) or recognised(found, folder)):
+                    yield found
+            elif stat.S_ISDIR(status.st_mode):
+                links.append(path + "/")
             else:
                 self.skipped += 1
 
-    def _names(self, folder: str) -> list[str]:
-        """Names in a folder not yet visited, last first; a folder's ends in a slash, so that paths sort bytewise."""
+    @contextmanager
+    def _opened(self, folder: str) -> Iterator[int | None]:
         try:
-            status = os.stat(folder)
-            identity = status.st_dev, status.st_ino
-            if identity in self._folders:
-                return []
-            self._folders.add(identity)
-            with os.scandir(folder) as entries:
+            descriptor = os.open(folder, _OPEN | os.O_DIRECTORY)
+        except OSError as error:
+            self._problem(folder, _words(error))
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _names(self, descriptor: int, folder: str) -> list[str]:
+        """Names in a folder, last first; a folder's ends in a slash, so that paths sort bytewise. Empty if visited."""
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) in self._folders:
+            return []
+        self._folders.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(descriptor) as entries:
                 names = [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
         except OSError as error:
             self._problem(folder, _words(error))
             return []
-        names = [name for name in names if name[0] != "." and name.rstrip("/") not in SKIPPED_FOLDERS]
-        names.sort(reverse=True)
+        names = sorted((name for name in names if name[0] != "." and name not in _SKIPPED), reverse=True)
+        if not names and folder in self._roots:
+            self.empty.append(self._roots[folder])
         return names
 
     def _unseen(self, path: str, error: OSError) -> None:
@@ -200,25 +216,25 @@ class Discovery(Iterator[FoundFile]):
         if not isinstance(error, FileNotFoundError) or os.path.lexists(path):
             self._problem(path, _words(error))
 
-    def _recognised(self, path: str) -> bool:
+    def _recognised(self, found: FoundFile, folder: int) -> bool:
         try:
-            head = read_head(path)
+            head = _head(os.path.basename(found.path), folder)
         except FileNotFoundError:
             return False
         except OSError as error:
-            if not has_image_extension(path):
-                self._problem(path, _words(error))
+            if not has_image_extension(found.path):
+                self._problem(found.absolute, _words(error))
                 return False
             return True
-        if sniff(head) or has_image_extension(path):
+        if sniff(head) or has_image_extension(found.path):
             return True
         self.skipped += 1
         return False
 
 
-def read_head(path: str) -> bytes:
-    """The first HEAD bytes of a regular file, or nothing if it is none by now."""
-    descriptor = os.open(path, _OPEN)
+def _head(name: str, folder: int) -> bytes:
+    """The first HEAD bytes of a regular file in an open folder, or nothing if it is none by now."""
+    descriptor = os.open(name, _OPEN, dir_fd=folder)
     try:
         return os.read(descriptor, HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     finally:
