@@ -10,22 +10,22 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.colour import to_rgb
-from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
+from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff, without_metadata
 
 if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-MARGIN: Final = 3.0
-"""Fast decoding never goes below this multiple of the pixels that a model needs. Measured in benchmarks/decode.py."""
+MARGIN: Final = 4.0
+"""Fast decoding never goes below this multiple of the pixels that a model needs. Measured: see docs/decoding.md."""
 
 LARGE: Final = 50_000_000
 """Pictures of more pixels than this are decoded one at a time in a process, so that many threads stay within memory."""
@@ -113,20 +113,29 @@ def decode_image(data: bytes, options: DecodeOptions, *, shortest: int | None) -
     scaled down to no less than MARGIN times that. None: full size.
     """
     kind = _kind(data)
+    need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
     with _explained():
-        image = _open(kind, data)
-        width, height = image.size
-        _check_shape(width, height, len(data), options)
-        with _large if width * height > LARGE else nullcontext():
-            fast = options.decode == "fast" and shortest is not None
-            return _decoded(image, options, int(MARGIN * shortest) if fast and shortest else None)
+        try:
+            return _attempt(kind, data, options, need)
+        except ValueError as error:
+            if kind != "PNG" or "MAX_TEXT" not in str(error):
+                raise
+            return _attempt(kind, without_metadata(data), options, need)
+
+
+def _attempt(kind: str, data: bytes, options: DecodeOptions, need: int | None) -> Decoded:
+    image = _open(kind, data)
+    width, height = image.size
+    _check_shape(width, height, len(data), options)
+    with _large if width * height > LARGE else nullcontext():
+        return _decoded(image, options, need)
 
 
 def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Decoded:
     width, height = image.size
     factor = _load(image, need)
     rgb = to_rgb(image, background=options.background)
-    if need is not None and (again := min(rgb.size) // need) > 1:
+    if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
         rgb, factor = rgb.reduce(again), factor * again
     turn = _orientation(image) if options.exif_orientation else 1
     if turn >= 5:
@@ -166,7 +175,15 @@ def _open(kind: str, data: bytes) -> ImageFile:
     plugin = getattr(import_module(f"PIL.{module}"), name)
     image = cast("ImageFile", plugin(io.BytesIO(data)))
     image.decodermaxblock = max(len(data), 1)
+    if kind == "TIFF" and _is_raw_preview(image):
+        raise ImageRejected("decode", REFUSED["camera raw"])
     return image
+
+
+def _is_raw_preview(image: ImageFile) -> bool:
+    """Camera raw files are TIFFs that begin with a thumbnail (NewSubfileType, TIFF 6.0), or say DNGVersion."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
+    return bool(tags.get(254, 0) & 1) or 50706 in tags
 
 
 def _orientation(image: Image.Image) -> int:

@@ -140,6 +140,17 @@ def describe(head: bytes) -> str:
     return next((words for words in found if words), "of an unknown format")
 
 
+def without_metadata(png: bytes) -> bytes:
+    """The PNG without its texts and colour profile, for one whose metadata is a bomb but whose picture may be fine."""
+    kept, at = [png[:8]], 8
+    while at + 8 <= len(png):
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        if png[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            kept.append(png[at:end])
+        at = end
+    return b"".join(kept)
+
+
 def _tiff(head: bytes) -> str | None:
     if not head.startswith(_TIFF):
         return None
