@@ -54,7 +54,8 @@ def _read(path: Path) -> object:
     from safetensors.torch import load_file
 
     if is_safetensors(path):
-        return load_file(path)
+        # Copied out of the mapped file: one written over in place would change, or kill, a model in use.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     # Said explicitly: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD turns the default off, but not this.
     return torch.load(path, map_location="cpu", weights_only=True)
 

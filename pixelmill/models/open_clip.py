@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import open_clip
@@ -18,6 +17,7 @@ from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, neares
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.own import measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 if TYPE_CHECKING:
@@ -58,14 +58,7 @@ def resolve(name: str) -> ModelSpec:
         name=name, backend="open_clip", architecture=architecture, pretrained=tag, dim=0, image_size=0, parameters=0,
         weights=_source(config), licence="see the model card", text=True,
     )  # fmt: skip
-    return _measured(draft)
-
-
-def _measured(draft: ModelSpec) -> ModelSpec:
-    model = instantiate(draft)
-    size = model.preprocessing.image_size
-    dim = model.encode_image(torch.empty(1, 3, size, size, device="meta")).shape[1]
-    return replace(draft, dim=dim, image_size=size, parameters=sum(p.numel() for p in model.module.parameters()))
+    return measured(draft)
 
 
 def _activation_of(architecture: str, config: dict[str, Any]) -> str:

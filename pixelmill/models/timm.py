@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pixelmill.errors import UnknownModel, WeightsRefused, nearest
+from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.own import measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 if TYPE_CHECKING:
@@ -30,15 +32,17 @@ class TimmModel(EmbeddingModel):
 
 def load(spec: ModelSpec, file: CachedFile) -> TimmModel:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
-    module = _build(spec.architecture, Uninitialised())
+    module = _build(spec, Uninitialised())
     state = read_state_dict(file.path)
+    if not spec.pretrained:
+        _fit_classes(module, state)
     fill(module, _by_position(module, state, file) if dict(spec.options).get("by_position") else state, file.path)
     return _model(spec, module, weights_sha256=file.sha256)
 
 
 def instantiate(spec: ModelSpec) -> TimmModel:
     """The architecture of `spec` on `meta`, without weights."""
-    return _model(spec, _build(spec.architecture, Skeleton()).to("meta"), weights_sha256="")
+    return _model(spec, _build(spec, Skeleton()).to("meta"), weights_sha256="")
 
 
 def resolve(name: str) -> ModelSpec:
@@ -50,13 +54,12 @@ def resolve(name: str) -> ModelSpec:
     if cfg is None:
         hint = nearest(upstream, timm.list_models(pretrained=True))
         raise UnknownModel(f"Expected a model of timm with weights. Got {upstream!r}.{hint}")
-    module = _build(upstream, Skeleton())
-    parameters = sum(p.numel() for p in module.parameters())
-    return ModelSpec(
-        name=name, backend="timm", architecture=upstream, pretrained=cfg.tag or "",
-        dim=_dim(module.to("meta")), image_size=cfg.input_size[-1], parameters=parameters,
-        weights=_source(cfg), licence=cfg.license or "see the model card",
+    draft = ModelSpec(
+        name=name, backend="timm", architecture=upstream, pretrained=cfg.tag or "upstream",
+        dim=0, image_size=0, parameters=0, weights=_source(cfg), licence=cfg.license or "see the model card",
     )  # fmt: skip
+    whole = sum(p.numel() for p in _build(draft, Skeleton()).parameters())
+    return replace(measured(draft), parameters=whole)
 
 
 def _known(upstream: str) -> bool:
@@ -72,12 +75,27 @@ def _source(cfg: Any) -> WeightsSource:
     return WeightsSource(cfg.url)
 
 
-def _build(architecture: str, mode: AbstractContextManager[Any]) -> torch.nn.Module:
+def _build(spec: ModelSpec, mode: AbstractContextManager[Any]) -> Any:
     import timm
 
+    if not timm.is_model(spec.architecture):
+        hint = nearest(spec.architecture, timm.list_models())
+        raise SettingsError(f"Expected an architecture of timm. Got {spec.architecture!r}.{hint}")
+    size = dict(spec.options).get("force_image_size")
+    fixed = timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size")
+    # Only architectures with position embeddings are built for one size; the others do not know `img_size`.
+    arguments: dict[str, Any] = {"img_size": size} if size and fixed else {}
     with mode:
-        module: torch.nn.Module = timm.create_model(architecture, pretrained=False)
+        module: Any = timm.create_model(spec.architecture, pretrained=False, **arguments)
     return module.eval()
+
+
+def _fit_classes(module: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a fine-tuned model its own number of classes, or none; the layer is taken off later, but must load."""
+    name = module.pretrained_cfg["classifier"]
+    found = state.get(f"{name}.weight") if isinstance(name, str) else None
+    if isinstance(name, str) and (found is None or found.shape != module.get_submodule(name).weight.shape):
+        module.reset_classifier(0 if found is None else found.shape[0])
 
 
 def _by_position(
@@ -115,7 +133,8 @@ def _data_config(spec: ModelSpec, module: Any) -> dict[str, Any]:
     # "same" padding -2.01. Bilinear -1.65 (23 against 21 of 34 right) is no difference on so few.
     from timm.data.config import resolve_data_config
 
-    overrides = {"mean": spec.mean, "std": spec.std, "input_size": (3, spec.image_size, spec.image_size)}
+    size = (3, spec.image_size, spec.image_size) if spec.image_size else None
+    overrides = {"mean": spec.mean, "std": spec.std, "input_size": size}
     given = {key: value for key, value in overrides.items() if value is not None}
     resolve: Any = resolve_data_config  # has no annotations
     config: dict[str, Any] = resolve(given, model=module)
@@ -129,17 +148,12 @@ def _preprocessing(spec: ModelSpec, config: Mapping[str, Any]) -> Preprocessing:
             f"Expected a centre crop or squash with bicubic or bilinear resizing."
             f" {spec.name} wants {config['crop_mode']} and {config['interpolation']}."
         )
+    side = config["input_size"][-1]
     return Preprocessing(
-        image_size=spec.image_size,
-        resize=math.floor(spec.image_size / config["crop_pct"]),
+        image_size=side,
+        resize=math.floor(side / config["crop_pct"]),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
         resize_mode="squash" if config["crop_mode"] == "squash" else "shortest",
     )
-
-
-def _dim(module: Any) -> int:
-    module.reset_classifier(0)
-    size = module.pretrained_cfg["input_size"]
-    return int(module(torch.empty(1, *size, device="meta")).shape[1])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pixelmill.errors import UnknownModel, nearest
+from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict
@@ -34,14 +34,19 @@ class TorchvisionModel(EmbeddingModel):
 
 def load(spec: ModelSpec, file: CachedFile) -> TorchvisionModel:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
-    module = build(spec.architecture, _weights(spec))
-    fill(module, _modern_names(read_state_dict(file.path)), file.path)
+    module = build(spec.architecture, _weights(spec), spec.image_size)
+    state = _modern_names(read_state_dict(file.path))
+    if not spec.pretrained:
+        _fit_classes(module, state)
+    fill(module, state, file.path)
     return _model(spec, _pooled(module), weights_sha256=file.sha256)
 
 
 def instantiate(spec: ModelSpec) -> TorchvisionModel:
     """The architecture of `spec` on `meta`, without weights."""
-    return _model(spec, _pooled(build(spec.architecture, _weights(spec))).to("meta"), weights_sha256="")
+    return _model(
+        spec, _pooled(build(spec.architecture, _weights(spec), spec.image_size)).to("meta"), weights_sha256=""
+    )
 
 
 def resolve(name: str) -> ModelSpec:
@@ -73,23 +78,38 @@ def describe(name: str, architecture: str, weights: Any) -> ModelSpec:
     )  # fmt: skip
 
 
-def build(architecture: str, weights: Any) -> nn.Module:
-    """The whole classifier as torchvision's own builder makes it for `weights`, its parameters still without memory."""
+def build(architecture: str, weights: Any, image_size: int = 0) -> nn.Module:
+    """The whole classifier as torchvision's own builder makes it for `weights`, its parameters still without memory.
+
+    `image_size` matters to a vision transformer only; 0 means that of `weights`.
+    """
     import torchvision.models as upstream
 
     with Skeleton(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        module: nn.Module = upstream.get_model(architecture, weights=None, **_arguments(architecture, weights))
+        module: nn.Module = upstream.get_model(
+            architecture, weights=None, **_arguments(architecture, weights, image_size)
+        )
     return module.eval()
 
 
-def _arguments(architecture: str, weights: Any) -> dict[str, Any]:
+def _arguments(architecture: str, weights: Any, image_size: int) -> dict[str, Any]:
     # What each builder sets when it is given weights (torchvision/models/{googlenet,inception,vision_transformer}.py).
     if architecture in ("googlenet", "inception_v3"):
         return {"transform_input": True, "aux_logits": True, "init_weights": False}
     if architecture.startswith("vit_"):
-        return {"image_size": weights.meta["min_size"][0]}
+        return {"image_size": image_size or weights.meta["min_size"][0]}
     return {}
+
+
+def _fit_classes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a fine-tuned model its own number of classes; the layer is taken off later, but must load."""
+    parent, name, layer = _last_layer(module)
+    path = next(path for path, found in module.named_modules() if found is layer)
+    found = state.get(f"{path}.weight")
+    if isinstance(layer, nn.Linear) and found is not None and found.shape[1:] == layer.weight.shape[1:]:
+        with Skeleton():
+            setattr(parent, name, nn.Linear(layer.in_features, found.shape[0], bias=layer.bias is not None))
 
 
 def _modern_names(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -103,6 +123,10 @@ def _modern_names(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tenso
 def _weights(spec: ModelSpec) -> Any:
     import torchvision.models as upstream
 
+    known = upstream.list_models(module=upstream)
+    if spec.architecture not in known:
+        hint = nearest(spec.architecture, known)
+        raise SettingsError(f"Expected a classifier of torchvision. Got {spec.architecture!r}.{hint}")
     return upstream.get_model_weights(spec.architecture)[spec.pretrained or "DEFAULT"]
 
 
@@ -150,7 +174,7 @@ def _model(spec: ModelSpec, module: nn.Module, *, weights_sha256: str) -> Torchv
 
 def _transform(spec: ModelSpec) -> Any:
     transform = _weights(spec).transforms()
-    if spec.image_size != transform.crop_size[0]:
+    if spec.image_size not in (0, transform.crop_size[0]):
         transform.resize_size = [round(transform.resize_size[0] * spec.image_size / transform.crop_size[0])]
         transform.crop_size = [spec.image_size]
     transform.mean = list(spec.mean or transform.mean)
