@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
+from pixelmill.errors import SettingsError
 from pixelmill.models.base import Backend, ModelSpec, WeightsSource
 
 Channels = tuple[float, float, float]
@@ -16,34 +18,35 @@ def own_spec(
 ) -> ModelSpec:  # fmt: skip
     """The spec of a person's own checkpoint (a local path or an http(s) URL); its dim is that of the architecture.
 
-    Raises SettingsError or UnknownModel for an architecture that the backend does not have.
+    `sha256` is the whole digest, without which a TorchScript archive is not loaded. `image_size`, `mean` and `std`
+    replace upstream's. Raises SettingsError for an architecture or a size that the backend does not have.
     """
+    draft = ModelSpec(
+        name=name, backend=backend, architecture=architecture, pretrained="", dim=0, image_size=image_size or 0,
+        parameters=0, weights=WeightsSource(_address(checkpoint), sha256), licence="your own",
+        text=backend in ("openai_clip", "open_clip"), mean=mean, std=std,
+        options=(("force_image_size", image_size),) if image_size else (),
+    )  # fmt: skip
+    return measured(draft)
+
+
+def measured(draft: ModelSpec) -> ModelSpec:
+    """The draft of a spec with the dim, input size and parameters that its architecture has, found on `meta`."""
     import torch
 
     from pixelmill.models.load import instantiate
 
-    url = checkpoint if "://" in checkpoint else f"file:{Path(checkpoint).expanduser().absolute()}"
-    draft = ModelSpec(
-        name=name, backend=backend, architecture=architecture, pretrained="", dim=0,
-        image_size=image_size or usual_image_size(backend, architecture), parameters=0,
-        weights=WeightsSource(url, sha256), licence="your own", text=backend in ("openai_clip", "open_clip"),
-        options=(("force_image_size", image_size),) if backend == "open_clip" and image_size else (),
-        mean=mean, std=std,
-    )  # fmt: skip
     model = instantiate(draft)
     side = model.preprocessing.image_size
-    dim = model.encode_image(torch.empty(1, 3, side, side, device="meta")).shape[1]
-    return replace(draft, dim=int(dim), image_size=side, parameters=sum(p.numel() for p in model.module.parameters()))
+    if draft.image_size not in (0, side):
+        raise SettingsError(
+            f"Expected image_size = {side} for {draft.name}: {draft.architecture} has no other. Got {draft.image_size}."
+        )
+    dim = int(model.encode_image(torch.empty(1, 3, side, side, device="meta")).shape[1])
+    return replace(draft, dim=dim, image_size=side, parameters=sum(p.numel() for p in model.module.parameters()))
 
 
-def usual_image_size(backend: Backend, architecture: str) -> int:
-    """The input side in pixels that upstream uses for an architecture; 0 where its own configuration says."""
-    if backend == "torchvision":
-        from pixelmill.models.torchvision import resolve
-
-        return resolve(f"torchvision:{architecture}").image_size
-    if backend == "timm":
-        import timm
-
-        return int(timm.create_model(architecture, pretrained=False).pretrained_cfg["input_size"][-1])
-    return 0
+def _address(checkpoint: str) -> str:
+    if checkpoint.startswith(("http://", "https://", "file:")):
+        return checkpoint
+    return f"file:{quote(str(Path(checkpoint).expanduser().absolute()), errors='surrogateescape')}"
