@@ -49,7 +49,7 @@ class WeightsServer:
         class Handler(_Handler):
             server_owner = owner
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Quiet(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     @property
@@ -68,6 +68,11 @@ class WeightsServer:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that gave up is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
