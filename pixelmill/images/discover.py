@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -110,7 +110,11 @@ class Discovery(Iterator[FoundFile]):
     def __iter__(self) -> Iterator[FoundFile]:
         return self._files
 
-    def _all(self, sources: Sequence[Source]) -> Iterator[FoundFile]:
+    def close(self) -> None:
+        """Give the walk up before it is exhausted, and close what it has open."""
+        self._files.close()
+
+    def _all(self, sources: Sequence[Source]) -> Generator[FoundFile, None, None]:
         walks = {"file": self._file, "list": self._list, "folder": self._folder}
         for source in sorted(sources, key=lambda source: source.kind == "folder"):
             yield from walks[source.kind](source)

@@ -56,7 +56,7 @@ def pixels(picture: Image.Image | Decoded, preprocessing: Preprocessing) -> NDAr
     resample = Image.Resampling[preprocessing.interpolation.upper()]
     size, crop = _resized((picture.width, picture.height), preprocessing), preprocessing.image_size
     left, top = (_offset(edge, crop) for edge in size)
-    if left < 0 or top < 0:
+    if left < 0 or top < 0 or _rows_first(image.size, size) != _rows_first(image.size, (crop, crop)):
         return np.asarray(image.resize(size, resample, box=box).crop((left, top, left + crop, top + crop)))
     inside = _inside(box, size, (left, top, left + crop, top + crop))
     return np.asarray(image.resize((crop, crop), resample, box=inside))
@@ -94,6 +94,12 @@ def _inside(box: Box, size: tuple[int, int], crop: tuple[int, int, int, int]) ->
         min(left + crop[2] * across, right),
         min(top + crop[3] * down, bottom),
     )
+
+
+def _rows_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
+    """Whether Pillow 13 resizes rows before columns (Resample.c); the order shows, as it rounds in between."""
+    down, across = size[1] - target[1], size[0] - target[0]
+    return down > 0 and down > 2 * across
 
 
 def _offset(edge: int, crop: int) -> int:
