@@ -42,7 +42,7 @@ def _grey(image: Image.Image) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32), copy=False, posinf=0.0, neginf=0.0)
+    values = np.nan_to_num(np.array(image, dtype=np.float32), copy=False, posinf=0.0, neginf=0.0)
     low = min(float(values.min()), 0.0)
     scale = 65535.0 if image.mode.startswith("I;16") else _full_scale(values, image.mode) - low
     return Image.fromarray(((values - low) * (255.0 / scale) + 0.5).astype(np.uint8), "L")

@@ -200,7 +200,8 @@ def _text(head: bytes) -> str | None:
         return "an SVG drawing"
     if start.startswith(b"<?xml"):
         return "XML text"
-    return "text" if head and not set(head) & _CONTROL else None
+    plain = head.decode("utf-8", "ignore").encode()
+    return "text" if len(plain) > len(head) - 4 and not set(head) & _CONTROL else None
 
 
 _CONTROL: Final = frozenset(range(32)) - {9, 10, 13, 27}
