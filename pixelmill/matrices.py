@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,7 +27,7 @@ def existing_matrix(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha25
     """
     fitting = [m for m in manifest.matrices if _fits(m.provenance, job, spec, weights_sha256)]
     serving = [m for m in fitting if m.serving]
-    return (serving or fitting[-1:] or [None])[0]
+    return next(iter([*serving, *reversed(fitting)]), None)
 
 
 def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str) -> bool:
@@ -100,5 +99,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import DecodeOptions, decode_image, read_image_file
+from pixelmill.images.decode import Decoded, DecodeOptions, decode_image, read_image_file
 from pixelmill.images.discover import FoundFile
 from pixelmill.images.preprocess import normalize, pixels
 from pixelmill.models.base import EmbeddingModel
@@ -23,7 +23,6 @@ from pixelmill.store.ledger import Failure
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
 Lacking = Callable[[bytes], frozenset[str]]
 """The fingerprints of the matrices that lack a content, by its sha256."""
@@ -102,9 +101,7 @@ class Pipeline:
         self.batch_size = batch_size
         self._shortest = max((t.model.preprocessing.resize for t in targets), default=None)
 
-    def run(
-        self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False
-    ) -> Result:
+    def run(self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False) -> Result:
         """Embed `files`, until they end or `stop` says so; what was read by then is finished."""
         shard = _Shard(self)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
@@ -113,7 +110,12 @@ class Pipeline:
         return shard.finish()
 
     def _prepared(
-        self, pool: ThreadPoolExecutor, files: Iterable[FoundFile], lacking: Lacking, stop: Callable[[], bool], timing: Timing
+        self,
+        pool: ThreadPoolExecutor,
+        files: Iterable[FoundFile],
+        lacking: Lacking,
+        stop: Callable[[], bool],
+        timing: Timing,
     ) -> Iterator[_Prepared]:
         waiting: deque[Future[_Prepared]] = deque()
         ahead = max(2 * self.batch_size, 2 * self._threads)
@@ -144,23 +146,31 @@ class Pipeline:
                 return _Prepared(file, sha256, timing=timing)
             with _timed(timing, "decode"):
                 decoded = decode_image(data, self._options, shortest=self._shortest)
-                inputs = self._inputs(decoded.image, wanted)
+                inputs = self._inputs(decoded, wanted)
             return _Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
         except ImageRejected as rejected:
             return _Prepared(file, sha256, rejected=rejected, timing=timing)
         except (OSError, MemoryError) as error:
             return _Prepared(file, sha256, unread=_reason(error), timing=timing)
 
-    def _inputs(self, image: Image.Image, wanted: frozenset[str]) -> dict[object, Any]:
+    def _inputs(self, decoded: Decoded, wanted: frozenset[str]) -> dict[object, Any]:
         """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
+        try:
+            return self._preprocessed(decoded, wanted)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
+
+    def _preprocessed(self, decoded: Decoded, wanted: frozenset[str]) -> dict[object, Any]:
         inputs: dict[object, Any] = {}
         for target in self._targets:
             key = self.input_key(target.model)
             if target.fingerprint in wanted and key not in inputs:
                 if self._options.decode == "reference":
-                    inputs[key] = target.model.reference_preprocess(image)
+                    inputs[key] = target.model.reference_preprocess(decoded.image)
                 else:
-                    inputs[key] = pixels(image, target.model.preprocessing)
+                    inputs[key] = pixels(decoded, target.model.preprocessing)
         return inputs
 
     def input_key(self, model: EmbeddingModel) -> object:
@@ -235,7 +245,7 @@ class _Shard:
         """A content met for the first time, and not wholly stored, gets an index; a copy of one only its name."""
         harvest = self.result.harvest
         if sha256 in self._known or not (prepared.wanted or prepared.rejected):
-            harvest.copies.append((prepared.file.absolute, sha256))
+            harvest.copies.append((prepared.file, sha256))
             return
         index = self._known[sha256] = len(harvest.contents)
         harvest.contents.append(Content(prepared.file, sha256, *prepared.size))
@@ -258,9 +268,12 @@ class _Shard:
         finite = np.isfinite(values).all(axis=1)
         for i in index[~finite]:
             content = self.result.harvest.contents[i]
-            reason = f"{target.model.spec.name} in {str(target.model.dtype).removeprefix('torch.')} gave a vector that is not finite"
+            precision = str(target.model.dtype).removeprefix("torch.")
+            reason = f"{target.model.spec.name} in {precision} gave a vector that is not finite"
             self.result.harvest.failures.append(
-                Failure(content.file.absolute, content.sha256, "embed", reason, target.fingerprint, target.model.spec.name)
+                Failure(
+                    content.file.absolute, content.sha256, "embed", reason, target.fingerprint, target.model.spec.name
+                )
             )
         self._done[target.fingerprint].append(Vectors(index[finite], values[finite]))
         self._pipeline.embedded(target, int(finite.sum()))

@@ -15,7 +15,7 @@ from pixelmill.store.reader import Store
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The images of a scan from path `first` to path `last` (absolute, both included) that lack a matrix; `images` of them."""
+    """The `images` images of a scan from path `first` to path `last` (absolute, both included) that lack a matrix."""
 
     number: int
     first: str
@@ -25,7 +25,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The missing cells of (image content x matrix): images to do by matrix fingerprint, and the shards that cover them."""
+    """The missing cells of (image content x matrix): images to do by fingerprint, and the shards that cover them."""
 
     pending: dict[str, int]
     unread: int
@@ -40,6 +40,7 @@ class Coverage:
     """Which rows of one snapshot need nothing more from which matrices: embedded, or in quarantine."""
 
     def __init__(self, store: Store, ledger: Ledger, matrices: Sequence[Matrix]) -> None:
+        self._rows = len(store)
         self._done: dict[str, np.ndarray] = {}
         for matrix in matrices:
             fingerprint = matrix.provenance.fingerprint
@@ -55,7 +56,10 @@ class Coverage:
     @property
     def lacks_any(self) -> np.ndarray:
         """(N,) bool: the rows that some matrix lacks."""
-        return ~np.logical_and.reduce(list(self._done.values()))
+        lacks = np.zeros(self._rows, dtype=bool)
+        for done in self._done.values():
+            lacks |= ~done
+        return lacks
 
 
 def todo(
@@ -91,5 +95,3 @@ def _add(shards: list[Shard], path: str, shard_size: int) -> None:
     else:
         last = shards[-1]
         shards[-1] = Shard(last.number, last.first, path, last.images + 1)
-
-

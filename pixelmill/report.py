@@ -10,8 +10,8 @@ from pixelmill.job import Job
 from pixelmill.plan import make_plan
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.settlement import Changes
 from pixelmill.work import ShardReport
 
 Report = dict[str, Any]
@@ -21,7 +21,7 @@ def make_report(
     job: Job, writer: StoreWriter, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: ShardReport, *,
     started: float, seconds: float,
 ) -> Report:  # fmt: skip
-    """The report of a finished run: counts of images and, for each model, of vectors. Settles and keeps it in the ledger.
+    """The report of a finished run: counts of images and, for each model, of vectors. The ledger settles and keeps it.
 
     `embedded` counts this run's vectors; `quarantined` and `pending` what of the images seen is so now.
     """
@@ -44,8 +44,7 @@ def make_report(
         "bottleneck": done.timing.bottleneck,
         "warnings": [*scan.problems, *done.unread],
     }
-    with writer.exclusive() as manifest:
-        ledger.settle(manifest.rows)
+    ledger.settle()
     ledger.forget_scan(scan.number)
     ledger.record_run(started, report)
     return report

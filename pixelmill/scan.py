@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One look at the sources: its number in the ledger, images seen, other files skipped, and what could not be looked at."""
+    """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at."""
 
     number: int
     seen: int
@@ -43,12 +43,17 @@ def scan_sources(ledger: Ledger, sources: Sequence[str]) -> Scan:
 
 def _mark_gone(ledger: Ledger, scan: int, source: Source, problems: dict[str, str]) -> None:
     if source.kind != "folder":
-        for path in problems:
-            if not os.path.lexists(path):
-                ledger.mark_path_gone(path)
+        gone = [path for path in problems if not os.path.lexists(path)]
+        if gone and not ledger.seen(scan):
+            problems[source.file] = "none of its files is there. Nothing is marked as removed; is a disk not mounted?"
+            return
+        for path in gone:
+            ledger.mark_path_gone(path)
         return
     known = ledger.images_under(source.root)
     if known and not ledger.seen_under(scan, source.root):
-        problems[source.root] = f"holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
+        problems[source.root] = (
+            f"holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
+        )
         return
     ledger.mark_gone(scan, source.root, unreadable=tuple(problems))

@@ -58,7 +58,12 @@ def _check(store: Store, view: MatrixView, spec: ModelSpec, cache: WeightsCache)
     made = view.provenance
     model = load(spec, cache, device=resolve_device("auto"), dtype=made.precision)
     if model.weights_sha256 != made.weights_sha256:
-        return Check(made.model, 0, float("nan"), f"made with weights {made.weights_sha256[:12]}, now {model.weights_sha256[:12]}")
+        return Check(
+            made.model,
+            0,
+            float("nan"),
+            f"made with weights {made.weights_sha256[:12]}, now {model.weights_sha256[:12]}",
+        )
     rows = _sample(store, view)
     pipeline = Pipeline([Target(model, made.fingerprint)], _options(made), batch_size=SAMPLE, threads=2)
     wanted = {bytes(sha): int(row) for row, sha in zip(rows, store.sha256()[rows], strict=True)}
@@ -74,7 +79,8 @@ def _sample(store: Store, view: MatrixView) -> np.ndarray:
     rows = np.flatnonzero(view.embedded & (store.paths != b""))
     if len(rows) <= SAMPLE:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
+    spread: np.ndarray = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
+    return spread
 
 
 def _files(store: Store, rows: np.ndarray) -> Sequence[FoundFile]:

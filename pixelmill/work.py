@@ -23,6 +23,7 @@ from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timin
 from pixelmill.plan import Coverage, Plan, Shard, make_plan, todo
 from pixelmill.precision import fastest_precision
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 
@@ -108,6 +109,7 @@ def embed_shard(
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
         reports.append(_embed_group(job, writer, list(group), decode, scan, shard, on_embedded))
+    compact_if_needed(writer)
     return combined(reports)
 
 
@@ -129,7 +131,13 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
 
 
 def _embed_group(
-    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], decode: Decode, scan: int, shard: Shard, on_embedded: OnEmbedded
+    job: Job,
+    writer: StoreWriter,
+    matrices: Sequence[Matrix],
+    decode: Decode,
+    scan: int,
+    shard: Shard,
+    on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
     pipeline = Pipeline(
@@ -214,7 +222,7 @@ def _measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequ
             decoded = decode_image(data, job.decode_options("fast"), shortest=model.preprocessing.resize)
         except (ImageRejected, OSError):
             continue
-        samples.append(pixels(decoded.image, model.preprocessing))
+        samples.append(pixels(decoded, model.preprocessing))
         if len(samples) == _SAMPLES:
             break
     return fastest_precision(model, samples)

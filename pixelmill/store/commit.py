@@ -5,31 +5,36 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from pixelmill.errors import StoreError
+from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.discover import FoundFile
+from pixelmill.store.durable import make_folder_durably
 from pixelmill.store.ledger import Failure, Ledger
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
-from pixelmill.store.master import MASTER, PARTS, publish, read_manifest
+from pixelmill.store.master import MASTER, PARTS, publish, read_manifest, read_manifest_copy
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
 
 LOCATION_BLOCK = 65_536
 """Rows whose paths are rewritten together when one of them moves."""
 
+LOCK = ".lock"
+LOCK_SECONDS = 600
+"""How long a writer waits for its turn; a dead holder's lock is free at once."""
+
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One content as it was read: the file it came from, its sha256 (32 bytes), its size in pixels (0 if undecodable)."""
+    """One content as it was read: its file, its sha256 (32 bytes), its size in pixels (0 if undecodable)."""
 
     file: FoundFile
     sha256: bytes
@@ -47,12 +52,12 @@ class Vectors:
 
 @dataclass(slots=True)
 class Harvest:
-    """What a shard gave: contents in path order, vectors by fingerprint, and what was learnt of every file read."""
+    """What a shard gave: contents in path order, each once; vectors by fingerprint; what was learnt of every file."""
 
     contents: list[Content] = field(default_factory=list)
     vectors: dict[str, Vectors] = field(default_factory=dict)
-    copies: list[tuple[str, bytes]] = field(default_factory=list)
-    """Files that hold a content that is listed or stored already, as (absolute path, sha256)."""
+    copies: list[tuple[FoundFile, bytes]] = field(default_factory=list)
+    """Files that hold a content that is listed or stored already, with its sha256."""
     failures: list[Failure] = field(default_factory=list)
 
 
@@ -62,8 +67,8 @@ class StoreWriter:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._make_folder()
-        self._lock = FileLock(self.folder / ".lock", timeout=600)
-        with self._lock:
+        self._lock = FileLock(self.folder / LOCK, timeout=LOCK_SECONDS)
+        with self._locked():
             if not (self.folder / MASTER).exists():
                 self._refuse_foreign_parts()
                 publish(self.folder, Manifest(store_id=uuid.uuid4().hex))
@@ -86,13 +91,27 @@ class StoreWriter:
     @contextmanager
     def exclusive(self) -> Iterator[Manifest]:
         """Hold the store's lock; gives the manifest, with the ledger level with it."""
-        with self._lock:
+        with self._locked():
             manifest = read_manifest(self.folder)
             self.ledger.catch_up(Store(self.folder, manifest))
             yield manifest
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"Expected a turn to write to {self.folder} within {LOCK_SECONDS} s. Another process holds its lock: "
+                "wait until that has finished, and run again."
+            ) from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
     def matrix(self, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
-        """The matrix of this fingerprint: the one that is there, or a new one. A model's first one is served at once."""
+        """The matrix of this fingerprint: the one there is, or a new one. A model's first one is served at once."""
         with self.exclusive() as manifest:
             found = manifest.matrix(provenance.fingerprint)
             if found:
@@ -105,13 +124,20 @@ class StoreWriter:
     def commit(self, harvest: Harvest) -> Manifest:
         """Add a harvest to the store, durably. Committing the same harvest twice changes nothing."""
         part = self._write(harvest)
+        try:
+            return self._commit(harvest, part)
+        except Exception:
+            self._discard(part)
+            raise
+
+    def _commit(self, harvest: Harvest, part: Part | None) -> Manifest:
         with self.exclusive() as manifest:
             rows = self._rows(harvest.contents, manifest.rows)
             updated = self._added(manifest, harvest, part, rows) if part else manifest
             if updated is not manifest:
                 updated = publish(self.folder, updated)
             elif part:
-                (self.folder / PARTS / part.file).unlink()
+                self._discard(part)
             self._record(harvest, rows, first_new=manifest.rows)
         return updated
 
@@ -119,7 +145,9 @@ class StoreWriter:
         """Let those of the matrices named that cover what their model serves now take its place; their models."""
         with self.exclusive() as manifest:
             store = Store(self.folder, manifest)
-            ready = [m for m in manifest.matrices if m.provenance.fingerprint in fingerprints and self._is_ready(store, m)]
+            ready = [
+                m for m in manifest.matrices if m.provenance.fingerprint in fingerprints and self._is_ready(store, m)
+            ]
             models = [m.provenance.model for m in ready]
             if models:
                 matrices = tuple(
@@ -147,23 +175,34 @@ class StoreWriter:
                 publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
         return len(changes)
 
+    def _discard(self, part: Part | None) -> None:
+        """Remove a part that was written, unless a manifest names it by now."""
+        with suppress(StoreError):
+            named = (read_manifest(self.folder), read_manifest_copy(self.folder))
+            if part and not any(manifest and part.file in manifest.parts for manifest in named):
+                (self.folder / PARTS / part.file).unlink(missing_ok=True)
+
     def _make_folder(self) -> None:
         try:
-            (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
+            make_folder_durably(self.folder / PARTS)
         except OSError as error:
-            raise StoreError(f"Expected a folder to write the store into. {self.folder} cannot be made: {error.strerror}.") from error
+            raise StoreError(
+                f"Expected a folder to write the store into. {self.folder} cannot be made: {error.strerror}."
+            ) from error
 
     def _refuse_foreign_parts(self) -> None:
         if any((self.folder / PARTS).glob("*.h5")):
             raise StoreError(
-                f"{self.folder} has part files but no {MASTER}. Run `pixelmill repair {self.folder}` to get their rows back, "
-                "or name another --store."
+                f"{self.folder} has part files but no {MASTER}. Run `pixelmill repair {self.folder}` to get their rows "
+                "back, or name another --store."
             )
 
     def _write(self, harvest: Harvest) -> Part | None:
         """The part of a harvest, written before the lock is taken; None when there is nothing to store."""
         if not harvest.contents:
             return None
+        if len({content.sha256 for content in harvest.contents}) < len(harvest.contents):
+            raise ValueError("Expected each content of a harvest once.")
         matrices = {m.provenance.fingerprint: m for m in read_manifest(self.folder).matrices}
         datasets = _columns(harvest.contents)
         for fingerprint, vectors in harvest.vectors.items():
@@ -183,6 +222,7 @@ class StoreWriter:
         new = np.flatnonzero(rows >= manifest.rows)
         fresh = extents_of_rows(rows[new], new, part.file)
         matrices = tuple(self._with_vectors(manifest, matrix, harvest, part, rows) for matrix in manifest.matrices)
+        self._check_identity(manifest, harvest.contents, rows)
         known = self._now_decoded(manifest, harvest.contents, rows)
         identity = (*extents_of_rows(rows[known], known, part.file), *fresh)
         if not identity and matrices == manifest.matrices:
@@ -190,14 +230,33 @@ class StoreWriter:
         grown = manifest.model_copy(update={"rows": manifest.rows + len(new), "matrices": matrices})
         return _with_part(grown, part, identity=identity, location=fresh)
 
+    def _check_identity(self, manifest: Manifest, contents: Sequence[Content], rows: np.ndarray) -> None:
+        """Refuse to write vectors beside another image's: a ledger that was restored without its store may be wrong."""
+        old = np.flatnonzero(rows < manifest.rows)
+        if not len(old):
+            return
+        stored: np.ndarray = Store(self.folder, manifest).sha256()[rows[old]]
+        given = np.frombuffer(b"".join(contents[i].sha256 for i in old.tolist()), np.uint8).reshape(-1, 32)
+        wrong = rows[old[(stored != given).any(axis=1)]]
+        if len(wrong):
+            raise StoreDamaged(
+                f"The ledger of {self.folder} takes {len(wrong)} rows (first: {wrong[0]}) for other images than the "
+                f"store holds there. Nothing was written. Run `pixelmill repair {self.folder}`."
+            )
+
     def _now_decoded(self, manifest: Manifest, contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
         """The contents whose row is stored without a size in pixels, and that were decoded this time."""
-        candidates = np.array([i for i, c in enumerate(contents) if c.width and rows[i] < manifest.rows], dtype=np.int64)
+        candidates = np.array(
+            [i for i, c in enumerate(contents) if c.width and rows[i] < manifest.rows], dtype=np.int64
+        )
         if not len(candidates):
             return candidates
-        return candidates[Store(self.folder, manifest).widths[rows[candidates]] == 0]
+        unsized: np.ndarray = candidates[Store(self.folder, manifest).widths[rows[candidates]] == 0]
+        return unsized
 
-    def _with_vectors(self, manifest: Manifest, matrix: Matrix, harvest: Harvest, part: Part, rows: np.ndarray) -> Matrix:
+    def _with_vectors(
+        self, manifest: Manifest, matrix: Matrix, harvest: Harvest, part: Part, rows: np.ndarray
+    ) -> Matrix:
         vectors = harvest.vectors.get(matrix.provenance.fingerprint)
         if vectors is None:
             return matrix
@@ -212,9 +271,9 @@ class StoreWriter:
         with ledger.transaction():
             pairs = list(zip(harvest.contents, rows.tolist(), strict=True))
             ledger.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
-            ledger.record_read((content.file.absolute, row) for content, row in pairs)
+            ledger.record_read((content.file, row) for content, row in pairs)
             ledger.record_read(
-                (path, row) for path, sha256 in harvest.copies if (row := ledger.row_of(sha256)) is not None
+                (file, row) for file, sha256 in harvest.copies if (row := ledger.row_of(sha256)) is not None
             )
             ledger.record_failures(harvest.failures)
 
@@ -251,7 +310,9 @@ def _spanning(rows: np.ndarray, index: np.ndarray, part: str, first_new: int) ->
     return (*extents_of_rows(rows[old], old, part), *extents_of_rows(rows[new], new, part))
 
 
-def _with_part(manifest: Manifest, part: Part, *, identity: Sequence[Extent] = (), location: Sequence[Extent] = ()) -> Manifest:
+def _with_part(
+    manifest: Manifest, part: Part, *, identity: Sequence[Extent] = (), location: Sequence[Extent] = ()
+) -> Manifest:
     return manifest.model_copy(
         update={
             "identity": overlay(manifest.identity, identity),

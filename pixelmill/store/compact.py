@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Compaction:
 
 
 def compact(writer: StoreWriter, *, only_above: int = 1, retention: float = RETENTION) -> Compaction:
-    """Merge the small parts of a store that has more than `only_above`, then delete what is older than `retention` seconds."""
+    """Merge the small parts of a store of more than `only_above`, then delete what is `retention` seconds old."""
     with writer.exclusive() as manifest:
         before = len(manifest.used_parts())
         if before > only_above:
@@ -63,7 +64,9 @@ def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
     used = manifest.used_parts()
     retired = [Retired(file=name, at=time.time()) for name in manifest.parts if name not in used]
     parts = {name: part for name, part in manifest.parts.items() if name in used}
-    return publish(writer.folder, manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)}))
+    return publish(
+        writer.folder, manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)})
+    )
 
 
 def _mergeable(manifest: Manifest) -> set[str]:
@@ -149,8 +152,16 @@ def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -
         manifest = publish(writer.folder, manifest.model_copy(update={"retired": kept}))
     folder = writer.folder / PARTS
     named = {*manifest.parts, *(retired.file for retired in manifest.retired)}
-    doomed = [f for f in folder.iterdir() if f.name in expired or (f.name not in named and f.stat().st_mtime <= limit)]
+    parts = [f for f in folder.iterdir() if f.name in expired or (f.name not in named and _is_older(f, limit))]
+    doomed = [*parts, *(f for f in writer.folder.glob(".*.tmp") if _is_older(f, limit))]
     for file in doomed:
         file.unlink(missing_ok=True)
     sync_folder(folder)
     return len(doomed)
+
+
+def _is_older(file: Path, limit: float) -> bool:
+    try:
+        return file.stat().st_mtime <= limit
+    except FileNotFoundError:  # another writer's temporary file, which has its real name by now
+        return False

@@ -13,7 +13,7 @@ from pixelmill.errors import StoreError
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> str:
-    """Replace `path` by `content`: temporary name, fsync, rename, fsync of the folder. Returns the content's sha256 (hex).
+    """Replace `path` by `content`: temporary name, fsync, rename, fsync of the folder. Returns the sha256 (hex).
 
     Space is reserved before the first byte is written, so that a full disk raises StoreError and leaves nothing behind.
     """
@@ -26,6 +26,14 @@ def write_durably(path: Path, content: bytes | memoryview) -> str:
         temporary.unlink(missing_ok=True)
         raise _explained(error, path, len(content)) from error
     return hashlib.sha256(content).hexdigest()
+
+
+def make_folder_durably(folder: Path) -> None:
+    """Make `folder` with its parents, so that a power cut does not take a new one away with what is written into it."""
+    missing = [folder, *(parent for parent in folder.parents if not parent.exists())] if not folder.exists() else []
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -46,14 +54,22 @@ def file_sha256(path: Path) -> str:
 def _write_new(path: Path, content: bytes | memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        if len(content):
-            os.posix_fallocate(descriptor, 0, len(content))
+        _reserve(descriptor, len(content))
         remaining = memoryview(content)
         while remaining:
             remaining = remaining[os.write(descriptor, remaining) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    try:
+        if size:
+            os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some file systems cannot reserve: the write will tell
+            raise
 
 
 def _explained(error: OSError, path: Path, needed: int) -> StoreError:

@@ -25,7 +25,7 @@ class Exported:
 
 
 def export(store: Store, ensemble: Ensemble, out: Path) -> Exported:
-    """Write the rows that every member has and whose file is still there, in row order, to OUT.h5, OUT.npy or OUT.parquet.
+    """Write the rows that every member has and whose file is there, in row order, to OUT.h5, OUT.npy or OUT.parquet.
 
     Beside an .npy goes a .csv of the same name with row, sha256, source and path of each line of the matrix.
     The file appears whole under its name or not at all.
@@ -91,7 +91,9 @@ def _write_npy(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path) ->
         writer = csv.writer(lines)
         writer.writerow(["row", "sha256", "source", "path"])
         for row in rows:
-            writer.writerow([row, bytes(sha256[row]).hex(), os.fsdecode(store.sources[row]), os.fsdecode(store.paths[row])])
+            writer.writerow(
+                [row, bytes(sha256[row]).hex(), os.fsdecode(store.sources[row]), os.fsdecode(store.paths[row])]
+            )
     return _published({matrix_part: out, table_part: table})
 
 
@@ -100,7 +102,9 @@ def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise PixelmillError("Expected pyarrow for Parquet. It is not installed: `pip install 'pixelmill[parquet]'`.") from error
+        raise PixelmillError(
+            "Expected pyarrow for Parquet. It is not installed: `pip install 'pixelmill[parquet]'`."
+        ) from error
     import json
 
     width = ensemble.shape[1]
@@ -116,7 +120,12 @@ def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path
             here = rows[where]
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), type=value), width)
             columns = [here, [bytes(s) for s in sha256[here]], store.sources[here], store.paths[here], vectors]
-            writer.write_batch(pa.record_batch([pa.array(c, type=f.type) if c is not vectors else c for c, f in zip(columns, schema, strict=True)], schema=schema))
+            writer.write_batch(
+                pa.record_batch(
+                    [pa.array(c, type=f.type) if c is not vectors else c for c, f in zip(columns, schema, strict=True)],
+                    schema=schema,
+                )
+            )
     return _published({temporary: out})
 
 

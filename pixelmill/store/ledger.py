@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -18,14 +18,17 @@ import numpy as np
 from pixelmill.errors import StoreError
 from pixelmill.images.discover import FoundFile
 from pixelmill.store.reader import Store
+from pixelmill.store.settlement import REFUSED, UNKNOWN, Settlement
+from pixelmill.store.settlement import Changes as Changes
 
 LEDGER = "ledger.sqlite"
 SCHEMA_VERSION = 1
 
-# A path is absolute, as the bytes of os.fsencode. `row` is NULL until the file's content is known. `previous_row` is what
-# the path held when last told; `unsettled` marks what no report has told yet; `gone` what the last scan did not find.
+# A path is absolute, as the bytes of os.fsencode. `row` is NULL until the file's content is known. `previous_row` is
+# what the path held when last told (-1: told, content unknown). `unsettled` marks what is not settled, `gone` what the
+# last scan did not find, `stale` holds the rows that lost a file, whose published path may have to change. Of these, 1
+# is what no run has told yet, and 2 what one has told and will settle: what another run finds meanwhile stays.
 # `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
-# `stale` holds the rows that lost a file, whose published path may have to change.
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
@@ -35,10 +38,10 @@ CREATE TABLE files (
     unsettled INTEGER NOT NULL DEFAULT 1, gone INTEGER NOT NULL DEFAULT 0, scan INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX files_by_row ON files (row);
-CREATE INDEX files_unsettled ON files (path) WHERE unsettled = 1;
-CREATE INDEX files_gone ON files (path) WHERE gone = 1;
+CREATE INDEX files_unsettled ON files (path) WHERE unsettled;
+CREATE INDEX files_gone ON files (path) WHERE gone > 0;
 CREATE TABLE seen (scan INTEGER, path BLOB, PRIMARY KEY (scan, path)) WITHOUT ROWID;
-CREATE TABLE stale (row INTEGER PRIMARY KEY);
+CREATE TABLE stale (row INTEGER PRIMARY KEY, told INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE quarantine (
     row INTEGER, path BLOB, fingerprint TEXT NOT NULL, model TEXT NOT NULL,
     stage TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL
@@ -49,19 +52,18 @@ CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL,
 """
 _TRIGGERS = (
     "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
-    "WHEN OLD.row IS NOT NULL AND (NEW.row IS NOT OLD.row OR NEW.gone) "
-    "BEGIN INSERT OR IGNORE INTO stale VALUES (OLD.row); END",
+    "WHEN OLD.row IS NOT NULL AND (NEW.row IS NOT OLD.row OR NEW.gone = 1) "
+    "BEGIN INSERT OR REPLACE INTO stale VALUES (OLD.row, 1); END",
     "CREATE TRIGGER file_changed AFTER UPDATE OF size, mtime_ns, ctime_ns ON files "
     "WHEN (OLD.size, OLD.mtime_ns, OLD.ctime_ns) IS NOT (NEW.size, NEW.mtime_ns, NEW.ctime_ns) "
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
-_REFUSED = "path IN (SELECT path FROM quarantine WHERE row IS NULL)"
 SCANS_KEPT = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one image was not embedded. `sha256` is None when its bytes could not be had; `fingerprint` '' means every model."""
+    """Why one image was not embedded. `sha256` None: its bytes could not be had; `fingerprint` '': every model."""
 
     path: str
     sha256: bytes | None
@@ -83,18 +85,6 @@ class Quarantined:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a run found: numbers of files since the last settled run, and the rows whose path must be published anew."""
-
-    new: int = 0
-    changed: int = 0
-    moved: int = 0
-    duplicate: int = 0
-    removed: int = 0
-    stale_rows: tuple[int, ...] = ()
-
-
 class Ledger:
     """The ledger of one store. One connection; use from one thread at a time."""
 
@@ -105,9 +95,7 @@ class Ledger:
             self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             self._prepare()
         except sqlite3.DatabaseError as error:
-            raise StoreError(
-                f"The ledger {self.path} cannot be used ({error}). No vectors are lost: run `pixelmill repair {folder}`."
-            ) from error
+            raise self._unusable(error) from error
 
     def close(self) -> None:
         self._db.close()
@@ -121,26 +109,29 @@ class Ledger:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; waits for another writer's transaction."""
-        self._db.execute("BEGIN IMMEDIATE")
         try:
+            self._db.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+            self._db.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise self._unusable(error) from error
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def catch_up(self, store: Store) -> None:
-        """Bring the index level with a snapshot: after a crash between master and ledger, a loss, or a restored backup."""
-        known = self._value("SELECT count(*) FROM rows")
-        same = self._meta("store_id") in (None, store.manifest.store_id) and known <= len(store)
-        if same and known == len(store) and self._meta("store_id"):
+        """Bring the index level with a snapshot: after a crash before the ledger, a loss, or a restored backup."""
+        known = self.row_count()
+        same = self._meta("store_id") == store.manifest.store_id and known <= len(store)
+        if same and known == len(store):
             return
         with self.transaction():
             if not same:
                 for table in ("rows", "files", "quarantine", "meta", "seen", "stale"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+                self._set_meta("store_id", store.manifest.store_id)
+                self._set_meta("settled_rows", len(store))
                 known = 0
-            self._set_meta("store_id", store.manifest.store_id)
             self._adopt(store, known)
 
     # What a scan found
@@ -166,7 +157,9 @@ class Ledger:
             values = [_found_values(scan, file) for file in some]
             with self.transaction():
                 self._db.executemany(_UPSERT_FOUND, values)
-                self._db.executemany("INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)", ((v[0], scan) for v in values))
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)", ((v[0], scan) for v in values)
+                )
 
     def forget_scan(self, scan: int) -> None:
         """Drop the list of what a scan found."""
@@ -177,12 +170,15 @@ class Ledger:
 
         Those at or under an `unreadable` path stay: nobody knows whether they are there.
         """
-        where = "path >= ? AND path < ? AND scan < ? AND gone = 0"
-        values: list[object] = [*_under(root), scan]
-        for path in unreadable:
-            where += " AND path <> ? AND NOT (path >= ? AND path < ?)"
-            values += [os.fsencode(path), *_under(path)]
-        self._db.execute(f"UPDATE files SET gone = 1 WHERE {where}", values)  # noqa: S608 - only placeholders are added
+        with self.transaction():
+            self._db.executemany(
+                "UPDATE files SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",
+                ((scan, os.fsencode(path.rstrip("/")), *_under(path)) for path in unreadable),
+            )
+            self._db.execute(
+                "UPDATE files SET gone = 1 WHERE path >= ? AND path < ? AND scan < ? AND gone = 0",
+                (*_under(root), scan),
+            )
 
     def mark_path_gone(self, path: str) -> None:
         """Mark one file, if it is known, as gone."""
@@ -199,7 +195,7 @@ class Ledger:
     # What is to do
 
     def images(self, scan: int, first: str = "", last: str | None = None) -> Iterator[tuple[FoundFile, int | None]]:
-        """The images of a scan in path order, from path `first` to `last`, each with its row where its content is known.
+        """The images of a scan in path order, from path `first` to `last`, each with its row if its content is known.
 
         Files that were refused before their content was known, and have not changed since, are left out.
         """
@@ -225,15 +221,21 @@ class Ledger:
     # What was done
 
     def record_rows(self, rows: Iterable[tuple[bytes, int]]) -> None:
-        """Record new rows as (sha256, row)."""
-        self._db.executemany("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", rows)
+        """Record new rows as (sha256, row); `row` counts on from the last one recorded."""
+        new = list(rows)
+        self._db.executemany("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", new)
+        self._set_meta("rows", max([self.row_count(), *(row + 1 for _, row in new)]))
 
-    def record_read(self, files: Iterable[tuple[str, int]]) -> None:
-        """Record files that were read, as (absolute path, row of the content).
+    def record_read(self, files: Iterable[tuple[FoundFile, int]]) -> None:
+        """Record files that were read, as (file as it was listed, row of the content).
 
-        The size and times stay those of the scan: if the file changed between, the next scan reads it again.
+        The size and times stay those of the scan: if the file changed between, the next scan reads it again. If another
+        run's scan has recorded such a change by now, this reading may be of the old content and is not recorded.
         """
-        self._db.executemany("UPDATE files SET row = ? WHERE path = ?", ((row, os.fsencode(path)) for path, row in files))
+        self._db.executemany(
+            "UPDATE files SET row = ? WHERE path = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
+            ((row, os.fsencode(file.absolute), file.size, file.mtime_ns, file.ctime_ns) for file, row in files),
+        )
 
     def record_failures(self, failures: Iterable[Failure]) -> None:
         """Put images into quarantine; one that is there already keeps its date."""
@@ -241,9 +243,17 @@ class Ledger:
         for failure in failures:
             row = None if failure.sha256 is None else self.row_of(failure.sha256)
             self._db.execute(
-                "INSERT INTO quarantine (row, path, fingerprint, model, stage, reason, since) VALUES (?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT DO NOTHING",
-                (row, os.fsencode(failure.path), failure.fingerprint, failure.model, failure.stage, failure.reason, now),
+                "INSERT INTO quarantine (row, path, fingerprint, model, stage, reason, since) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    row,
+                    os.fsencode(failure.path),
+                    failure.fingerprint,
+                    failure.model,
+                    failure.stage,
+                    failure.reason,
+                    now,
+                ),
             )
 
     def quarantined_rows(self, fingerprint: str) -> list[int]:
@@ -271,7 +281,9 @@ class Ledger:
             "ON (q.row IS NOT NULL AND f.row = q.row) OR (q.row IS NULL AND f.path = q.path) "
             "WHERE NOT f.gone ORDER BY f.path, q.model"
         )
-        return [Quarantined(os.fsdecode(p), row, model, stage, why, since) for p, row, model, stage, why, since in cursor]
+        return [
+            Quarantined(os.fsdecode(p), row, model, stage, why, since) for p, row, model, stage, why, since in cursor
+        ]
 
     def release(self) -> int:
         """Empty the quarantine, so that the next run tries those images again; how many images there were."""
@@ -282,23 +294,28 @@ class Ledger:
     # The end of a run
 
     def changes(self) -> Changes:
-        """What happened to the files since the last settled run. See `_Settlement` for the rules."""
-        return _Settlement(self._db, settled_rows=int(self._meta("settled_rows") or 0)).changes()
-
-    def settle(self, rows: int) -> None:
-        """Forget what is gone and take the present files as told, for a store of `rows` rows."""
+        """What happened to the files since the last settled run. See `Settlement` for the rules."""
         with self.transaction():
-            self._db.execute("DELETE FROM quarantine WHERE row IS NULL AND path IN (SELECT path FROM files WHERE gone = 1)")
-            self._db.execute("DELETE FROM files WHERE gone = 1")
+            told = Settlement(self._db, settled_rows=int(self._meta("settled_rows") or 0)).changes()
+            self._db.execute(f"UPDATE files SET unsettled = 2 WHERE unsettled AND (row IS NOT NULL OR {REFUSED})")  # noqa: S608
+            self._db.execute("UPDATE files SET gone = 2 WHERE gone > 0")
+            self._db.execute("UPDATE stale SET told = 2")
+            self._set_meta("told_rows", self.row_count())
+        return told
+
+    def settle(self) -> None:
+        """Take what `changes` told as known from now on, and forget the files that are gone."""
+        with self.transaction():
             self._db.execute(
-                "UPDATE files SET unsettled = 0, previous_row = NULL "
-                f"WHERE unsettled = 1 AND (row IS NOT NULL OR {_REFUSED})"
+                "DELETE FROM quarantine WHERE row IS NULL AND path IN (SELECT path FROM files WHERE gone = 2)"
             )
-            self._db.execute("DELETE FROM stale")
-            self._set_meta("settled_rows", rows)
+            self._db.execute("DELETE FROM files WHERE gone = 2")
+            self._db.execute("UPDATE files SET unsettled = 0, previous_row = NULL WHERE unsettled = 2")
+            self._db.execute("DELETE FROM stale WHERE told = 2")
+            self._set_meta("settled_rows", int(self._meta("told_rows") or 0))
 
     def live_path(self, row: int, current: bytes) -> tuple[bytes, bytes]:
-        """Where row `row` is now, as (source root, absolute path): `current` if that file still holds it; (b'', b'') if gone."""
+        """Where a row is now, as (source root, absolute path): `current` if that still holds it; (b'', b'') if gone."""
         found = self._db.execute(
             "SELECT source, path FROM files WHERE row = ? AND NOT gone ORDER BY path <> ?, path LIMIT 1", (row, current)
         ).fetchone()
@@ -321,12 +338,15 @@ class Ledger:
 
     def row_count(self) -> int:
         """How many rows the ledger knows."""
-        return self._value("SELECT count(*) FROM rows")
+        return int(self._meta("rows") or 0)
 
     def identities(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """The identity columns of `rows`, for a part; sizes in pixels, which the ledger does not know, are 0."""
+        """The identity columns of `rows`, for a part; sizes in pixels, which the ledger does not know, are 0.
+
+        A row that the ledger does not know gets 24 zero bytes and its number, which no content has for a sha256.
+        """
         wanted = {row: i for i, row in enumerate(rows)}
-        sha256 = np.zeros((len(rows), 32), dtype=np.uint8)
+        sha256 = lost_identities(rows)
         for digest, row in self._db.execute("SELECT sha256, row FROM rows"):
             if row in wanted:
                 sha256[wanted[row]] = np.frombuffer(digest, np.uint8)
@@ -338,6 +358,12 @@ class Ledger:
         live = [self.live_path(row, b"") for row in rows]
         paths = [os.path.relpath(path, root) if path else b"" for root, path in live]
         return {"images/path": paths, "images/source": [root for root, _ in live]}
+
+    def strangers(self, stored: Callable[[], np.ndarray]) -> int:
+        """How many rows it takes for another content than `stored` (N, 32), which is asked last, has there."""
+        known = [(bytes(sha256), int(row)) for sha256, row in self._db.execute("SELECT sha256, row FROM rows")]
+        contents = stored()
+        return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
 
     def check(self) -> str:
         """SQLite's own word on the file: 'ok', or what is wrong."""
@@ -353,26 +379,32 @@ class Ledger:
             for i, (source, path) in enumerate(zip(sources, paths, strict=True))
             if path
         ]
-        # A path on record that waits to be read was read by the run that crashed; an unknown one has a stat that fits
-        # nothing, so the next scan reads it again.
+        # A path on record may have changed since: the next run reads it, and finds its content stored. One that is not
+        # on record gets no size and times, so that the next scan finds it changed.
         self._db.executemany(
-            "INSERT INTO files (path, source, row, unsettled) VALUES (?, ?, ?, 0) "
-            "ON CONFLICT (path) DO UPDATE SET row = excluded.row WHERE files.row IS NULL",
-            located,
+            "INSERT INTO files (path, source, row, unsettled) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING", located
         )
-        if start == 0:
-            self._set_meta("settled_rows", len(store))
+        self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, len(store))))
 
     def _prepare(self) -> None:
         version = self._value("PRAGMA user_version")
         if version > SCHEMA_VERSION:
-            raise StoreError(f"Expected a ledger of version {SCHEMA_VERSION} or older in {self.path}. Found {version}: install a newer pixelmill.")
+            raise StoreError(
+                f"Expected a ledger of version {SCHEMA_VERSION} or older in {self.path}. Found {version}: "
+                "install a newer pixelmill."
+            )
         if version == 0:
             with self.transaction():
                 if self._value("PRAGMA user_version") == 0:
                     for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _unusable(self, error: sqlite3.DatabaseError) -> StoreError:
+        return StoreError(
+            f"The ledger {self.path} cannot be used ({error}). No vectors are lost: if the disk is full, free some "
+            f"space, else run `pixelmill repair {self.path.parent}`."
+        )
 
     def _value(self, query: str, *values: object) -> int:
         return int(self._db.execute(query, values).fetchone()[0])
@@ -385,76 +417,13 @@ class Ledger:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
 
-class _Settlement:
-    """Tells what happened to each file since the last settled run.
-
-    A known path with another content is *changed*. A path not known before is an arrival: *duplicate* if a file that is
-    no arrival holds the same content; else the first arrival (by path) is *new* if the content is new to the store and
-    *moved* if not, and further ones are duplicates. A known path that is gone is *removed*, unless a move accounts for it.
-    """
-
-    def __init__(self, db: sqlite3.Connection, settled_rows: int) -> None:
-        self._db = db
-        self._settled_rows = settled_rows
-
-    def changes(self) -> Changes:
-        stale = {row for (row,) in self._db.execute("SELECT row FROM stale")}
-        arrivals, changed = self._arrivals(), self._changed(stale)
-        gone = self._gone_rows()
-        counts = {"new": self._refused_arrivals(), "moved": 0, "duplicate": 0}
-        for row, number in arrivals.items():
-            kind = self._first_arrival(row)
-            counts[kind] += 1
-            counts["duplicate"] += number - 1
-            if kind == "moved":
-                stale.add(row)
-                gone[row] = max(gone.get(row, 0) - 1, 0)
-        return Changes(**counts, changed=changed, removed=sum(gone.values()), stale_rows=tuple(sorted(stale)))
-
-    def _arrivals(self) -> dict[int, int]:
-        cursor = self._db.execute(
-            "SELECT row, count(*) FROM files WHERE unsettled = 1 AND NOT gone AND previous_row IS NULL AND row IS NOT NULL GROUP BY row"
-        )
-        return dict(cursor.fetchall())
-
-    def _changed(self, stale: set[int]) -> int:
-        cursor = self._db.execute(
-            "SELECT row FROM files WHERE unsettled = 1 AND NOT gone AND previous_row IS NOT NULL "
-            f"AND row IS NOT previous_row AND (row IS NOT NULL OR {_REFUSED})"
-        )
-        rows = [row for (row,) in cursor]
-        stale.update(row for row in rows if row is not None)
-        return len(rows)
-
-    def _gone_rows(self) -> dict[int | None, int]:
-        # A file that changed and vanished before it was told of counts for what it held when last told.
-        cursor = self._db.execute(
-            "SELECT CASE WHEN unsettled THEN previous_row ELSE row END AS held, count(*) FROM files "
-            "WHERE gone = 1 AND NOT (unsettled AND previous_row IS NULL) GROUP BY held"
-        )
-        return dict(cursor.fetchall())
-
-    def _first_arrival(self, row: int) -> str:
-        holder = self._db.execute(
-            "SELECT 1 FROM files WHERE row = ? AND NOT gone AND (NOT unsettled OR previous_row IS NOT NULL) LIMIT 1", (row,)
-        ).fetchone()
-        if holder:
-            return "duplicate"
-        return "new" if row >= self._settled_rows else "moved"
-
-    def _refused_arrivals(self) -> int:
-        cursor = self._db.execute(
-            f"SELECT count(*) FROM files WHERE unsettled = 1 AND NOT gone AND row IS NULL AND previous_row IS NULL AND {_REFUSED}"
-        )
-        return int(cursor.fetchone()[0])
-
-
 # An unchanged file is only seen again. Any other waits to be read (row NULL), and keeps what it held when last told.
 _CHANGED = "(files.size, files.mtime_ns, files.ctime_ns) IS NOT (excluded.size, excluded.mtime_ns, excluded.ctime_ns)"
 _UPSERT_FOUND = f"""
 INSERT INTO files (path, source, size, mtime_ns, ctime_ns, scan) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (path) DO UPDATE SET
-    previous_row = CASE WHEN {_CHANGED} AND files.unsettled = 0 THEN files.row ELSE files.previous_row END,
+    previous_row = CASE WHEN {_CHANGED} AND NOT files.unsettled
+        THEN ifnull(files.row, {UNKNOWN}) ELSE files.previous_row END,
     row = CASE WHEN {_CHANGED} THEN NULL ELSE files.row END,
     unsettled = CASE WHEN {_CHANGED} THEN 1 ELSE files.unsettled END,
     size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
@@ -475,6 +444,13 @@ def _under(folder: str) -> tuple[bytes, bytes]:
     """The least path below `folder`, and the least one that is above all of those."""
     prefix = os.fsencode(folder.rstrip("/"))
     return prefix + b"/", prefix + b"0"
+
+
+def lost_identities(rows: Sequence[int]) -> np.ndarray:
+    """What stands for the sha256 of rows whose identity nobody knows: 24 zero bytes and the row's number."""
+    result = np.zeros((len(rows), 32), dtype=np.uint8)
+    result[:, 24:] = np.asarray(rows, dtype=">u8").reshape(-1, 1).view(np.uint8)
+    return result
 
 
 def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

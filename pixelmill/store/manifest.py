@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -16,6 +17,7 @@ FORMAT_VERSION = 1
 
 IDENTITY = ("images/sha256", "images/width", "images/height")
 LOCATION = ("images/path", "images/source")
+_SEAL = b',"checksum":"'
 
 
 class Extent(NamedTuple):
@@ -150,8 +152,22 @@ class Manifest(_Frozen):
         return {extent.part for _, extents in self.datasets() for extent in extents}
 
 
+def sealed(manifest: Manifest) -> bytes:
+    """A manifest as JSON, with a checksum of everything before it as its last field."""
+    body = manifest.model_dump_json().encode().removesuffix(b"}")
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
+
+
+def unsealed(content: bytes) -> Manifest:
+    """The manifest in what `sealed` gave. Raises ValueError for anything else, be it one byte."""
+    body, _, seal = content.rpartition(_SEAL)
+    if seal != hashlib.sha256(body).hexdigest().encode() + b'"}':
+        raise ValueError("the manifest is not what was written: its checksum differs")
+    return Manifest.model_validate_json(body + b"}")
+
+
 def overlay(extents: Sequence[Extent], added: Iterable[Extent]) -> tuple[Extent, ...]:
-    """`extents` with `added` laid over them: where both hold a row, `added` wins. Sorted, disjoint, neighbours joined."""
+    """`extents` with `added` laid over them: where both hold a row, `added` wins. Sorted, disjoint, and joined."""
     new = sorted(added)
     if not new:
         return tuple(extents)
@@ -181,9 +197,7 @@ def extents_of_rows(rows: np.ndarray, offsets: np.ndarray, part: str) -> tuple[E
     rows, offsets = rows[order], offsets[order]
     breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(offsets) != 1)) + 1
     starts, ends = np.r_[0, breaks], np.r_[breaks, len(rows)]
-    return tuple(
-        Extent(int(rows[a]), int(b - a), part, int(offsets[a])) for a, b in zip(starts, ends, strict=True)
-    )
+    return tuple(Extent(int(rows[a]), int(b - a), part, int(offsets[a])) for a, b in zip(starts, ends, strict=True))
 
 
 def _outside(extent: Extent, cover: Sequence[Extent]) -> Iterator[Extent]:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
-from pydantic import ValidationError
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.durable import write_durably
-from pixelmill.store.manifest import FORMAT, FORMAT_VERSION, IDENTITY, LOCATION, Extent, Manifest, Matrix
+from pixelmill.store.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    IDENTITY,
+    LOCATION,
+    Extent,
+    Manifest,
+    Matrix,
+    sealed,
+    unsealed,
+)
 from pixelmill.store.parts import TEXT
 
 MASTER = "vectors.h5"
 PARTS = "parts"
 MANIFEST_COPY = "manifest.json"
+UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)
+"""What h5py raises at a file that is no longer what was written."""
+
 _COLUMNS = {
     "images/sha256": (np.dtype("u1"), (32,), 0),
     "images/width": (np.dtype("i4"), (), 0),
@@ -36,15 +50,16 @@ def read_manifest(store: Path) -> Manifest:
     """
     path = store / MASTER
     if not path.is_file():
-        raise StoreError(f"Expected a store with a {MASTER} in {store}. Found none. `pixelmill run SOURCE --store {store}` makes one.")
+        raise StoreError(
+            f"Expected a store with a {MASTER} in {store}. Found none. "
+            f"`pixelmill run SOURCE --store {store}` makes one."
+        )
     try:
-        with h5py.File(path, "r") as file:
-            _check_format(path, dict(file.attrs))
-            text = bytes(file["manifest"][()])
-        return Manifest.model_validate_json(text)
-    except (OSError, KeyError, RuntimeError, ValidationError) as error:
-        if isinstance(error, StoreError):
-            raise
+        with h5py.File(path, "r", locking=False) as file:
+            return _manifest_in(path, file)
+    except StoreError:
+        raise
+    except UNREADABLE as error:
         raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
 
 
@@ -54,7 +69,7 @@ def publish(store: Path, manifest: Manifest) -> Manifest:
         update={"revision": manifest.revision + 1, "published_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
     )
     # The copy of the manifest goes first: it may run ahead of the master, never behind what was acknowledged.
-    write_durably(store / MANIFEST_COPY, published.model_dump_json().encode())
+    write_durably(store / MANIFEST_COPY, sealed(published))
     write_durably(store / MASTER, master_bytes(published))
     return published
 
@@ -62,35 +77,88 @@ def publish(store: Path, manifest: Manifest) -> Manifest:
 def read_manifest_copy(store: Path) -> Manifest | None:
     """The manifest kept beside the master for `repair`, or None when that is unreadable as well."""
     try:
-        return Manifest.model_validate_json((store / MANIFEST_COPY).read_bytes())
-    except (OSError, ValidationError):
+        return unsealed((store / MANIFEST_COPY).read_bytes())
+    except (OSError, ValueError):
         return None
 
 
-def expected_links(manifest: Manifest) -> dict[str, list[tuple[int, str, int, int]]]:
-    """For each dataset of the master, its pieces as (row, part file, offset, rows)."""
-    links = {name: manifest.identity for name in IDENTITY} | {name: manifest.location for name in LOCATION}
-    links |= {matrix.published_name: matrix.extents for matrix in manifest.matrices}
-    return {name: [(e.row, f"{PARTS}/{e.part}", e.offset, e.rows) for e in extents] for name, extents in links.items()}
+def master_problems(store: Path) -> list[tuple[str, str]]:
+    """The datasets of the master that are not as its manifest wants them, as (name, problem). Raises StoreDamaged.
+
+    The file is compared with itself, in one opening: it may be replaced at any time.
+    """
+    path = store / MASTER
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            manifest = _manifest_in(path, file)
+            found = {name: node for name, node in _datasets(file) if name != "manifest"}
+            expected = _expected(manifest)
+            problems = [(name, "is not in the manifest") for name in found.keys() - expected.keys()]
+            problems += [(name, "is missing") for name in expected.keys() - found.keys()]
+            for name in found.keys() & expected.keys():
+                problems += [(name, problem) for problem in _differences(found[name], expected[name])]
+            return sorted(problems)
+    except StoreError:
+        raise
+    except UNREADABLE as error:
+        raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
 
 
-def actual_links(master: Path) -> dict[str, list[tuple[int, str, int, int]]]:
-    """The same as `expected_links`, as the master file itself says."""
-    found: dict[str, list[tuple[int, str, int, int]]] = {}
+def _manifest_in(path: Path, file: h5py.File) -> Manifest:
+    _check_format(path, dict(file.attrs))
+    return unsealed(bytes(file["manifest"][()]))
 
-    def visit(name: str, node: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(node, h5py.Dataset) and name != "manifest":
-            pieces = node.virtual_sources() if node.is_virtual else []
-            found[name] = sorted(_link_of(piece) for piece in pieces)
 
-    with h5py.File(master, "r") as file:
-        file.visititems(visit)
+def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
+    found: list[tuple[str, h5py.Dataset]] = []
+    file.visititems(lambda name, node: found.append((name, node)) if isinstance(node, h5py.Dataset) else None)
     return found
 
 
-def _link_of(piece: h5py.h5s.SpaceID) -> tuple[int, str, int, int]:
-    start, end = piece.vspace.get_regular_hyperslab()[0][0], piece.vspace.get_select_bounds()[1][0]
-    return start, piece.file_name, piece.src_space.get_select_bounds()[0][0], end - start + 1
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    source: str
+    extents: tuple[Extent, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    attributes: dict[str, Any]
+
+
+def _expected(manifest: Manifest) -> dict[str, _Expected]:
+    """What the master must hold by its manifest, by name."""
+    expected = {}
+    for names, extents in ((IDENTITY, manifest.identity), (LOCATION, manifest.location)):
+        for name in names:
+            dtype, tail, _ = _COLUMNS[name]
+            expected[name] = _Expected(name, extents, (manifest.rows, *tail), dtype, {})
+    for matrix in manifest.matrices:
+        shape = (manifest.rows, matrix.provenance.dim)
+        dtype, attributes = np.dtype(matrix.dtype), _attributes(matrix)
+        expected[matrix.published_name] = _Expected(matrix.vectors, matrix.extents, shape, dtype, attributes)
+    return expected
+
+
+def _differences(dataset: h5py.Dataset, expected: _Expected) -> Iterator[str]:
+    pieces = dataset.virtual_sources() if dataset.is_virtual else []
+    links = [(e.row, f"{PARTS}/{e.part}", e.offset, e.rows, expected.source) for e in expected.extents]
+    if sorted(map(_link_of, pieces)) != links:
+        yield "its links are not those of the manifest"
+    if dataset.shape != expected.shape or dataset.dtype != expected.dtype:
+        yield f"expected {expected.dtype} {expected.shape}, found {dataset.dtype} {dataset.shape}"
+    if dataset.dtype.kind == "f" and not np.isnan(dataset.fillvalue):
+        yield f"rows that are not embedded read as {dataset.fillvalue}, not as NaN"
+    found = dict(dataset.attrs)
+    for name in sorted({*expected.attributes, *found}):
+        if name not in found or not np.array_equal(found[name], expected.attributes.get(name, "")):
+            yield f"its attribute {name} is not that of the manifest"
+
+
+def _link_of(piece: h5py.VDSmap) -> tuple[int, str, int, int, str]:
+    """A piece of a virtual dataset as (row, part file, offset, rows, dataset in the part)."""
+    (row, *_), (last, *_) = piece.vspace.get_select_bounds()
+    (offset, *_), (end, *_) = piece.src_space.get_select_bounds()
+    rows = last - row + 1
+    return row, piece.file_name, offset, rows if rows == end - offset + 1 else -1, piece.dset_name.removeprefix("/")
 
 
 def master_bytes(manifest: Manifest) -> bytes:
@@ -106,7 +174,7 @@ def master_bytes(manifest: Manifest) -> bytes:
         for matrix in manifest.matrices:
             _link_matrix(file, matrix, manifest.rows)
         # One read opens a store: opaque bytes, which HDF5 neither scans nor converts.
-        file["manifest"] = np.void(manifest.model_dump_json().encode())
+        file["manifest"] = np.void(sealed(manifest))
     return buffer.getvalue()
 
 
@@ -116,9 +184,13 @@ def _link_matrix(file: h5py.File, matrix: Matrix, rows: int) -> None:
         file, matrix.published_name, matrix.vectors, rows, matrix.extents,
         dtype=np.dtype(matrix.dtype), tail=(made.dim,), fill=np.nan,
     )  # fmt: skip
-    for name, value in made.model_dump(exclude={"versions"}).items():
+    for name, value in _attributes(matrix).items():
         dataset.attrs[name] = value
-    dataset.attrs["versions"] = json.dumps(made.versions)
+
+
+def _attributes(matrix: Matrix) -> dict[str, Any]:
+    made = matrix.provenance
+    return {**made.model_dump(exclude={"versions"}), "versions": json.dumps(made.versions)}
 
 
 def _link(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import mmap
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from pixelmill.errors import StoreDamaged
+from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
 
@@ -44,41 +46,48 @@ class PartFiles:
     def __init__(self, folder: Path, parts: Mapping[str, Part]) -> None:
         self._folder = folder
         self._parts = parts
-        self._arrays: dict[tuple[str, str], np.ndarray] = {}
+        self._mapped: dict[str, mmap.mmap] = {}
 
     def array(self, extent: Extent, dataset: str) -> np.ndarray:
-        """The rows of `extent` in `dataset`, read-only, backed by the file. Raises StoreDamaged naming file and rows."""
-        mapped = self._arrays.get((extent.part, dataset))
-        if mapped is None:
-            mapped = self._arrays[extent.part, dataset] = self._map(extent, dataset)
-        return mapped[extent.offset : extent.offset + extent.rows]
+        """The rows of `extent` in `dataset`, read-only, on the file. Raises StoreDamaged, naming file and rows."""
+        if extent.part not in self._mapped:
+            self._mapped[extent.part] = self._map(extent)
+        layout = self._parts[extent.part].arrays.get(dataset)
+        if layout is None:
+            raise damaged(self._folder / extent.part, extent, f"is not known to hold {dataset}")
+        mapped = self._mapped[extent.part]
+        whole: np.ndarray = np.ndarray(layout.shape, layout.dtype, buffer=mapped, offset=layout.offset)
+        return whole[extent.offset : extent.offset + extent.rows]
 
     def texts(self, extent: Extent, dataset: str) -> np.ndarray:
         """The rows of `extent` in a text dataset, as an object array of bytes."""
         path = self._checked(extent)
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(path, "r", locking=False) as file:
                 values: np.ndarray = file[dataset][extent.offset : extent.offset + extent.rows]
         except (OSError, KeyError, RuntimeError) as error:
             raise damaged(path, extent, f"cannot be read as HDF5 ({error})") from error
         return values
 
-    def _map(self, extent: Extent, dataset: str) -> np.ndarray:
+    def _map(self, extent: Extent) -> mmap.mmap:
         path = self._checked(extent)
-        layout = self._parts[extent.part].arrays.get(dataset)
-        if layout is None:
-            raise damaged(path, extent, f"is not known to hold {dataset}")
-        return np.memmap(path, layout.dtype, "r", layout.offset, layout.shape)
+        options: dict[str, bool] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+        try:
+            with path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)  # type: ignore[call-overload, no-any-return, unused-ignore]
+        except (OSError, ValueError) as error:
+            raise StoreError(f"Part {path} cannot be mapped into memory ({error}).") from error
 
     def _checked(self, extent: Extent) -> Path:
-        path = self._folder / extent.part
-        expected = self._parts[extent.part].bytes
+        path, part = self._folder / extent.part, self._parts.get(extent.part)
+        if part is None:
+            raise damaged(path, extent, "is used but not listed in the manifest")
         try:
             found = path.stat().st_size
         except OSError as error:
             raise damaged(path, extent, f"cannot be opened ({error.strerror})") from error
-        if found != expected:
-            raise damaged(path, extent, f"has {found:,} bytes instead of {expected:,}")
+        if found != part.bytes:
+            raise damaged(path, extent, f"has {found:,} bytes instead of {part.bytes:,}")
         return path
 
 

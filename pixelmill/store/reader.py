@@ -47,7 +47,7 @@ class Store:
 
     @cached_property
     def paths(self) -> np.ndarray:
-        """Current path of each row, relative to its source root: (N,) object array of bytes, b'' when the file is gone."""
+        """Path of each row, relative to its source root: (N,) object array of bytes, b'' when that is gone."""
         return self._texts(LOCATION[0])
 
     @cached_property
@@ -88,7 +88,9 @@ class Store:
             result[extent.row : extent.end] = self.parts.array(extent, matrix.embedded) != 0
         return result
 
-    def concatenated(self, models: Sequence[str], *, weights: Sequence[float] | None = None, normalize: bool = False) -> Ensemble:
+    def concatenated(
+        self, models: Sequence[str], *, weights: Sequence[float] | None = None, normalize: bool = False
+    ) -> Ensemble:
         """The rows of several models side by side, in the order named; see `Ensemble`."""
         return Ensemble([self[model] for model in models], weights=weights, normalize=normalize)
 
@@ -134,7 +136,7 @@ class MatrixView:
             raise IndexError(f"Expected rows from 0 to {len(self) - 1}. Got {wanted.min()} to {wanted.max()}.")
         result = np.full((len(wanted), self.shape[1]), np.nan, dtype=self.dtype)
         extents = self.matrix.extents
-        ends = np.array([extent.end for extent in extents])
+        ends = np.array([extent.end for extent in extents], dtype=np.int64)
         holder = np.searchsorted(ends, wanted, side="right")
         for index in np.unique(holder[holder < len(extents)]):
             extent = extents[index]
@@ -150,7 +152,9 @@ class Ensemble:
     (default 1). A row that any member lacks is NaN in that member's columns.
     """
 
-    def __init__(self, members: Sequence[MatrixView], *, weights: Sequence[float] | None = None, normalize: bool = False) -> None:
+    def __init__(
+        self, members: Sequence[MatrixView], *, weights: Sequence[float] | None = None, normalize: bool = False
+    ) -> None:
         if weights is not None and len(weights) != len(members):
             raise StoreError(f"Expected one weight for each of {len(members)} models. Got {len(weights)} weights.")
         self.members = list(members)
@@ -162,18 +166,20 @@ class Ensemble:
     @property
     def embedded(self) -> np.ndarray:
         """(N,) bool: which rows every member has."""
-        return np.logical_and.reduce([m.embedded for m in self.members])
+        everywhere: np.ndarray = np.logical_and.reduce([m.embedded for m in self.members])
+        return everywhere
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop`, as a new (stop - start, total dim) array."""
         return np.hstack([self._member(m, w, start, stop) for m, w in zip(self.members, self.weights, strict=True)])
 
     def _member(self, member: MatrixView, weight: float, start: int, stop: int | None) -> np.ndarray:
-        values = member.read(start, stop).astype(self.dtype)
+        values: np.ndarray = member.read(start, stop).astype(np.float32)
         if self.normalize:
-            norms = np.linalg.norm(values.astype(np.float32), axis=1, keepdims=True)
-            values = (values / np.where(norms == 0, 1, norms)).astype(self.dtype)
-        return values if weight == 1 else (values * weight).astype(self.dtype)
+            norms = np.linalg.norm(values, axis=1, keepdims=True)
+            values /= np.where(norms == 0, 1, norms)
+        values *= np.float32(weight)
+        return values.astype(self.dtype)
 
 
 def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +11,19 @@ import numpy as np
 from filelock import FileLock
 
 from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill.store.commit import LOCK, LOCK_SECONDS
 from pixelmill.store.durable import file_sha256
-from pixelmill.store.ledger import LEDGER, Ledger
+from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
 from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
-from pixelmill.store.master import MASTER, PARTS, actual_links, expected_links, publish, read_manifest, read_manifest_copy
+from pixelmill.store.master import (
+    MANIFEST_COPY,
+    MASTER,
+    PARTS,
+    master_problems,
+    publish,
+    read_manifest,
+    read_manifest_copy,
+)
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
 
@@ -44,7 +53,7 @@ class Repair:
 
 
 def verify(folder: Path) -> list[Damage]:
-    """Everything wrong with the store in `folder`: parts against their checksums, the master and the ledger against the parts.
+    """Everything wrong with the store in `folder`: parts against checksums, master and ledger against the parts.
 
     An empty list means sound. Raises StoreError where there is no store at all.
     """
@@ -52,10 +61,10 @@ def verify(folder: Path) -> list[Damage]:
         manifest = read_manifest(folder)
     except StoreDamaged as error:
         return [Damage(MASTER, str(error))]
-    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest), *_bad_links(folder, manifest)]
+    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest), *_bad_master(folder)]
     if not damages:
         damages += _bad_rows(Store(folder, manifest))
-    return damages + list(_bad_ledger(folder, manifest))
+    return [*damages, *_bad_copy(folder, manifest), *_bad_ledger(folder)]
 
 
 def repair(folder: Path) -> Repair:
@@ -64,11 +73,11 @@ def repair(folder: Path) -> Repair:
     What was in a damaged part is embedded again by the next run; a row's sha256 comes back from the ledger.
     """
     actions: list[str] = []
-    with FileLock(folder / ".lock", timeout=600):
+    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
         manifest = _recovered_manifest(folder, actions)
         bad = {damage.file for damage in _damaged_parts(folder, manifest)}
         manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
-        if bad or list(_bad_links(folder, manifest)):
+        if bad or list(_bad_master(folder)) or list(_bad_copy(folder, manifest)):
             manifest = publish(folder, manifest)
             actions.append(f"published {MASTER} anew")
         _rebuilt_ledger(folder, manifest, actions)
@@ -109,7 +118,9 @@ def _bad_extents(manifest: Manifest) -> Iterator[Damage]:
         end = 0
         for extent in extents:
             if extent.row < end or extent.end > manifest.rows:
-                yield Damage(MASTER, "the manifest maps rows twice or beyond the end", names[0], ((extent.row, extent.end),))
+                yield Damage(
+                    MASTER, "the manifest maps rows twice or beyond the end", names[0], ((extent.row, extent.end),)
+                )
             if names in (IDENTITY, LOCATION) and extent.row > end:
                 yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, extent.row),))
             end = extent.end
@@ -117,16 +128,24 @@ def _bad_extents(manifest: Manifest) -> Iterator[Damage]:
             yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, manifest.rows),))
 
 
-def _bad_links(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+def _bad_master(folder: Path) -> Iterator[Damage]:
     try:
-        actual = actual_links(folder / MASTER)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        yield Damage(MASTER, f"its datasets cannot be read ({error})")
+        problems = master_problems(folder)
+    except StoreDamaged as error:
+        yield Damage(MASTER, str(error))
         return
-    expected = expected_links(manifest)
-    for name in sorted({*expected, *actual}):
-        if expected.get(name) != actual.get(name):
-            yield Damage(MASTER, "its links are not those of the manifest", name, ((0, manifest.rows),))
+    rows = read_manifest(folder).rows
+    for name, problem in problems:
+        yield Damage(MASTER, problem, name, ((0, rows),))
+
+
+def _bad_copy(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+    """The copy of the manifest is written before the master: it may be newer than `manifest`, never older."""
+    copy = read_manifest_copy(folder)
+    if copy is None:
+        yield Damage(MANIFEST_COPY, "is missing or not what was written; `pixelmill repair` writes it anew")
+    elif copy.revision < manifest.revision or (copy.revision == manifest.revision and copy != manifest):
+        yield Damage(MANIFEST_COPY, f"is not the manifest of {MASTER}; `pixelmill repair` writes it anew")
 
 
 def _bad_rows(store: Store) -> Iterator[Damage]:
@@ -135,27 +154,34 @@ def _bad_rows(store: Store) -> Iterator[Damage]:
     if unique != len(sha256):
         yield Damage(MASTER, f"{len(sha256) - unique} rows repeat the sha256 of another", "images/sha256")
     for matrix in store.manifest.matrices:
-        view = (store.parts.array(e, matrix.vectors)[store.parts.array(e, matrix.embedded) != 0] for e in matrix.extents)
-        bad = sum(int((~np.isfinite(values).all(axis=1)).sum()) for values in view)
-        if bad:
-            yield Damage(MASTER, f"{bad} embedded rows are not finite", matrix.published_name)
+        for extent in matrix.extents:
+            values, flags = (store.parts.array(extent, name) for name in (matrix.vectors, matrix.embedded))
+            wrong = np.isfinite(values).all(axis=1) != (flags != 0)
+            wrong |= (flags == 0) & ~np.isnan(values).all(axis=1)
+            if wrong.any():
+                rows = tuple((extent.row + int(i), extent.row + int(i) + 1) for i in np.flatnonzero(wrong)[:100])
+                problem = f"{int(wrong.sum())} rows are neither whole vectors nor NaN"
+                yield Damage(f"{PARTS}/{extent.part}", problem, matrix.published_name, rows)
 
 
-def _bad_ledger(folder: Path, manifest: Manifest) -> Iterator[Damage]:
+def _bad_ledger(folder: Path) -> Iterator[Damage]:
     if not (folder / LEDGER).exists():
         yield Damage(LEDGER, "is missing; `pixelmill repair` rebuilds it")
         return
     try:
         with Ledger(folder) as ledger:
             said = ledger.check()
-            rows = ledger.row_count()
+            # The master is read after the ledger, which it is never behind, however many commits there are meanwhile.
+            wrong = ledger.strangers(lambda: Store(folder).sha256()) if said == "ok" else 0
+    except StoreDamaged:
+        return  # told of with the parts
     except (StoreError, sqlite3.DatabaseError) as error:
         yield Damage(LEDGER, f"cannot be used ({error})")
         return
     if said != "ok":
         yield Damage(LEDGER, said)
-    elif rows > manifest.rows:
-        yield Damage(LEDGER, f"knows {rows} rows, the master has {manifest.rows}")
+    elif wrong:
+        yield Damage(LEDGER, f"takes {wrong} rows for other images than {MASTER} holds there")
 
 
 def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
@@ -164,7 +190,10 @@ def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
     except StoreError as error:
         copy = read_manifest_copy(folder)
         if copy is None:
-            raise StoreDamaged(f"Neither {MASTER} nor the copy of its manifest in {folder} can be read. Restore one of them from a backup.") from error
+            raise StoreDamaged(
+                f"Neither {MASTER} nor the copy of its manifest in {folder} can be read. "
+                "Restore one of them from a backup."
+            ) from error
         manifest = publish(folder, copy)
         actions.append(f"rebuilt {MASTER} from the copy of its manifest ({manifest.rows} rows)")
         return manifest
@@ -185,7 +214,9 @@ def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: lis
     matrices = tuple(m.model_copy(update={"extents": sound(m.extents)}) for m in manifest.matrices)
     parts = {name: part for name, part in manifest.parts.items() if name not in bad}
     identity, location = sound(manifest.identity), sound(manifest.location)
-    stripped = manifest.model_copy(update={"matrices": matrices, "parts": parts, "identity": identity, "location": location})
+    stripped = manifest.model_copy(
+        update={"matrices": matrices, "parts": parts, "identity": identity, "location": location}
+    )
     return _with_columns_from_ledger(folder, stripped, actions)
 
 
@@ -195,13 +226,28 @@ def _with_columns_from_ledger(folder: Path, manifest: Manifest, actions: list[st
         rows = _uncovered(extents, manifest.rows)
         if not len(rows):
             continue
-        with Ledger(folder) as ledger:
-            columns = ledger.identities(rows.tolist()) if names == IDENTITY else ledger.locations(rows.tolist())
-        part = write_part(folder / PARTS, columns)
+        part = write_part(folder / PARTS, _columns_of(folder, names, rows.tolist(), actions))
         filled = overlay(extents, extents_of_rows(rows, np.arange(len(rows)), part.file))
         manifest = manifest.model_copy(update={field: filled, "parts": {**manifest.parts, part.file: part}})
-        actions.append(f"restored {' and '.join(names)} of {len(rows)} rows from the ledger")
     return manifest
+
+
+def _columns_of(
+    folder: Path, names: tuple[str, ...], rows: list[int], actions: list[str]
+) -> Mapping[str, np.ndarray | Sequence[bytes]]:
+    told = " and ".join(names)
+    try:
+        if not (folder / LEDGER).exists():
+            raise StoreError(f"there is no {LEDGER}")
+        with Ledger(folder) as ledger:
+            columns = ledger.identities(rows) if names == IDENTITY else ledger.locations(rows)
+        actions.append(f"restored {told} of {len(rows)} rows from the ledger")
+    except (StoreError, sqlite3.DatabaseError) as error:
+        actions.append(f"lost {told} of {len(rows)} rows ({error}); their images get new rows in the next run")
+        size = np.zeros(len(rows), dtype=np.int32)
+        identity = {"images/sha256": lost_identities(rows), "images/width": size, "images/height": size}
+        return identity if names == IDENTITY else dict.fromkeys(LOCATION, [b""] * len(rows))
+    return columns
 
 
 def _uncovered(extents: tuple[Extent, ...], rows: int) -> np.ndarray:
@@ -212,11 +258,9 @@ def _uncovered(extents: tuple[Extent, ...], rows: int) -> np.ndarray:
 
 
 def _rebuilt_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> None:
-    if list(_bad_ledger(folder, manifest)):
+    if list(_bad_ledger(folder)):
         for suffix in ("", "-wal", "-shm"):
             (folder / (LEDGER + suffix)).unlink(missing_ok=True)
         actions.append("rebuilt the ledger; the next run reads every file once to recognise it")
     with Ledger(folder) as ledger:
         ledger.catch_up(Store(folder, manifest))
-
-
