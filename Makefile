@@ -1,0 +1,47 @@
+# Each target does its own set-up and does nothing twice.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: install demo test check lint types test-slow bench ui clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Expected Python 3.11 or newer. $$($(PYTHON) --version) is $(PYTHON); name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parquet]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/pixelmill run examples/images --models efficientnet_lite0 --store demo-store
+	$(BIN)/pixelmill info demo-store
+	$(BIN)/python examples/read_vectors.py demo-store/vectors.h5
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+check: lint types test
+
+bench: $(STAMP)
+	for benchmark in benchmarks/[a-z]*.py; do echo "$$benchmark" && $(BIN)/python $$benchmark || exit 1; done
+
+ui: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash deployments/ui.sh
+
+clean:
+	rm -rf $(VENV) demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,5 @@
+"""`python -m pixelmill`."""
+
+from pixelmill.cli.main import main
+
+main()

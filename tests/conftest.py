@@ -1,0 +1,67 @@
+"""What all tests share: a real Prefect API for the session, and pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# Before Prefect is imported: no telemetry, and a test's own words instead of Prefect's tracebacks.
+os.environ.update(
+    DO_NOT_TRACK="1",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    PREFECT_LOGGING_LEVEL="CRITICAL",
+)
+
+SavePicture = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[None]:
+    """Prefect's own test harness: a real API on a database of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def save_picture() -> SavePicture:
+    """Write a picture whose content follows from a seed: coarse random colours, so that models tell two apart."""
+
+    def save(path: Path, seed: int = 0, size: tuple[int, int] = (96, 64)) -> Path:
+        random = np.random.default_rng(seed)
+        coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse.resize(size, Image.Resampling.BICUBIC).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests run in an empty folder, without the settings of the person who runs them."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("PIXELMILL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def own_resnet(tmp_path: Path) -> str:
+    """The name of a ResNet-18 with seeded random weights, in the settings file of the test's folder."""
+    import torch
+    from torchvision.models import resnet18
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        torch.save(resnet18().state_dict(), tmp_path / "own.pth")
+    Path("pixelmill.toml").write_text(
+        f'[models.my_resnet]\nbackend = "torchvision"\narchitecture = "resnet18"\ncheckpoint = "{tmp_path}/own.pth"\n'
+    )
+    return "my_resnet"

@@ -1,0 +1,224 @@
+"""The command line as people and scripts meet it: output, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pixelmill import catalog
+from pixelmill.cli.main import main
+from pixelmill.store.reader import Store
+from tests.conftest import SavePicture
+
+MODEL = "efficientnet_lite0"
+
+
+@pytest.fixture
+def photos(tmp_path: Path, save_picture: SavePicture) -> Path:
+    for seed in range(4):
+        save_picture(tmp_path / f"photos/{seed}.png", seed)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def store(photos: Path, prefect_api: None) -> Path:
+    """A store of the four pictures."""
+    assert code("run", str(photos), "--store", "store", "--precision", "float32") == 0
+    return Path("store")
+
+
+def code(*arguments: str) -> int:
+    """The exit code of a command run in this process."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    return int(stop.value.code or 0)
+
+
+def output(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that succeeds prints on stdout."""
+    capfd.readouterr()
+    assert code(*arguments) == 0
+    return capfd.readouterr().out
+
+
+def in_process(arguments: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pixelmill", *arguments], capture_output=True, text=True, timeout=240,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`pixelmill --help` answers at once: torch, Prefect, h5py and NumPy are not imported for it."""
+    script = (
+        "import sys\nfrom pixelmill.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print([name for name in ('torch', 'prefect', 'h5py', 'numpy', 'pydantic', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_run_json_is_the_only_output_and_needs_no_server(photos: Path) -> None:
+    """A fresh process without a Prefect server runs, and prints one JSON object of the documented shape on stdout."""
+    home = {"PREFECT_HOME": str(photos.parent / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
+    done = in_process(["run", str(photos), "--store", "store", "--json"], **home)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert set(report) == {"store", "seconds", "images", "models", "bottleneck", "warnings"}
+    assert report["images"] == {
+        "seen": 4, "new": 4, "changed": 0, "moved": 0, "duplicate": 0, "removed": 0, "quarantined": 0,
+    }  # fmt: skip
+    model = report["models"][MODEL]
+    assert set(model) == {"embedded", "pending", "dim", "device", "precision", "decode", "images_per_second"}
+    assert (model["embedded"], model["pending"], model["dim"], model["decode"]) == (4, 0, 1280, "fast")
+    assert model["precision"] in ("float32", "bfloat16", "float16")
+    assert model["images_per_second"] > 0
+    assert report["bottleneck"] in ("read", "decode", "model")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run",), "Missing argument"),
+        (("run", "nowhere"), "nowhere"),
+        (("run", "PHOTOS", "--models", "openai_clip_vit_b23"), "Did you mean 'openai_clip_vit_b32'"),
+        (("run", "PHOTOS", "--models", "resnet18,resnet18"), "each named once"),
+        (("run", "PHOTOS", "--deadline", "soon"), "deadline"),
+        (("run", "PHOTOS", "--batch-size", "0"), "batch-size"),
+        (("run", "PHOTOS", "--config", "missing.toml"), "missing.toml"),
+        (("pull", "resnet19"), "resnet18"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_told_in_words(
+    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str], arguments: Sequence[str], words: str
+) -> None:
+    """What the user must change is named, on stderr, without a traceback."""
+    assert code(*(str(photos) if a == "PHOTOS" else a for a in arguments)) == 2
+    captured = capfd.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_no_store_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+    """Looking at a store that is not there fails, and makes none."""
+    for command in ("info", "verify", "compact", "quarantine", "repair"):
+        assert code(command, "nothing") == 1
+        assert "nothing" in capfd.readouterr().err
+    assert not Path("nothing").exists()
+
+
+def test_too_many_refused_images_are_exit_code_3(
+    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Above max_failure_rate the run is done but says so; the quarantine names file, stage and reason; --retry empties it."""
+    (photos / "bad.jpg").write_text("<html>no picture</html>")
+    assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3
+    told = json.loads(output(capfd, "quarantine", "store", "--json"))["quarantined"]
+    assert [(Path(entry["path"]).name, entry["stage"]) for entry in told] == [("bad.jpg", "decode")]
+    assert "HTML" in told[0]["reason"]
+    assert "bad.jpg" in output(capfd, "quarantine", "store", "--retry")
+    assert json.loads(output(capfd, "quarantine", "store", "--json"))["quarantined"] == []
+    assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3, "it was tried again"
+
+
+def test_info_tells_rows_coverage_and_fingerprint(store: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`info` shows what the file itself says."""
+    told = json.loads(output(capfd, "info", str(store), "--json"))
+    with h5py.File(store / "vectors.h5") as file:
+        attrs = dict(file[f"vectors/{MODEL}"].attrs)
+    assert told["rows"] == 4
+    assert told["matrices"][0]["coverage"] == 1.0
+    assert told["matrices"][0]["fingerprint"] == attrs["fingerprint"]
+    assert MODEL in output(capfd, "info", str(store))
+
+
+def test_verify_finds_a_flipped_bit_and_repair_and_run_mend_it(
+    store: Path, photos: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Sound, damaged, repaired, embedded again, sound: each step says so in its exit code."""
+    before = Store(store)[MODEL].read()
+    assert "Sound" in output(capfd, "verify", str(store), "--deep")
+    part = store / "parts" / next(iter(Store(store).manifest.used_parts()))
+    content = bytearray(part.read_bytes())
+    content[-100] ^= 4
+    part.write_bytes(content)
+    capfd.readouterr()
+    assert code("verify", str(store)) == 1
+    assert part.name in capfd.readouterr().out
+    assert "4 rows without a vector" in output(capfd, "repair", str(store))
+    assert code("run", str(photos), "--store", str(store), "--precision", "float32") == 0
+    assert "Sound" in output(capfd, "verify", str(store))
+    np.testing.assert_array_equal(Store(store)[MODEL].read(), before)
+
+
+def test_compact_leaves_one_part(store: Path, photos: Path, save_picture: SavePicture) -> None:
+    """After two runs and `compact` the vectors are the same, in fewer files."""
+    save_picture(photos / "more.png", 7)
+    assert code("run", str(photos), "--store", str(store)) == 0
+    before = Store(store)[MODEL].read()
+    assert len(Store(store).manifest.used_parts()) == 2
+    assert code("compact", str(store)) == 0
+    assert len(Store(store).manifest.used_parts()) == 1
+    np.testing.assert_array_equal(Store(store)[MODEL].read(), before)
+
+
+@pytest.mark.parametrize("name", ["out.h5", "out.npy", "out.parquet"])
+def test_export_gives_every_format_the_same_rows(store: Path, name: str) -> None:
+    """Each format holds the normalised vectors with the path of each."""
+    assert code("export", str(store), name, "--models", MODEL, "--normalize") == 0
+    vectors, paths = read_export(Path(name))
+    stored = Store(store)[MODEL].read()
+    np.testing.assert_allclose(vectors, stored / np.linalg.norm(stored, axis=1, keepdims=True), rtol=1e-6)
+    assert paths == ["0.png", "1.png", "2.png", "3.png"]
+
+
+def test_export_refuses_what_it_cannot_write(store: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An unknown ending, model or number of weights is told, and no file is left."""
+    before = set(Path().iterdir())
+    assert code("export", str(store), "out.txt", "--models", MODEL) == 1
+    assert code("export", str(store), "out.h5", "--models", "efficientnet_lite") == 2
+    assert code("export", str(store), "out.h5", "--models", MODEL, "--weights", "1,2") == 1
+    assert set(Path().iterdir()) == before
+
+
+def read_export(out: Path) -> tuple[np.ndarray, list[str]]:
+    if out.suffix == ".h5":
+        with h5py.File(out) as file:
+            return file["vectors"][:], list(file["path"].asstr()[:])
+    if out.suffix == ".npy":
+        import csv
+
+        with out.with_suffix(".csv").open(newline="") as lines:
+            return np.load(out), [row["path"] for row in csv.DictReader(lines)]
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(out)
+    return np.array(table["vector"].to_pylist(), dtype=np.float32), table["path"].to_pylist()
+
+
+def test_models_lists_the_whole_catalog(capfd: pytest.CaptureFixture[str]) -> None:
+    """`models --json` has every name with dim and input size; the table recommends."""
+    listed: list[dict[str, Any]] = json.loads(output(capfd, "models", "--json"))["models"]
+    assert [model["name"] for model in listed] == catalog.names()
+    lite = next(model for model in listed if model["name"] == MODEL)
+    assert (lite["dim"], lite["image_size"], lite["cached"]) == (1280, 224, True)
+    table = output(capfd, "models")
+    for choice in ("quick prototype", "best quality", "small machine", "batch work"):
+        assert choice in table
+
+
+def test_pull_verifies_and_says_where(capfd: pytest.CaptureFixture[str]) -> None:
+    """`pull` of the embedded model needs no network and prints the checksum."""
+    assert "sha256=579344248a93" in output(capfd, "pull", MODEL)

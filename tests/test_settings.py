@@ -1,0 +1,100 @@
+"""Settings: where they come from, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from pixelmill.errors import SettingsError, UnknownModel
+from settings import load_settings, parse_deadline
+from settings.job import find_model, make_job
+
+
+def test_flags_before_variables_before_the_file_before_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source overrides the next one field by field, not group by group."""
+    Path("pixelmill.toml").write_text('[run]\nbatch_size = 2\nshard_size = 3\ndevice = "cpu"\n')
+    monkeypatch.setenv("PIXELMILL_RUN__SHARD_SIZE", "5")
+    monkeypatch.setenv("PIXELMILL_RUN__MODELS", "resnet18, resnet50")
+    run = load_settings(overrides={"run": {"device": "cuda:1", "batch_size": None}}).run
+    assert (run.batch_size, run.shard_size, run.device) == (2, 5, "cuda:1")
+    assert run.models == ("resnet18", "resnet50")
+    assert run.max_failure_rate == 0.05
+
+
+def test_the_file_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--config comes before PIXELMILL_CONFIG, and that before ./pixelmill.toml."""
+    for number, name in enumerate(("pixelmill.toml", "variable.toml", "flag.toml"), 1):
+        Path(name).write_text(f"[run]\nbatch_size = {number}\n")
+    assert load_settings().run.batch_size == 1
+    monkeypatch.setenv("PIXELMILL_CONFIG", "variable.toml")
+    assert load_settings().run.batch_size == 2
+    assert load_settings(Path("flag.toml")).run.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[run]\nbatch_sise = 2", "pixelmill.toml.*run.batch_sise is not a setting. Did you mean 'batch_size'"),
+        ("[runn]\nbatch_size = 2", "runn is not a setting. Did you mean 'run'"),
+        ("[run]\nbatch_size = 0", "run.batch_size: .*greater than or equal to 1. Got 0"),
+        ('[run]\ndevice = "tpu"', "run.device: .*Got 'tpu'"),
+        ('[models.mine]\nbackend = "open_clip"\narchitecture = "x"\nchekpoint = "y"', "Did you mean 'checkpoint'"),
+        ("[run", "Expected pixelmill.toml to be TOML"),
+    ],
+)
+def test_what_does_not_fit_is_named(text: str, words: str) -> None:
+    """The message names the file, the field, what was expected and the nearest right name."""
+    Path("pixelmill.toml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        load_settings()
+
+
+def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is no setting is refused, not ignored."""
+    monkeypatch.setenv("PIXELMILL_RUN__BATCHSIZE", "3")
+    with pytest.raises(SettingsError, match="PIXELMILL_RUN__BATCH_SIZE"):
+        load_settings()
+
+
+def test_own_models_come_before_the_catalog() -> None:
+    """A model of the settings is found by its name; an unknown one is told the nearest of both."""
+    Path("pixelmill.toml").write_text(
+        '[models.my_clip]\nbackend = "open_clip"\narchitecture = "ViT-B-32"\ncheckpoint = "tuned.safetensors"\ndevice = "cpu"\n'
+    )
+    settings = load_settings(overrides={"run": {"models": ("my_clip", "resnet18")}})
+    job = make_job(settings, ["photos"])
+    assert [(spec.name, spec.dim) for spec in job.specs] == [("my_clip", 512), ("resnet18", 512)]
+    assert job.specs[0].weights.url.endswith("/tuned.safetensors")
+    assert job.devices == {"my_clip": "cpu"}
+    with pytest.raises(UnknownModel, match="In the settings: Did you mean 'my_clip'"):
+        find_model(settings, "my_clap")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("06:00", datetime(2026, 5, 2, 6, 0)),
+        ("23:30", datetime(2026, 5, 1, 23, 30)),
+        ("90m", datetime(2026, 5, 2, 0, 30)),
+        ("1.5h", datetime(2026, 5, 2, 0, 30)),
+    ],
+)
+def test_deadlines(text: str, expected: datetime) -> None:
+    """A clock time means the next one; a length counts from now."""
+    assert parse_deadline(text, datetime(2026, 5, 1, 23, 0)) == expected
+
+
+def test_the_example_file_is_valid_and_shows_every_setting() -> None:
+    """`examples/pixelmill.toml` loads, and names each field that there is."""
+    from settings import Settings
+
+    file = Path(__file__).parent.parent / "examples" / "pixelmill.toml"
+    load_settings(file)
+    text = file.read_text()
+    for group in ("run", "images", "weights"):
+        annotation = Settings.model_fields[group].annotation
+        assert annotation is not None
+        for field in annotation.model_fields:
+            assert f"{field} =" in text or f"[{group}.{field}]" in text, f"{group}.{field} is not in the example"

@@ -1,0 +1,82 @@
+"""Rules of the house that a reader relies on, checked on the source itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = sorted(p for p in (ROOT / "pixelmill").rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports anywhere."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_library_never_imports_prefect(path: Path) -> None:
+    """Only flows and tasks know Prefect; only the command line knows flows and settings."""
+    found = imported(path)
+    assert "prefect" not in found
+    if "cli" not in path.parts:
+        assert not found & {"flows", "tasks", "settings"}
+
+
+def test_every_dependency_is_pinned_in_the_constraints() -> None:
+    """What pyproject.toml bounds, constraints.txt pins, within the bounds."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    pinned = {canonicalize_name(name): version for name, version in pins.items()}
+    for text in wanted:
+        requirement = Requirement(text)
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} is pinned to {version}"
+        assert any(s.operator in ("<", "==", "<=") for s in requirement.specifier), f"{requirement} has no upper bound"
+
+
+def test_the_deployments_name_flows_that_exist() -> None:
+    """Each entrypoint of prefect.yaml imports, and its parameters fit the flow."""
+    import importlib
+
+    config = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())
+    assert config["deployments"]
+    for deployment in config["deployments"]:
+        file, name = deployment["entrypoint"].split(":")
+        flow = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+        assert set(deployment.get("parameters", {})) <= set(flow.parameters.properties)
+
+
+def test_every_flow_parameter_is_described() -> None:
+    """The Prefect UI shows the descriptions of the docstring's Args; none is missing."""
+    from flows.maintain import maintain
+    from flows.vectorize import vectorize
+
+    for flow in (vectorize, maintain):
+        for name, schema in flow.parameters.properties.items():
+            assert schema.get("description"), f"{flow.name}: {name}"
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    """Nothing committed says where it was written."""
+    suspicious = re.compile(r"/(?:home|Users)/\w+/|C:\\\\Users")
+    for folder in ("pixelmill", "flows", "tasks", "settings", "deployments", "examples", "docs"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".toml", ".yaml", ".sh", ".json"):
+                assert not suspicious.search(path.read_text()), path
