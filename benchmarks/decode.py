@@ -1,8 +1,9 @@
 """Is `decode = "fast"` true to `decode = "reference"`, and how much faster is it?
 
-Photographs are re-encoded at the sizes where scaling while decoding begins, which are the worst: the least pixels are
-left over. Their embeddings by efficientnet_lite0 (real weights) are compared, for several margins, with those of
-the full-size picture. Then both modes are timed on the pictures as they are, in turns, decode and resize, one thread.
+Photographs are re-encoded as JPEG (others are not scaled) at the sizes where scaling while decoding begins, which are
+the worst: the fewest pixels are left over. Their embeddings by efficientnet_lite0 (real weights) are compared, for several
+margins, with those of the full-size picture. Before that, both modes are timed in turns, decode and resize, one thread,
+at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
 """
@@ -28,7 +29,9 @@ from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.discover import discover
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 
-MARGINS = (1.5, 2.0, 2.5, 3.0, 4.0)
+MARGINS = (2.0, 3.0, 4.0)
+SHORTER_EDGES = (500, 1000, 1800, 3000, 4000)
+LARGEST_ENLARGEMENT = 1.5
 HALF = (0.5, 0.5, 0.5)
 PREPROCESSING = Preprocessing(image_size=224, resize=224, mean=HALF, std=HALF)
 REFERENCE, FAST = DecodeOptions(decode="reference"), DecodeOptions(decode="fast")
@@ -36,7 +39,6 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "JPEG 4:2:0": ("RGB", {"format": "JPEG", "quality": 88, "subsampling": 2}),
     "JPEG 4:4:4 progressive": ("RGB", {"format": "JPEG", "quality": 92, "subsampling": 0, "progressive": True}),
     "JPEG grey": ("L", {"format": "JPEG", "quality": 88}),
-    "PNG": ("RGB", {"format": "PNG", "compress_level": 1}),
 }
 
 
@@ -61,7 +63,7 @@ def at_edge(photograph: Image.Image, margin: float) -> Iterator[tuple[str, bytes
     for factor in (2, 4, 8):
         for more in (0, 1, 5):
             short = int(margin * PREPROCESSING.resize) * factor + more
-            if short > min(photograph.size):
+            if short > min(photograph.size) * LARGEST_ENLARGEMENT:
                 return
             ratio = short / min(photograph.size)
             size = (round(photograph.width * ratio), round(photograph.height * ratio))
@@ -106,19 +108,26 @@ def seconds(data: bytes, options: DecodeOptions) -> float:
 
 
 def report_times(paths: list[Path]) -> None:
-    """The best of three turns for each picture, summed by kind of file and size."""
-    sums: dict[str, list[float]] = {}
-    for path in paths:
-        data = path.read_bytes()
-        width, height = Image.open(path).size
-        times = [[seconds(data, options) for options in (REFERENCE, FAST)] for _ in range(3)]
-        key = f"{path.suffix} {'over' if width * height > 8e6 else 'up to'} 8 Mpx"
-        best = [min(column) for column in zip(*times, strict=True)]
-        sums[key] = [a + b for a, b in zip(sums.get(key, [0, 0, 0]), [*best, 1], strict=True)]
-    for key, (slow, quick, count) in sums.items():
+    """The best of three turns for each photograph and size; the median over photographs."""
+    for short in SHORTER_EDGES:
+        best = []
+        for path in paths:
+            with Image.open(path) as photograph:
+                data = resized(photograph.convert("RGB"), short)
+            turns = [[seconds(data, options) for options in (REFERENCE, FAST)] for _ in range(3)]
+            best.append([min(column) for column in zip(*turns, strict=True)])
+        slow, quick = (1e3 * statistics.median(column) for column in zip(*best, strict=True))
         print(
-            f"{key}: n={count:.0f} reference_ms={1e3 * slow / count:.1f} fast_ms={1e3 * quick / count:.1f} ratio={slow / quick:.2f}"
+            f"shorter_edge={short} n={len(best)} reference_ms={slow:.1f} fast_ms={quick:.1f} ratio={slow / quick:.2f}"
         )
+
+
+def resized(photograph: Image.Image, short: int) -> bytes:
+    ratio = short / min(photograph.size)
+    size = round(photograph.width * ratio), round(photograph.height * ratio)
+    file = io.BytesIO()
+    photograph.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=88)
+    return file.getvalue()
 
 
 def main() -> None:
@@ -130,7 +139,7 @@ def main() -> None:
     paths = photographs(given.folder, given.pictures)
     if not paths:
         parser.error(f"Expected pictures with a shorter edge of 1,400 pixels or more. {given.folder} has none.")
-    report_times(paths)
+    report_times(paths[:6])
     report_cosines(load_model(), paths)
 
 

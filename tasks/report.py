@@ -24,8 +24,6 @@ def report_run(
 ) -> Report:
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
     with StoreWriter(job.store) as writer:
-        report = make_report(
-            job, writer, scan, matrices, changes, done, started=started, seconds=time.time() - started
-        )
+        report = make_report(job, writer, scan, matrices, changes, done, started=started, seconds=time.time() - started)
     create_markdown_artifact(as_markdown(report), key="report", description="What the run did")
     return report

@@ -44,8 +44,8 @@ def info(store: Path, as_json: bool) -> None:
 @click.option("--retry", is_flag=True, help="Empty the quarantine: the next run tries these images again.")
 def quarantine(store: Path, as_json: bool, retry: bool) -> None:
     """Which file, at which stage, why, and since when. An image is tried again when its file changes."""
-    from pixelmill.store.reader import Store
     from pixelmill.store.commit import StoreWriter
+    from pixelmill.store.reader import Store
 
     Store(store)
     with StoreWriter(store) as writer:
@@ -77,11 +77,15 @@ def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
     drifted = [c for c in checks if not c.sound]
     if as_json:
         told = [{"file": d.file, "problem": d.problem, "dataset": d.dataset, "rows": d.rows} for d in damages]
-        common.print_json({"sound": not damages and not drifted, "damages": told, "deep": [c.as_dict() for c in checks]})
+        common.print_json(
+            {"sound": not damages and not drifted, "damages": told, "deep": [c.as_dict() for c in checks]}
+        )
     else:
         for line in [*map(str, damages), *map(str, checks)]:
             click.echo(common.printable(line))
-        click.echo("Sound." if not damages and not drifted else f"Damaged. `pixelmill repair {store}` saves what it can.")
+        click.echo(
+            "Sound." if not damages and not drifted else f"Damaged. `pixelmill repair {store}` saves what it can."
+        )
     return FAILED if damages or drifted else DONE
 
 
@@ -169,7 +173,14 @@ def _matrix(store: Store, matrix: Any) -> dict[str, Any]:
 
 def _entry(entry: Any) -> dict[str, Any]:
     since = datetime.fromtimestamp(entry.since).astimezone().isoformat(timespec="seconds")
-    return {"path": entry.path, "row": entry.row, "model": entry.model or None, "stage": entry.stage, "reason": entry.reason, "since": since}
+    return {
+        "path": entry.path,
+        "row": entry.row,
+        "model": entry.model or None,
+        "stage": entry.stage,
+        "reason": entry.reason,
+        "since": since,
+    }
 
 
 def _deep(store: Path, config: Path | None) -> list[Any]:

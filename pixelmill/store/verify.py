@@ -72,6 +72,8 @@ def repair(folder: Path) -> Repair:
 
     What was in a damaged part is embedded again by the next run; a row's sha256 comes back from the ledger.
     """
+    if not folder.is_dir():
+        raise StoreError(f"Expected a store in {folder}. There is no such folder.")
     actions: list[str] = []
     with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
         manifest = _recovered_manifest(folder, actions)
