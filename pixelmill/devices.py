@@ -20,7 +20,7 @@ def resolve_device(name: str) -> str:
         found = f"{count} CUDA device{'s' if count != 1 else ''}"
         raise DeviceUnavailable(
             f"Expected device {name!r}. This machine has {found}"
-            f"{'' if torch.backends.cuda.is_built() else ', and this PyTorch is built without CUDA'}. "
+            f"{'' if torch.version.cuda else ', and this PyTorch is built without CUDA'}. "
             "Use --device cpu or auto, or run where the GPU is."
         )
     return f"cuda:{index}"

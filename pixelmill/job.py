@@ -31,7 +31,8 @@ class Job(BaseModel):
     """A run's sources, models and choices, after flags, variables and files have been put together.
 
     `precision` "auto" and `decode` None keep what a model's matrix was made with; for a new matrix they mean the
-    fastest precision that holds, and "fast". `devices` names another device for some models. `deadline` is in Unix seconds.
+    fastest precision that holds, and "fast". `devices` names another device for some models.
+    `deadline` is in Unix seconds.
     """
 
     model_config = ConfigDict(frozen=True)

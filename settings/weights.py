@@ -19,5 +19,5 @@ class WeightsSettings(Group):
     """`mirrors` maps an upstream host ("huggingface.co", "*" for every one) to an http(s) address or a folder."""
 
     cache_dir: Path = Field(default_factory=_default_cache)
-    mirrors: dict[str, str] = {}
+    mirrors: dict[str, str] = Field(default_factory=dict)
     offline: bool = False

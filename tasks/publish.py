@@ -15,7 +15,7 @@ from pixelmill.store.ledger import Changes
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
-    """Publish moved and removed images, serve complete generations, keep the parts few; what changed since last time."""
+    """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
     with StoreWriter(job.store) as writer:
         changes = writer.ledger.changes()
         writer.update_locations(changes.stale_rows)

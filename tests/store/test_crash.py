@@ -1,0 +1,193 @@
+"""A commit that dies at any step loses nothing acknowledged and stores nothing twice."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact
+from pixelmill.store.ledger import Changes
+from pixelmill.store.reader import Store
+from pixelmill.store.verify import repair, verify
+from tests.support.crash import crashing
+from tests.support.stores import check_plain, file_of, harvest, provenance, record_files, sha256
+
+COMMIT = (
+    "before part", "after part", "before manifest.json", "after manifest.json", "before vectors.h5", "after vectors.h5",
+    "before ledger", "inside ledger",
+)  # fmt: skip
+
+
+def everything(count: int, bad: tuple[int, ...] = ()) -> dict[bytes, dict[str, bool]]:
+    return {sha256(n): {"a": n not in bad, "b": n not in bad} for n in range(count)}
+
+
+@pytest.mark.parametrize("step", range(len(COMMIT)), ids=COMMIT)
+def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
+    """After death at this step the store is the old or the new snapshot, sound; the next run completes it, and its
+    counts are those of one run."""
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
+        record_files(writer, range(4))
+        writer.commit(harvest(range(4), matrices))
+        assert writer.ledger.changes().new == 4
+        writer.ledger.settle()
+        record_files(writer, range(9))
+        with crashing(step) as steps:
+            writer.commit(harvest(range(2, 9), matrices, bad=[5]))
+        assert steps.died == COMMIT[step]
+    published = len(Store(folder))
+    assert published == (9 if step >= COMMIT.index("after vectors.h5") else 4)
+    check_plain(folder, everything(published, bad=(5,)))
+    with StoreWriter(folder) as writer:
+        assert verify(folder) == []
+        writer.commit(harvest(range(2, 9), matrices, bad=[5]))
+        assert writer.ledger.changes() == Changes(new=5, stale_rows=tuple(range(4, 9)) if published == 9 else ())
+        assert writer.ledger.quarantined_rows("") == [5]
+        assert writer.ledger.row_count() == 9
+    check_plain(folder, everything(9, bad=(5,)))
+    assert verify(folder) == []
+
+
+@pytest.mark.parametrize("step", range(len(COMMIT)), ids=COMMIT)
+def test_the_first_commit_survives_death_at(step: int, folder: Path) -> None:
+    """The images of a first run that died are still told as new by the run that completes it."""
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
+        record_files(writer, range(3))
+        with crashing(step) as steps:
+            writer.commit(harvest(range(3), matrices))
+        assert steps.died == COMMIT[step]
+    with StoreWriter(folder) as writer:
+        record_files(writer, range(3))
+        writer.commit(harvest(range(3), matrices))
+        told = writer.ledger.changes()
+        assert (told.new, told.moved, told.duplicate, told.changed, told.removed) == (3, 0, 0, 0, 0)
+    check_plain(folder, everything(3))
+
+
+def test_a_file_that_moved_after_the_death_is_found(folder: Path) -> None:
+    """A row whose file went away between the death and the next run gets the path that holds it then."""
+    with StoreWriter(folder) as writer:
+        matrix = writer.matrix(provenance("a"), "float32")
+        record_files(writer, range(2))
+        with crashing(COMMIT.index("before ledger")):
+            writer.commit(harvest(range(2), [matrix]))
+    with StoreWriter(folder) as writer:
+        ledger, scan = writer.ledger, writer.ledger.new_scan()
+        ledger.record_scan(scan, [file_of(0), file_of(1, "new/1.png")])
+        ledger.mark_gone(scan, "/photos")
+        ledger.record_read([(file_of(0), 0), (file_of(1, "new/1.png"), 1)])
+        changes = ledger.changes()
+        assert (changes.new, changes.removed, changes.moved) == (2, 0, 0)
+        writer.update_locations(changes.stale_rows)
+        assert list(writer.snapshot().paths) == [os.fsencode(file_of(0).path), b"new/1.png"]
+
+
+@pytest.mark.parametrize("step", range(16))
+def test_compaction_survives_death(step: int, folder: Path) -> None:
+    """A compaction that dies at any step leaves every row as it was, and the next one does the work."""
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
+        for start in range(0, 12, 3):
+            writer.commit(harvest(range(start, start + 3), matrices))
+        with crashing(step) as steps:
+            compact(writer, retention=-1)
+    check_plain(folder, everything(12))
+    assert verify(folder) == []
+    with StoreWriter(folder) as writer:
+        assert compact(writer, retention=-1).parts_after == 1
+        compact(writer, retention=-1)
+    assert len(list((folder / "parts").iterdir())) == 1
+    check_plain(folder, everything(12))
+    assert step >= steps.count or steps.died
+
+
+def test_compaction_has_the_steps_tested() -> None:
+    """The steps above are all there are of a compaction."""
+    assert COMMIT.index("before ledger") < 16
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_repair_survives_death(step: int, folder: Path) -> None:
+    """A repair that dies at any step can be done again."""
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
+        record_files(writer, range(6))
+        writer.commit(harvest(range(3), matrices))
+        writer.commit(harvest(range(3, 6), matrices))
+    lost = min((folder / "parts").iterdir())
+    lost.unlink()
+    (folder / "vectors.h5").unlink()
+    with crashing(step):
+        repair(folder)
+    done = repair(folder)
+    assert verify(folder) == []
+    assert sum(done.to_embed.values()) == 6
+    with StoreWriter(folder) as writer:
+        writer.commit(harvest(range(6), matrices))
+    check_plain(folder, everything(6))
+
+
+def write_all(folder: Path, order: int, models: str, ready: object) -> None:
+    """Commit contents 0 to 39 for `models` in shards, in an order of one's own."""
+    ready.wait()  # type: ignore[attr-defined]
+    numbers = list(range(40))
+    numbers = numbers[order * 10 :] + numbers[: order * 10]
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance(m), "float32") for m in models]
+        record_files(writer, numbers)
+        for start in range(0, 40, 5):
+            writer.commit(harvest(numbers[start : start + 5], matrices))
+            if start == 20:
+                compact(writer)
+
+
+def test_four_writers_at_once_lose_and_duplicate_nothing(folder: Path) -> None:
+    """Four processes with the same contents and overlapping models, compacting meanwhile, give each content one row
+    and each cell its vector."""
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(4)
+    workers = [
+        context.Process(target=write_all, args=(folder, order, models, ready))
+        for order, models in enumerate(("a", "b", "ab", "abc"))
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(100)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    check_plain(folder, {sha256(n): {"a": True, "b": True, "c": True} for n in range(40)})
+    assert verify(folder) == []
+    with StoreWriter(folder) as writer:
+        assert writer.ledger.changes().new == 40
+        assert writer.ledger.row_count() == 40
+
+
+def hold(folder: Path, held: object) -> None:
+    with StoreWriter(folder) as writer, writer.exclusive():
+        held.set()  # type: ignore[attr-defined]
+        time.sleep(60)
+
+
+def test_a_dead_holder_of_the_lock_blocks_nobody(folder: Path) -> None:
+    """A writer killed while it holds the lock leaves it free at once."""
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    holder = context.Process(target=hold, args=(folder, held))
+    holder.start()
+    assert held.wait(30)
+    assert holder.pid
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    start = time.monotonic()
+    with StoreWriter(folder) as writer:
+        writer.commit(harvest(range(3), [writer.matrix(provenance("a"), "float32")]))
+    assert time.monotonic() - start < 10
+    check_plain(folder, {sha256(n): {"a": True} for n in range(3)})

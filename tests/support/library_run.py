@@ -1,0 +1,27 @@
+"""A whole run without Prefect: the steps of flows/vectorize.py, called directly."""
+
+from __future__ import annotations
+
+import time
+
+from pixelmill.job import Job
+from pixelmill.report import Report, make_report
+from pixelmill.scan import scan_sources
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact_if_needed
+from pixelmill.work import combined, embed_shard, prepare, release_models
+
+
+def run(job: Job) -> Report:
+    """Discover, plan, embed, publish, report."""
+    started = time.time()
+    release_models()
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, job.sources)
+        matrices, plan = prepare(job, writer, scan.number)
+        done = combined([embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards])
+        changes = writer.ledger.changes()
+        writer.update_locations(changes.stale_rows)
+        writer.serve([matrix.provenance.fingerprint for matrix in matrices])
+        compact_if_needed(writer)
+        return make_report(job, writer, scan, matrices, changes, done, started=started, seconds=1.0)

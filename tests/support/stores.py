@@ -1,0 +1,137 @@
+"""Stores without models: vectors that follow from the sha256 of their row, so that every row can be checked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.ledger import Failure
+from pixelmill.store.manifest import Manifest, Matrix, Provenance
+from pixelmill.store.reader import Store
+
+DIMS = {"a": 3, "b": 5, "c": 2}
+SOURCE = "/photos"
+
+
+def provenance(model: str, *, dim: int = 0, version: int = 0) -> Provenance:
+    """What made the matrix of `model`; another `version` is another fingerprint."""
+    return Provenance(
+        model=model,
+        backend="test",
+        architecture="hash",
+        pretrained="none",
+        weights_sha256="0" * 64,
+        dim=dim or DIMS[model],
+        image_size=8,
+        resize=8,
+        resize_mode="shortest",
+        mean=(0.25, 0.5, 0.75),
+        std=(1.0, 1.0, 2.0),
+        interpolation="bicubic",
+        precision="float32",
+        decode="fast",
+        exif_orientation=True,
+        background="white",
+        fingerprint=hashlib.sha256(f"{model} {version}".encode()).hexdigest(),
+        versions={"numpy": np.__version__},
+    )
+
+
+def sha256(number: int) -> bytes:
+    """The sha256 of content `number`."""
+    return hashlib.sha256(b"content %d" % number).digest()
+
+
+def vector(content: bytes, model: str, dim: int, dtype: str = "float32") -> np.ndarray:
+    """The vector that `model` gives the content of that sha256."""
+    digest = hashlib.shake_256(model.encode() + content).digest(2 * dim)
+    return (np.frombuffer(digest, "<u2").astype(np.float32) / 1024 - 32).astype(dtype)
+
+
+def size(content: bytes) -> tuple[int, int]:
+    """Width and height of the content of that sha256."""
+    return content[0] + 1, content[1] + 1
+
+
+def path_of(number: int) -> str:
+    return f"{number % 7}/bild ü {number}.png"
+
+
+def file_of(number: int, path: str = "") -> FoundFile:
+    return FoundFile(SOURCE, path or path_of(number), 10, 1, 1)
+
+
+def harvest(
+    numbers: Sequence[int],
+    matrices: Sequence[Matrix],
+    *,
+    bad: Sequence[int] = (),
+    only: Mapping[str, Sequence[int]] = {},
+) -> Harvest:
+    """Contents by number with their vectors; those in `bad` were refused, `only` limits a model to some."""
+    result = Harvest()
+    for number in numbers:
+        content = sha256(number)
+        result.contents.append(Content(file_of(number), content, *((0, 0) if number in bad else size(content))))
+        if number in bad:
+            result.failures.append(Failure(file_of(number).absolute, content, "decode", "damaged"))
+    for matrix in matrices:
+        made = matrix.provenance
+        wanted = set(only.get(made.model, numbers)) - set(bad)
+        index = np.array([i for i, n in enumerate(numbers) if n in wanted], dtype=np.int64)
+        if len(index):
+            values = np.stack([vector(sha256(numbers[i]), made.model, made.dim) for i in index])
+            result.vectors[made.fingerprint] = Vectors(index, values)
+    return result
+
+
+def record_files(writer: StoreWriter, numbers: Sequence[int]) -> None:
+    """Let a scan find the files of the contents."""
+    writer.ledger.record_scan(writer.ledger.new_scan(), [file_of(number) for number in numbers])
+
+
+def check_plain(
+    folder: Path, contents: Mapping[bytes, Mapping[str, bool]], *, paths: Mapping[bytes, str] | None = None
+) -> None:
+    """The master, read by plain h5py and by our reader, is exactly `contents`: by sha256, which models embedded it.
+
+    Every row of every matrix is compared with the vector that follows from the row's sha256, NaN where there is none.
+    """
+    store = Store(folder)
+    with h5py.File(folder / "vectors.h5", "r") as file:
+        rows = [row.tobytes() for row in file["images/sha256"][:]]
+        assert sorted(rows) == sorted(contents), "one row a content"
+        np.testing.assert_array_equal(store.sha256(), file["images/sha256"][:].reshape(-1, 32))
+        np.testing.assert_array_equal(store.widths, file["images/width"][:])
+        np.testing.assert_array_equal(store.heights, file["images/height"][:])
+        np.testing.assert_array_equal(store.paths, file["images/path"][:])
+        np.testing.assert_array_equal(store.sources, file["images/source"][:])
+        if paths is not None:
+            assert {row: os.fsdecode(p) for row, p in zip(rows, file["images/path"][:], strict=True)} == dict(paths)
+        assert set(store.models) == set(file.get("vectors", {}))
+        for model in store.models:
+            dataset, view = file["vectors"][model], store[model]
+            expected = np.full(dataset.shape, np.nan, dataset.dtype)
+            for i, row in enumerate(rows):
+                if contents[row].get(model):
+                    expected[i] = vector(row, model, dataset.shape[1], dataset.dtype.str)
+            np.testing.assert_array_equal(dataset[:], expected)
+            np.testing.assert_array_equal(view.read(), expected)
+            order = np.random.default_rng(0).permutation(len(rows))
+            np.testing.assert_array_equal(view.take(order), expected[order])
+            np.testing.assert_array_equal(view.embedded, ~np.isnan(expected).any(axis=1))
+
+
+def rows_by_content(folder: Path) -> dict[bytes, int]:
+    return {row.tobytes(): i for i, row in enumerate(Store(folder).sha256())}
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return Store(folder).manifest
