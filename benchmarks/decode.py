@@ -2,8 +2,8 @@
 
 Photographs are re-encoded as JPEG (others are not scaled) at the sizes where scaling while decoding begins, which are
 the worst: the fewest pixels are left over. Their embeddings by efficientnet_lite0 (real weights) are compared, for
-several margins, with those of the full-size picture. Before that, both modes are timed in turns, decode and resize, one thread,
-at the sizes of usual cameras. docs/decoding.md has the figures.
+several margins, with those of the full-size picture. Before that, both modes are timed in turns, decode and resize, one
+thread, at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
 """

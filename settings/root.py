@@ -47,7 +47,9 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
     Raises SettingsError that names the file or variable, the field, what was expected and the nearest right name.
     """
     file = _config_file(config)
-    given = {group: {k: v for k, v in values.items() if v is not None} for group, values in (overrides or {}).items()}
+    given: dict[str, Any] = {
+        group: {k: v for k, v in values.items() if v is not None} for group, values in (overrides or {}).items()
+    }
     origin = f"{file}, {PREFIX}… variables and flags" if file else f"{PREFIX}… variables and flags"
     _check_variables(os.environ)
     try:

@@ -89,15 +89,15 @@ class Collection(RuleBasedStateMachine):
         self.files[path] = number
 
     @precondition(lambda self: self.files)
-    @rule(data=st.data(), target=PATHS, copy=st.booleans())
-    def move_or_copy(self, data: st.DataObject, target: str, copy: bool) -> None:
+    @rule(data=st.data(), to=PATHS, copy=st.booleans())
+    def move_or_copy(self, data: st.DataObject, to: str, copy: bool) -> None:
         """To a free name or over another file, keeping the times, as `mv` and `cp -p` do."""
         source = data.draw(st.sampled_from(sorted(self.files)))
-        if source == target:
+        if source == to:
             return
-        (self.photos / target).parent.mkdir(exist_ok=True)
-        (shutil.copy2 if copy else os.replace)(self.photos / source, self.photos / target)
-        self.files[target] = self.files[source] if copy else self.files.pop(source)
+        (self.photos / to).parent.mkdir(exist_ok=True)
+        (shutil.copy2 if copy else os.replace)(self.photos / source, self.photos / to)
+        self.files[to] = self.files[source] if copy else self.files.pop(source)
 
     @precondition(lambda self: self.files)
     @rule(data=st.data())
