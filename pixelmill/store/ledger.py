@@ -50,6 +50,7 @@ CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row I
 CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
 """
+# No OR IGNORE in a trigger: the conflict clause of the statement that fires it takes its place (SQLite, CREATE TRIGGER).
 _TRIGGERS = (
     "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
     "WHEN OLD.row IS NOT NULL AND (NEW.row IS NOT OLD.row OR NEW.gone = 1) "

@@ -109,9 +109,17 @@ def test_compaction_survives_death(step: int, folder: Path) -> None:
     assert step >= steps.count or steps.died
 
 
-def test_compaction_has_the_steps_tested() -> None:
-    """The steps above are all there are of a compaction."""
-    assert COMMIT.index("before ledger") < 16
+def test_these_are_all_the_steps(folder: Path) -> None:
+    """A commit takes exactly the steps named above, and a compaction no more than were tried."""
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance("a"), "float32")]
+        writer.commit(harvest(range(3), matrices))
+        with crashing(None) as committing:
+            writer.commit(harvest(range(3, 6), matrices))
+        with crashing(None) as compacting:
+            compact(writer, retention=-1)
+    assert committing.count == len(COMMIT)
+    assert 6 < compacting.count <= 16
 
 
 @pytest.mark.parametrize("step", range(6))

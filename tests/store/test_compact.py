@@ -1,0 +1,151 @@
+"""Many parts become few, and readers of older snapshots never notice."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pixelmill.store import compact as compaction
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact, compact_if_needed
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.reader import Store
+from pixelmill.store.verify import verify
+from tests.support.stores import check_plain, harvest, provenance, rows_by_content, sha256, vector
+
+
+def contents(count: int) -> dict[bytes, dict[str, bool]]:
+    return {sha256(n): {"a": True, "b": True} for n in range(count)}
+
+
+def parts_on_disk(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "parts").iterdir()}
+
+
+def fill(writer: StoreWriter, matrices: list[Matrix], count: int) -> None:
+    for n in range(count):
+        writer.commit(harvest([n], matrices))
+
+
+def test_rows_keep_their_numbers(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
+    """Compaction merges all parts into one; every row of every matrix stays where it was."""
+    fill(writer, matrices, 20)
+    rows = rows_by_content(folder)
+    done = compact(writer)
+    assert (done.parts_before, done.parts_after) == (20, 1)
+    assert rows_by_content(folder) == rows
+    check_plain(folder, contents(20))
+    assert max(len(extents) for _, extents in Store(folder).manifest.datasets()) == 1
+    assert verify(folder) == []
+
+
+@pytest.mark.parametrize("target", [1, 200, 1000, 5000])
+def test_any_target_size_keeps_the_rows(
+    target: int, writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where packs end makes no difference to any row."""
+    fill(writer, matrices, 9)
+    writer.commit(harvest(range(9, 15), matrices, bad=[10, 12]))
+    monkeypatch.setattr(compaction, "TARGET_BYTES", target)
+    monkeypatch.setattr(compaction, "_mergeable", lambda manifest: manifest.used_parts())
+    compact(writer)
+    check_plain(folder, {sha256(n): dict.fromkeys("ab", n not in (10, 12)) for n in range(15)})
+    assert verify(folder) == []
+
+
+def test_old_parts_stay_for_the_retention_time(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
+    """Parts that a compaction replaced stay readable until their time is up, and go with the next one after it."""
+    fill(writer, matrices, 5)
+    before, old = parts_on_disk(folder), Store(folder)
+    assert compact(writer, retention=3600).deleted == 0
+    assert parts_on_disk(folder) > before
+    np.testing.assert_array_equal(old["a"].read(), np.stack([vector(sha256(n), "a", 3) for n in range(5)]))
+    assert compact(writer, retention=3600).deleted == 0
+    assert compact(writer, retention=-1).deleted == 5
+    assert parts_on_disk(folder) == Store(folder).manifest.used_parts()
+    assert Store(folder).manifest.retired == ()
+    check_plain(folder, contents(5))
+
+
+def test_orphans_go_only_when_old(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
+    """A part that no snapshot names may belong to a writer at work: it goes only after the retention time; so do the
+    temporary files of writers that died."""
+    fill(writer, matrices, 2)
+    young, old = folder / "parts" / "young.h5", folder / "parts" / "old.h5"
+    left = folder / ".vectors.h5.0123.tmp"
+    for path in (young, old, left):
+        path.write_bytes(b"x")
+    for path in (old, left):
+        os.utime(path, (time.time() - 2 * 24 * 3600,) * 2)
+    assert compact(writer).deleted == 2
+    assert young.exists()
+    assert not old.exists()
+    assert not left.exists()
+
+
+def test_a_second_compaction_has_nothing_to_do(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
+    """Compacting a compact store writes nothing."""
+    fill(writer, matrices, 4)
+    compact(writer)
+    files, manifest = parts_on_disk(folder), Store(folder).manifest
+    compact(writer)
+    assert parts_on_disk(folder) == files
+    assert Store(folder).manifest == manifest
+
+
+def test_a_large_and_a_small_part_are_left_alone(
+    writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single small part beside large ones is not written again each night."""
+    writer.commit(harvest(range(200), matrices))
+    monkeypatch.setattr(compaction, "TARGET_BYTES", 40_000)
+    writer.commit(harvest([200], matrices))
+    before = Store(folder).manifest
+    compact(writer)
+    assert Store(folder).manifest == before
+
+
+def test_compaction_happens_by_itself(
+    writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store below the limit of parts is left alone; one above it is compacted."""
+    fill(writer, matrices, 6)
+    assert compact_if_needed(writer) is None
+    monkeypatch.setattr(compaction, "PART_LIMIT", 5)
+    assert compact_if_needed(writer) is not None
+    assert len(Store(folder).manifest.used_parts()) == 1
+
+
+def test_readers_never_notice(folder: Path) -> None:
+    """A reader that opens the store again and again, plain and by our reader, during commits, compactions and the
+    deletion of retired parts sees whole snapshots only."""
+    import multiprocessing
+
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
+    worker = multiprocessing.get_context("fork").Process(target=commit_and_compact, args=(folder, matrices))
+    worker.start()
+    lengths = []
+    while worker.is_alive():
+        store = Store(folder)
+        known = {row.tobytes(): n for n, row in enumerate(store.sha256())}
+        expected = np.array([vector(content, "a", 3) for content in known]).reshape(-1, 3)
+        np.testing.assert_array_equal(store["a"].read(), expected)
+        lengths.append(len(store))
+    worker.join()
+    assert worker.exitcode == 0
+    assert len(set(lengths)) > 3
+    assert lengths == sorted(lengths)
+    check_plain(folder, contents(40))
+
+
+def commit_and_compact(folder: Path, matrices: list[Matrix]) -> None:
+    with StoreWriter(folder) as writer:
+        for n in range(40):
+            writer.commit(harvest([n], matrices))
+            if n % 5 == 4:
+                compact(writer, retention=2)

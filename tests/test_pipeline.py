@@ -1,0 +1,159 @@
+"""The pipeline: real batches, one decode an image, and what one bad image, model or moment may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pixelmill import pipeline as module
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.discover import FoundFile
+from pixelmill.pipeline import Pipeline, Result, Target
+from pixelmill.precision import fastest_precision
+from tests.conftest import SavePicture
+from tests.test_state_machine import BlockMeans, spec_of
+
+
+class Limited(BlockMeans):
+    """A model on a device that holds `most` pictures; remembers the batches that it was given."""
+
+    def __init__(self, name: str = "one", most: int = 100) -> None:
+        super().__init__(spec_of(name, Path()), "")
+        self.most = most
+        self.batches: list[int] = []
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(pixels))
+        return super().encode_image(pixels)
+
+
+@pytest.fixture
+def files(tmp_path: Path, save_picture: SavePicture) -> list[FoundFile]:
+    """Ten pictures."""
+    for seed in range(10):
+        save_picture(tmp_path / f"{seed}.png", seed, (16, 16))
+    return [FoundFile(str(tmp_path), f"{seed}.png", 0, 0, 0) for seed in range(10)]
+
+
+def run(files: list[FoundFile], *models: BlockMeans, batch_size: int = 4) -> tuple[Pipeline, Result]:
+    targets = [Target(model, model.spec.name) for model in models]
+    names = frozenset(target.fingerprint for target in targets)
+    pipeline = Pipeline(targets, DecodeOptions(), batch_size=batch_size, threads=2)
+    return pipeline, pipeline.run(files, lambda _sha256: names)
+
+
+def test_batches_are_real(files: list[FoundFile]) -> None:
+    """A model is given full batches, and what is left over at the end."""
+    model = Limited()
+    run(files, model)
+    assert model.batches == [4, 4, 2]
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(files: list[FoundFile]) -> None:
+    """A batch that does not fit is done in halves, later ones are small from the start, and every vector is right."""
+    model, unlimited = Limited(most=2), Limited()
+    pipeline, result = run(files, model, batch_size=8)
+    _, expected = run(files, unlimited, batch_size=8)
+    assert pipeline.batch_size == 2
+    assert max(model.batches) == 2
+    np.testing.assert_allclose(result.harvest.vectors["one"].values, expected.harvest.vectors["one"].values, rtol=1e-5)
+
+
+def test_a_single_image_that_does_not_fit_is_an_error(files: list[FoundFile]) -> None:
+    """Halving ends at one image: then the shard fails and says so."""
+    with pytest.raises(torch.OutOfMemoryError):
+        run(files, Limited(most=0))
+
+
+def test_each_image_is_decoded_once_for_all_models(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models that share a worker share the decoding and, with one geometry, the pixels."""
+    calls = counted(monkeypatch, "decode_image"), counted(monkeypatch, "pixels")
+    _, result = run(files, Limited("one"), Limited("second"))
+    assert [len(result.harvest.vectors[name].index) for name in ("one", "second")] == [10, 10]
+    assert [len(seen) for seen in calls] == [10, 10]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
+    """Count the calls of a function of the pipeline's module."""
+    seen: list[int] = []
+    real: Callable[..., object] = getattr(module, name)
+
+    def wrapper(*args: object, **kwargs: object) -> object:
+        seen.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, wrapper)
+    return seen
+
+
+def test_a_vector_that_is_not_finite_costs_that_image_and_model_only(files: list[FoundFile]) -> None:
+    """NaN never reaches the store; the reason names the model, and another model's vector of the image is kept."""
+
+    class Overflows(Limited):
+        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+            values = super().encode_image(pixels)
+            values[0, 3] = torch.inf
+            return values
+
+    _, result = run(files, Overflows("one"), Limited("second"), batch_size=10)
+    assert len(result.harvest.vectors["one"].index) == 9
+    assert len(result.harvest.vectors["second"].index) == 10
+    assert [(f.stage, f.model) for f in result.harvest.failures] == [("embed", "one")]
+
+
+def test_a_bad_image_does_not_cost_its_batch(files: list[FoundFile]) -> None:
+    """The others of the batch are embedded; the bad one has a stage and a reason."""
+    Path(files[3].absolute).write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    _, result = run(files, Limited())
+    assert len(result.harvest.vectors["one"].index) == 9
+    assert [(f.path, f.stage) for f in result.harvest.failures] == [(files[3].absolute, "decode")]
+
+
+def test_what_may_pass_is_not_refused(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An I/O error, or a file that vanished, leaves the image for another time: it is not quarantined."""
+    real = module.read_image_file
+
+    def failing(path: str, *, max_bytes: int) -> bytes:
+        if path == files[2].absolute:
+            raise OSError(5, "Input/output error")
+        return real(path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(module, "read_image_file", failing)
+    Path(files[7].absolute).unlink()
+    _, result = run(files, Limited())
+    assert [file for file, _ in result.unread] == [files[2], files[7]]
+    assert result.harvest.failures == []
+    assert len(result.harvest.vectors["one"].index) == 8
+
+
+def test_stopping_finishes_what_was_read(files: list[FoundFile]) -> None:
+    """After `stop` says so no further file is read, and what was read has its vectors."""
+    answers = iter([False] * 3 + [True] * 100)
+    model = Limited()
+    pipeline = Pipeline([Target(model, "one")], DecodeOptions(), batch_size=4, threads=1)
+    result = pipeline.run(files, lambda _sha256: frozenset({"one"}), stop=lambda: next(answers))
+    assert result.read == 3
+    assert len(result.harvest.vectors["one"].index) == 3
+
+
+def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
+    """However fast bfloat16 is, cosine below 0.999 rules it out; without pictures to measure it is float32."""
+
+    class Lossy(BlockMeans):
+        def cast(self, dtype: torch.dtype) -> None:
+            self.lossy = dtype != torch.float32
+
+        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+            values = super().encode_image(pixels.float())
+            return values.flip(1) if getattr(self, "lossy", False) else values + 0 * torch.randn(500_000).sum()
+
+    random = np.random.default_rng(1)
+    samples = [random.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(4)]
+    assert fastest_precision(Lossy(spec_of("one", Path()), ""), samples) == "float32"
+    assert fastest_precision(Lossy(spec_of("one", Path()), ""), []) == "float32"
