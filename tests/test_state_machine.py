@@ -12,6 +12,7 @@ from unittest import mock
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -206,3 +207,12 @@ TestCollection = Collection.TestCase
 TestCollection.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@pytest.mark.slow
+class TestCollectionForLong(Collection.TestCase):  # type: ignore[name-defined, misc]
+    """The same, over many more and longer histories."""
+
+    settings = settings(
+        max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+    )

@@ -50,11 +50,11 @@ CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row I
 CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
 """
-# No OR IGNORE in a trigger: the conflict clause of the statement that fires it takes its place (SQLite, CREATE TRIGGER).
+# No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
 _TRIGGERS = (
     "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
     "WHEN OLD.row IS NOT NULL AND (NEW.row IS NOT OLD.row OR NEW.gone = 1) "
-    "BEGIN INSERT OR REPLACE INTO stale VALUES (OLD.row, 1); END",
+    "BEGIN DELETE FROM stale WHERE row = OLD.row; INSERT INTO stale VALUES (OLD.row, 1); END",
     "CREATE TRIGGER file_changed AFTER UPDATE OF size, mtime_ns, ctime_ns ON files "
     "WHEN (OLD.size, OLD.mtime_ns, OLD.ctime_ns) IS NOT (NEW.size, NEW.mtime_ns, NEW.ctime_ns) "
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
