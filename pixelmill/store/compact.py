@@ -58,6 +58,8 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
 def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
     store = Store(writer.folder, manifest)
     chosen = _mergeable(manifest)
+    if not chosen:
+        return manifest
     for pack in _packs(manifest, chosen):
         part, extents = _write_pack(store, pack)
         manifest = _relinked(manifest, part, extents)
@@ -70,12 +72,14 @@ def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
 
 
 def _mergeable(manifest: Manifest) -> set[str]:
-    """Parts below the target size, and larger ones that are read in many pieces."""
+    """Two or more parts below the target size, and any that is read in many pieces."""
     pieces: dict[str, int] = {}
     for _, extents in manifest.datasets():
         for extent in extents:
             pieces[extent.part] = pieces.get(extent.part, 0) + 1
-    return {name for name, n in pieces.items() if manifest.parts[name].bytes < TARGET_BYTES // 2 or n > 64}
+    small = {name for name in pieces if manifest.parts[name].bytes < TARGET_BYTES // 2}
+    fragmented = {name for name, n in pieces.items() if n > 64}
+    return fragmented | (small if len(small) > 1 else set())
 
 
 def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, Extent]]]:
