@@ -55,7 +55,7 @@ class FileChanged(PixelmillError, OSError):
 class DecodeOptions:
     """How files become pictures, and which are too much.
 
-    `decode`: "fast" scales down while decoding where that keeps embeddings at cosine >= 0.999; "reference" never does.
+    `decode`: "fast" scales large JPEGs down while decoding (docs/decoding.md: at what cosine); "reference" never does.
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
