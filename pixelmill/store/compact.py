@@ -56,15 +56,14 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
 
 
 def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
-    store = Store(writer.folder, manifest)
-    chosen = _mergeable(manifest)
-    if not chosen:
-        return manifest
-    for pack in _packs(manifest, chosen):
+    store, chosen = Store(writer.folder, manifest), _mergeable(manifest)
+    for pack in _packs(manifest, chosen) if len(chosen) > 1 else ():
         part, extents = _write_pack(store, pack)
         manifest = _relinked(manifest, part, extents)
     used = manifest.used_parts()
     retired = [Retired(file=name, at=time.time()) for name in manifest.parts if name not in used]
+    if not retired:
+        return manifest
     parts = {name: part for name, part in manifest.parts.items() if name in used}
     return publish(
         writer.folder, manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -31,9 +31,10 @@ from pixelmill.store.parts import TEXT
 MASTER = "vectors.h5"
 PARTS = "parts"
 MANIFEST_COPY = "manifest.json"
-UNREADABLE = (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError)
-"""What h5py raises at a file that is no longer what was written."""
-
+HEADER_BYTES = 512
+_HEADER = re.compile(
+    rb"pixelmill format (?P<format>\d{1,9}) made by (?P<version>[0-9A-Za-z.+]{1,40}) sha256 [0-9a-f]{64}\n"
+)
 _COLUMNS = {
     "images/sha256": (np.dtype("u1"), (32,), 0),
     "images/width": (np.dtype("i4"), (), 0),
@@ -46,7 +47,8 @@ _COLUMNS = {
 def read_manifest(store: Path) -> Manifest:
     """The manifest of the snapshot published in folder `store`.
 
-    Raises StoreError where there is no store or one of a newer format, StoreDamaged where the master is unreadable.
+    Raises StoreError where there is no store or one of a newer format, StoreDamaged where the master is not, to the
+    byte, what was written. HDF5 is given nothing else: it may crash the process at a damaged file.
     """
     path = store / MASTER
     if not path.is_file():
@@ -55,12 +57,33 @@ def read_manifest(store: Path) -> Manifest:
             f"`pixelmill run SOURCE --store {store}` makes one."
         )
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return _manifest_in(path, file)
+        content = path.read_bytes()
+        _check_header(path, content)
+        with h5py.File(io.BytesIO(content), "r") as file:
+            return unsealed(bytes(file["manifest"][()]))
     except StoreError:
         raise
-    except UNREADABLE as error:
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
+
+
+def _check_header(path: Path, content: bytes) -> None:
+    """Raise unless the rest of a master is what its header says."""
+    found = _HEADER.match(content)
+    if found and int(found["format"]) > FORMAT_VERSION:
+        raise StoreError(
+            f"Expected a store of format {FORMAT_VERSION} or older in {path}. Found format {int(found['format'])}: "
+            f"install pixelmill {found['version'].decode()} or newer to open it."
+        )
+    if not found or content[:HEADER_BYTES] != _header(content[HEADER_BYTES:], found["version"].decode()):
+        raise StoreDamaged(
+            f"{path} is not what was written: its checksum differs. Run `pixelmill repair {path.parent}`."
+        )
+
+
+def _header(body: bytes, made_by: str) -> bytes:
+    digest = hashlib.sha256(body).hexdigest()
+    return f"{FORMAT} format {FORMAT_VERSION} made by {made_by} sha256 {digest}\n".encode().ljust(HEADER_BYTES, b"\0")
 
 
 def publish(store: Path, manifest: Manifest) -> Manifest:
@@ -82,89 +105,10 @@ def read_manifest_copy(store: Path) -> Manifest | None:
         return None
 
 
-def master_problems(store: Path) -> list[tuple[str, str]]:
-    """The datasets of the master that are not as its manifest wants them, as (name, problem). Raises StoreDamaged.
-
-    The file is compared with itself, in one opening: it may be replaced at any time.
-    """
-    path = store / MASTER
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            manifest = _manifest_in(path, file)
-            found = {name: node for name, node in _datasets(file) if name != "manifest"}
-            expected = _expected(manifest)
-            problems = [(name, "is not in the manifest") for name in found.keys() - expected.keys()]
-            problems += [(name, "is missing") for name in expected.keys() - found.keys()]
-            for name in found.keys() & expected.keys():
-                problems += [(name, problem) for problem in _differences(found[name], expected[name])]
-            return sorted(problems)
-    except StoreError:
-        raise
-    except UNREADABLE as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
-
-
-def _manifest_in(path: Path, file: h5py.File) -> Manifest:
-    _check_format(path, dict(file.attrs))
-    return unsealed(bytes(file["manifest"][()]))
-
-
-def _datasets(file: h5py.File) -> list[tuple[str, h5py.Dataset]]:
-    found: list[tuple[str, h5py.Dataset]] = []
-    file.visititems(lambda name, node: found.append((name, node)) if isinstance(node, h5py.Dataset) else None)
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    source: str
-    extents: tuple[Extent, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    attributes: dict[str, Any]
-
-
-def _expected(manifest: Manifest) -> dict[str, _Expected]:
-    """What the master must hold by its manifest, by name."""
-    expected = {}
-    for names, extents in ((IDENTITY, manifest.identity), (LOCATION, manifest.location)):
-        for name in names:
-            dtype, tail, _ = _COLUMNS[name]
-            expected[name] = _Expected(name, extents, (manifest.rows, *tail), dtype, {})
-    for matrix in manifest.matrices:
-        shape = (manifest.rows, matrix.provenance.dim)
-        dtype, attributes = np.dtype(matrix.dtype), _attributes(matrix)
-        expected[matrix.published_name] = _Expected(matrix.vectors, matrix.extents, shape, dtype, attributes)
-    return expected
-
-
-def _differences(dataset: h5py.Dataset, expected: _Expected) -> Iterator[str]:
-    pieces = dataset.virtual_sources() if dataset.is_virtual else []
-    links = [(e.row, f"{PARTS}/{e.part}", e.offset, e.rows, expected.source) for e in expected.extents]
-    if sorted(map(_link_of, pieces)) != links:
-        yield "its links are not those of the manifest"
-    if dataset.shape != expected.shape or dataset.dtype != expected.dtype:
-        yield f"expected {expected.dtype} {expected.shape}, found {dataset.dtype} {dataset.shape}"
-    if dataset.dtype.kind == "f" and not np.isnan(dataset.fillvalue):
-        yield f"rows that are not embedded read as {dataset.fillvalue}, not as NaN"
-    found = dict(dataset.attrs)
-    for name in sorted({*expected.attributes, *found}):
-        if name not in found or not np.array_equal(found[name], expected.attributes.get(name, "")):
-            yield f"its attribute {name} is not that of the manifest"
-
-
-def _link_of(piece: h5py.VDSmap) -> tuple[int, str, int, int, str]:
-    """A piece of a virtual dataset as (row, part file, offset, rows, dataset in the part)."""
-    (row, *_), (last, *_) = piece.vspace.get_select_bounds()
-    (offset, *_), (end, *_) = piece.src_space.get_select_bounds()
-    rows = last - row + 1
-    return row, piece.file_name, offset, rows if rows == end - offset + 1 else -1, piece.dset_name.removeprefix("/")
-
-
 def master_bytes(manifest: Manifest) -> bytes:
-    """The master file of a manifest."""
+    """The master file of a manifest. Its user block, which HDF5 skips, is a line with a checksum of the rest."""
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with h5py.File(buffer, "w", userblock_size=HEADER_BYTES) as file:
         for name in ("format", "format_version", "pixelmill_version", "published_at"):
             file.attrs[name] = getattr(manifest, name)
         for names, extents in ((IDENTITY, manifest.identity), (LOCATION, manifest.location)):
@@ -175,7 +119,8 @@ def master_bytes(manifest: Manifest) -> bytes:
             _link_matrix(file, matrix, manifest.rows)
         # One read opens a store: opaque bytes, which HDF5 neither scans nor converts.
         file["manifest"] = np.void(sealed(manifest))
-    return buffer.getvalue()
+    body = buffer.getvalue()[HEADER_BYTES:]
+    return _header(body, manifest.pixelmill_version) + body
 
 
 def _link_matrix(file: h5py.File, matrix: Matrix, rows: int) -> None:
@@ -184,13 +129,9 @@ def _link_matrix(file: h5py.File, matrix: Matrix, rows: int) -> None:
         file, matrix.published_name, matrix.vectors, rows, matrix.extents,
         dtype=np.dtype(matrix.dtype), tail=(made.dim,), fill=np.nan,
     )  # fmt: skip
-    for name, value in _attributes(matrix).items():
+    for name, value in made.model_dump(exclude={"versions"}).items():
         dataset.attrs[name] = value
-
-
-def _attributes(matrix: Matrix) -> dict[str, Any]:
-    made = matrix.provenance
-    return {**made.model_dump(exclude={"versions"}), "versions": json.dumps(made.versions)}
+    dataset.attrs["versions"] = json.dumps(made.versions)
 
 
 def _link(
@@ -204,15 +145,3 @@ def _link(
         virtual = h5py.VirtualSource(f"{PARTS}/{extent.part}", source, shape=(length, *tail), dtype=dtype)
         layout[extent.row : extent.end] = virtual[extent.offset : length]
     return file.create_virtual_dataset(name, layout, fillvalue=fill)
-
-
-def _check_format(path: Path, attrs: dict[str, object]) -> None:
-    if attrs.get("format") != FORMAT:
-        raise StoreError(f"Expected {path} to be a Pixelmill store. Found format {attrs.get('format')!r}.")
-    version = int(str(attrs.get("format_version", 0)))
-    if version > FORMAT_VERSION:
-        made_by = attrs.get("pixelmill_version", "unknown")
-        raise StoreError(
-            f"Expected a store of format {FORMAT_VERSION} or older in {path}. Found format {version}: "
-            f"install pixelmill {made_by} or newer to open it."
-        )

@@ -18,26 +18,40 @@ from pixelmill.store.manifest import ArrayLayout, Extent, Part
 
 TEXT = h5py.string_dtype("utf-8")
 PAGE = 4096
+ENDS, JOINED = ":ends", ":bytes"
+"""Beside a text dataset: where each text ends, in the bytes of all of them."""
 
 
 def write_part(folder: Path, datasets: Mapping[str, np.ndarray | Sequence[bytes]]) -> Part:
     """Write `datasets` (by name; arrays, or lists of UTF-8 bytes) as a new part file in `folder`, durably."""
     buffer = io.BytesIO()
+    arrays: dict[str, ArrayLayout] = {}
     with h5py.File(buffer, "w", alignment_threshold=1024, alignment_interval=PAGE) as file:
-        arrays = {name: layout for name, values in datasets.items() if (layout := _add(file, name, values))}
+        for name, values in datasets.items():
+            if isinstance(values, np.ndarray):
+                arrays[name] = _add(file, name, values)
+            else:
+                arrays |= _add_texts(file, name, values)
     name = f"{secrets.token_hex(8)}.h5"
     content = buffer.getbuffer()
     digest = write_durably(folder / name, content)
     return Part(file=name, bytes=len(content), sha256=digest, arrays=arrays)
 
 
-def _add(file: h5py.File, name: str, values: np.ndarray | Sequence[bytes]) -> ArrayLayout | None:
-    if not isinstance(values, np.ndarray):
-        file.create_dataset(name, data=list(values), shape=(len(values),), dtype=TEXT)
-        return None
+def _add(file: h5py.File, name: str, values: np.ndarray) -> ArrayLayout:
     dataset = file.create_dataset(name, data=values)
     offset = dataset.id.get_offset()
-    return None if offset is None else ArrayLayout(offset=offset, dtype=values.dtype.str, shape=values.shape)
+    if offset is None:
+        raise ValueError(f"Expected rows for {name}. Got an array of shape {values.shape}.")
+    return ArrayLayout(offset=offset, dtype=values.dtype.str, shape=values.shape)
+
+
+def _add_texts(file: h5py.File, name: str, values: Sequence[bytes]) -> dict[str, ArrayLayout]:
+    """Texts as HDF5 strings for others, and once more as bytes with their ends, which need no HDF5 to be read."""
+    file.create_dataset(name, data=list(values), shape=(len(values),), dtype=TEXT)
+    ends = np.cumsum([len(value) for value in values], dtype=np.int64)
+    joined = np.frombuffer(b"".join(values) + b"\0", dtype=np.uint8)
+    return {name + ENDS: _add(file, name + ENDS, ends), name + JOINED: _add(file, name + JOINED, joined)}
 
 
 class PartFiles:
@@ -50,24 +64,28 @@ class PartFiles:
 
     def array(self, extent: Extent, dataset: str) -> np.ndarray:
         """The rows of `extent` in `dataset`, read-only, on the file. Raises StoreDamaged, naming file and rows."""
+        return self._whole(extent, dataset)[extent.offset : extent.offset + extent.rows]
+
+    def texts(self, extent: Extent, dataset: str) -> np.ndarray:
+        """The rows of `extent` in a text dataset, as an object array of bytes. Raises StoreDamaged like `array`."""
+        first = max(extent.offset - 1, 0)
+        ends = self._whole(extent, dataset + ENDS)[first : extent.offset + extent.rows].tolist()
+        starts = ends[:-1] if extent.offset else [0, *ends[:-1]]
+        ends = ends[1:] if extent.offset else ends
+        if ends:
+            joined = self._whole(extent, dataset + JOINED)[starts[0] : ends[-1]].tobytes()
+        result = np.empty(extent.rows, dtype=object)
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
+            result[i] = joined[start - starts[0] : end - starts[0]]
+        return result
+
+    def _whole(self, extent: Extent, dataset: str) -> np.ndarray:
         if extent.part not in self._mapped:
             self._mapped[extent.part] = self._map(extent)
         layout = self._parts[extent.part].arrays.get(dataset)
         if layout is None:
             raise damaged(self._folder / extent.part, extent, f"is not known to hold {dataset}")
-        mapped = self._mapped[extent.part]
-        whole: np.ndarray = np.ndarray(layout.shape, layout.dtype, buffer=mapped, offset=layout.offset)
-        return whole[extent.offset : extent.offset + extent.rows]
-
-    def texts(self, extent: Extent, dataset: str) -> np.ndarray:
-        """The rows of `extent` in a text dataset, as an object array of bytes."""
-        path = self._checked(extent)
-        try:
-            with h5py.File(path, "r", locking=False) as file:
-                values: np.ndarray = file[dataset][extent.offset : extent.offset + extent.rows]
-        except (OSError, KeyError, RuntimeError) as error:
-            raise damaged(path, extent, f"cannot be read as HDF5 ({error})") from error
-        return values
+        return np.ndarray(layout.shape, layout.dtype, buffer=self._mapped[extent.part], offset=layout.offset)
 
     def _map(self, extent: Extent) -> mmap.mmap:
         path = self._checked(extent)

@@ -19,7 +19,6 @@ from pixelmill.store.master import (
     MANIFEST_COPY,
     MASTER,
     PARTS,
-    master_problems,
     publish,
     read_manifest,
     read_manifest_copy,
@@ -60,11 +59,12 @@ def verify(folder: Path) -> list[Damage]:
     try:
         manifest = read_manifest(folder)
     except StoreDamaged as error:
-        return [Damage(MASTER, str(error))]
-    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest), *_bad_master(folder)]
+        copy = read_manifest_copy(folder)
+        return [Damage(MASTER, str(error), "every dataset", ((0, copy.rows),) if copy and copy.rows else ())]
+    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest)]
     if not damages:
         damages += _bad_rows(Store(folder, manifest))
-    return [*damages, *_bad_copy(folder, manifest), *_bad_ledger(folder)]
+    return [*damages, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not damages)]
 
 
 def repair(folder: Path) -> Repair:
@@ -79,7 +79,7 @@ def repair(folder: Path) -> Repair:
         manifest = _recovered_manifest(folder, actions)
         bad = {damage.file for damage in _damaged_parts(folder, manifest)}
         manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
-        if bad or list(_bad_master(folder)) or list(_bad_copy(folder, manifest)):
+        if bad or list(_bad_copy(folder, manifest)):
             manifest = publish(folder, manifest)
             actions.append(f"published {MASTER} anew")
         _rebuilt_ledger(folder, manifest, actions)
@@ -130,17 +130,6 @@ def _bad_extents(manifest: Manifest) -> Iterator[Damage]:
             yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, manifest.rows),))
 
 
-def _bad_master(folder: Path) -> Iterator[Damage]:
-    try:
-        problems = master_problems(folder)
-    except StoreDamaged as error:
-        yield Damage(MASTER, str(error))
-        return
-    rows = read_manifest(folder).rows
-    for name, problem in problems:
-        yield Damage(MASTER, problem, name, ((0, rows),))
-
-
 def _bad_copy(folder: Path, manifest: Manifest) -> Iterator[Damage]:
     """The copy of the manifest is written before the master: it may be newer than `manifest`, never older."""
     copy = read_manifest_copy(folder)
@@ -166,7 +155,7 @@ def _bad_rows(store: Store) -> Iterator[Damage]:
                 yield Damage(f"{PARTS}/{extent.part}", problem, matrix.published_name, rows)
 
 
-def _bad_ledger(folder: Path) -> Iterator[Damage]:
+def _bad_ledger(folder: Path, *, compare: bool = True) -> Iterator[Damage]:
     if not (folder / LEDGER).exists():
         yield Damage(LEDGER, "is missing; `pixelmill repair` rebuilds it")
         return
@@ -174,7 +163,7 @@ def _bad_ledger(folder: Path) -> Iterator[Damage]:
         with Ledger(folder) as ledger:
             said = ledger.check()
             # The master is read after the ledger, which it is never behind, however many commits there are meanwhile.
-            wrong = ledger.strangers(lambda: Store(folder).sha256()) if said == "ok" else 0
+            wrong = ledger.strangers(lambda: Store(folder).sha256()) if said == "ok" and compare else 0
     except StoreDamaged:
         return  # told of with the parts
     except (StoreError, sqlite3.DatabaseError) as error:

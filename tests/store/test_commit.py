@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, UnknownModel
 from pixelmill.store import commit as committing
 from pixelmill.store.commit import Harvest, StoreWriter, Vectors
@@ -283,9 +284,10 @@ def test_without_a_store_the_reader_says_so(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_by_name(writer: StoreWriter, folder: Path) -> None:
     """A store of a newer format is refused with the version to install."""
-    with h5py.File(folder / "vectors.h5", "r+") as file:
-        file.attrs["format_version"] = 2
-        file.attrs["pixelmill_version"] = "9.1"
+    content = (folder / "vectors.h5").read_bytes()
+    start = f"pixelmill format 1 made by {__version__} ".encode()
+    assert content.startswith(start)
+    (folder / "vectors.h5").write_bytes(b"pixelmill format 2 made by 9.1 " + content[len(start) :])
     with pytest.raises(StoreError, match=r"install pixelmill 9\.1"):
         Store(folder)
 
