@@ -45,6 +45,10 @@ class StoreError(PixelmillError, OSError):
     """A store that cannot be opened, read or written."""
 
 
+class StoreTooNew(StoreError):
+    """A store, or its ledger, of a format that came after this program; the message names the version to install."""
+
+
 class StoreDamaged(StoreError):
     """A part or master that is missing, truncated or altered; names the file and the rows."""
 

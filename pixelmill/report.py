@@ -42,7 +42,7 @@ def make_report(
         },
         "models": {m.provenance.model: _model(job, m, plan.pending, done) for m in matrices},
         "bottleneck": done.timing.bottleneck,
-        "warnings": [*scan.problems, *done.unread],
+        "warnings": [*writer.warnings, *scan.problems, *done.unread],
     }
     ledger.settle()
     ledger.forget_scan(scan.number)

@@ -14,4 +14,5 @@ from pixelmill.store.commit import StoreWriter
 def discover_images(job: Job) -> Scan:
     """Record what the sources hold now; the images found wait under the scan's number."""
     with StoreWriter(job.store) as writer:
+        writer.warn()
         return scan_sources(writer.ledger, job.sources)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -50,6 +53,21 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PIXELMILL_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(logging.getLogger("pixelmill"), "propagate", True)
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder on a real tmpfs, if the machine has one at /dev/shm; `is_tmpfs` tells."""
+    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        yield Path(folder)
+
+
+def is_tmpfs(folder: Path) -> bool:
+    """Whether `folder` lies on a tmpfs, by the word of another program."""
+    told = subprocess.run(["stat", "--file-system", "--format=%T", folder], capture_output=True, text=True, check=True)
+    return told.stdout.strip() == "tmpfs"
 
 
 @pytest.fixture

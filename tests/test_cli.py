@@ -17,7 +17,7 @@ import pytest
 from pixelmill import catalog
 from pixelmill.cli.main import main
 from pixelmill.store.reader import Store
-from tests.conftest import SavePicture
+from tests.conftest import SavePicture, is_tmpfs
 
 MODEL = "efficientnet_lite0"
 
@@ -69,11 +69,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_run_json_is_the_only_output_and_needs_no_server(photos: Path) -> None:
-    """A fresh process without a Prefect server runs, and prints one JSON object of the documented shape on stdout."""
+def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: Path) -> None:
+    """A fresh process without a Prefect server runs, and prints one JSON object of the documented shape on stdout; a
+    warning, here of a store on a tmpfs, comes once on stderr."""
     home = {"PREFECT_HOME": str(photos.parent / "prefect"), "PREFECT_LOGGING_LEVEL": "CRITICAL"}
-    done = in_process(["run", str(photos), "--store", "store", "--json"], **home)
+    done = in_process(["run", str(photos), "--store", str(memory / "store"), "--json"], **home)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("lies in memory (tmpfs)") == is_tmpfs(memory)
     report = json.loads(done.stdout)
     assert set(report) == {"store", "seconds", "images", "models", "bottleneck", "warnings"}
     assert report["images"] == {

@@ -65,6 +65,7 @@ def _warn_on_stderr() -> None:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         logger.addHandler(handler)
+    logger.propagate = False  # Prefect's own handler would say it once more
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED
 
 if TYPE_CHECKING:
+    from pixelmill.store.ledger import Quarantined
     from pixelmill.store.reader import Store
 
 
@@ -36,6 +37,8 @@ def info(store: Path, as_json: bool) -> None:
         numbers = (str(m["dim"]), m["dtype"], f"{m['embedded']:,}", share)
         table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
     common.print_table(table)
+    for warning in described["warnings"]:
+        click.echo(f"Warning: {common.printable(warning)}")
 
 
 @click.command(short_help="Which images were refused, and why.")
@@ -44,14 +47,7 @@ def info(store: Path, as_json: bool) -> None:
 @click.option("--retry", is_flag=True, help="Empty the quarantine: the next run tries these images again.")
 def quarantine(store: Path, as_json: bool, retry: bool) -> None:
     """Which file, at which stage, why, and since when. An image is tried again when its file changes."""
-    from pixelmill.store.commit import StoreWriter
-    from pixelmill.store.reader import Store
-
-    Store(store)
-    with StoreWriter(store) as writer:
-        entries = writer.ledger.quarantine()
-        if retry:
-            writer.ledger.release()
+    entries = _released(store) if retry else _listed(store)
     if as_json:
         common.print_json({"quarantined": [_entry(entry) for entry in entries], "released": retry})
         return
@@ -134,6 +130,32 @@ def export(store: Path, out: Path, models: str, normalize: bool, weights: str | 
     click.echo(f"{' and '.join(map(os.fspath, done.files))}: {done.shape[0]:,} x {done.shape[1]}")
 
 
+def _listed(store: Path) -> list[Quarantined]:
+    """The quarantine, read without writing a byte: the store may lie on read-only media."""
+    from pixelmill.store.consult import consulted
+    from pixelmill.store.ledger import LEDGER
+    from pixelmill.store.newer import refuse_newer
+    from pixelmill.store.reader import Store
+
+    opened = Store(store)
+    refuse_newer(opened.folder)
+    if not (opened.folder / LEDGER).exists():
+        return []
+    with consulted(opened.folder) as ledger:
+        return [] if ledger.is_empty() or not ledger.belongs_to(opened) else ledger.quarantine()
+
+
+def _released(store: Path) -> list[Quarantined]:
+    from pixelmill.store.commit import StoreWriter
+    from pixelmill.store.reader import Store
+
+    Store(store)
+    with StoreWriter(store) as writer:
+        entries = writer.ledger.quarantine()
+        writer.ledger.release()
+    return entries
+
+
 def _numbers(text: str | None) -> list[float] | None:
     if text is None:
         return None
@@ -144,6 +166,8 @@ def _numbers(text: str | None) -> list[float] | None:
 
 
 def _described(store: Store) -> dict[str, Any]:
+    from pixelmill.store.filesystem import warnings_for
+
     manifest = store.manifest
     files = [f for f in store.folder.rglob("*") if f.is_file()]
     return {
@@ -156,6 +180,7 @@ def _described(store: Store) -> dict[str, Any]:
         "format_version": manifest.format_version,
         "pixelmill_version": manifest.pixelmill_version,
         "matrices": [_matrix(store, matrix) for matrix in manifest.matrices],
+        "warnings": list(warnings_for(store.folder)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,23 +12,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.discover import FoundFile
 from pixelmill.store.durable import make_folder_durably
+from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.ledger import Failure, Ledger
+from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
-from pixelmill.store.master import MASTER, PARTS, publish, read_manifest, read_manifest_copy
+from pixelmill.store.master import MASTER, PARTS, home_of, publish, read_manifest, read_manifest_copy
+from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
 
+log = logging.getLogger(__name__)
+
 LOCATION_BLOCK = 65_536
 """Rows whose paths are rewritten together when one of them moves."""
-
-LOCK = ".lock"
-LOCK_SECONDS = 600
-"""How long a writer waits for its turn; a dead holder's lock is free at once."""
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -65,18 +66,27 @@ class StoreWriter:
     """The writing side of a store. Any number of processes may have one; commits take turns by an OS lock."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = home_of(Path(folder))
+        refuse_newer(self.folder)
         self._make_folder()
-        self._lock = FileLock(self.folder / LOCK, timeout=LOCK_SECONDS)
+        self._lock = new_lock(self.folder)
         with self._locked():
+            check_lock_excludes(self.folder)
             if not (self.folder / MASTER).exists():
                 self._refuse_foreign_parts()
                 publish(self.folder, Manifest(store_id=uuid.uuid4().hex))
             self.ledger = Ledger(self.folder)
             self.ledger.catch_up(Store(self.folder))
+        self.warnings = warnings_for(self.folder)
+        """What the run's report should say about the file system under the store."""
 
     def close(self) -> None:
         self.ledger.close()
+
+    def warn(self) -> None:
+        """Say aloud what the run's report will say about the file system."""
+        for warning in self.warnings:
+            log.warning("%s", warning)
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -98,17 +108,8 @@ class StoreWriter:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        try:
-            self._lock.acquire()
-        except Timeout as error:
-            raise StoreError(
-                f"Expected a turn to write to {self.folder} within {LOCK_SECONDS} s. Another process holds its lock: "
-                "wait until that has finished, and run again."
-            ) from error
-        try:
+        with store_lock(self.folder, self._lock):
             yield
-        finally:
-            self._lock.release()
 
     def matrix(self, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
         """The matrix of this fingerprint: the one there is, or a new one. A model's first one is served at once."""

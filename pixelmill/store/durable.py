@@ -7,9 +7,13 @@ import hashlib
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.errors import StoreError
+
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
+"""What some file systems answer to fsync of a folder: they have no such thing (fsync(2))."""
 
 
 def write_durably(path: Path, content: bytes | memoryview) -> str:
@@ -23,7 +27,8 @@ def write_durably(path: Path, content: bytes | memoryview) -> str:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system refuses even to look for it
+            temporary.unlink(missing_ok=True)
         raise _explained(error, path, len(content)) from error
     return hashlib.sha256(content).hexdigest()
 
@@ -36,11 +41,17 @@ def make_folder_durably(folder: Path) -> None:
         sync_folder(made.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+def sync_folder(folder: Path, *, strict: bool = False) -> None:
+    """Make the names in `folder` durable, where the file system can; where it cannot, raise only if `strict`.
+
+    Whoever opens a store for writing is warned of such a file system (`filesystem.warnings_for`).
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if strict or error.errno not in NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from pixelmill.errors import StoreError
+from pixelmill import __version__
+from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.images.discover import FoundFile
+from pixelmill.store.explained import explained
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import REFUSED, UNKNOWN, Settlement
 from pixelmill.store.settlement import Changes as Changes
@@ -86,17 +89,26 @@ class Quarantined:
     since: float
 
 
+@explained(lambda ledger, error: ledger.unusable(ledger.path, error))
 class Ledger:
-    """The ledger of one store. One connection; use from one thread at a time."""
+    """The ledger of one store. One connection; use from one thread at a time.
 
-    def __init__(self, folder: Path) -> None:
+    Made and written where it lies, unless a `connection` is given (see `consult.consulted`).
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection | None = None) -> None:
         self.path = folder / LEDGER
         try:
+            if connection:
+                self._db = connection
+                self._harden()
+                return
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            self._harden()
             self._prepare()
         except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
+            raise self.unusable(self.path, error) from error
 
     def close(self) -> None:
         self._db.close()
@@ -115,7 +127,7 @@ class Ledger:
             yield
             self._db.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
+            raise self.unusable(self.path, error) from error
         finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -366,6 +378,14 @@ class Ledger:
         contents = stored()
         return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
 
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to it: its making was cut off, or the file was emptied."""
+        return not self._value("SELECT count(*) FROM sqlite_master")
+
+    def belongs_to(self, store: Store) -> bool:
+        """Whether this is the ledger of `store`, and no other's."""
+        return bool(self._meta("store_id") == store.manifest.store_id)
+
     def check(self) -> str:
         """SQLite's own word on the file: 'ok', or what is wrong."""
         return str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
@@ -390,21 +410,26 @@ class Ledger:
     def _prepare(self) -> None:
         version = self._value("PRAGMA user_version")
         if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"Expected a ledger of version {SCHEMA_VERSION} or older in {self.path}. Found {version}: "
-                "install a newer pixelmill."
-            )
+            raise too_new(self.path, version, self._value("PRAGMA application_id"))
         if version == 0:
             with self.transaction():
                 if self._value("PRAGMA user_version") == 0:
                     for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
                         self._db.execute(statement)
+                    self._db.execute(f"PRAGMA application_id = {_version_number()}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _unusable(self, error: sqlite3.DatabaseError) -> StoreError:
+    def _harden(self) -> None:
+        """Believe nothing that a file from a stranger says of itself (sqlite.org/security.html)."""
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2**27)
+        self._db.executescript("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;")
+
+    @staticmethod
+    def unusable(path: Path, error: Exception) -> StoreError:
+        """The error for a ledger that SQLite cannot use, or that holds what no ledger holds."""
         return StoreError(
-            f"The ledger {self.path} cannot be used ({error}). No vectors are lost: if the disk is full, free some "
-            f"space, else run `pixelmill repair {self.path.parent}`."
+            f"The ledger {path} cannot be used ({error}). No vectors are lost: if the disk is full, free some "
+            f"space, else run `pixelmill repair {path.parent}`."
         )
 
     def _value(self, query: str, *values: object) -> int:
@@ -416,6 +441,21 @@ class Ledger:
 
     def _set_meta(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def too_new(path: Path, version: int, made_by: int) -> StoreTooNew:
+    """The error for a ledger of a later schema; `made_by` is its `PRAGMA application_id`."""
+    program = ".".join(str(made_by >> shift & 0xFF) for shift in (16, 8, 0)) + " or newer" if made_by else "of today"
+    return StoreTooNew(
+        f"Expected a ledger of version {SCHEMA_VERSION} or older in {path}. Found version {version}: "
+        f"install pixelmill {program} to open it. Nothing was touched."
+    )
+
+
+def _version_number() -> int:
+    """This program's version as three bytes, which stand in the file's header as its application_id."""
+    major, minor, patch = (int(number) for number in re.findall(r"\d+", __version__)[:3])
+    return major << 16 | minor << 8 | patch
 
 
 # An unchanged file is only seen again. Any other waits to be read (row NULL), and keeps what it held when last told.

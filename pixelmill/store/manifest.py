@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
@@ -11,13 +12,22 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from pixelmill import __version__
+from pixelmill.errors import StoreTooNew
 
 FORMAT = "pixelmill"
 FORMAT_VERSION = 1
 
 IDENTITY = ("images/sha256", "images/width", "images/height")
 LOCATION = ("images/path", "images/source")
-_SEAL = b',"checksum":"'
+BEGINNING = b'{"format":"pixelmill",'
+SEAL = b',"checksum":"'
+"""How a manifest begins, and what stands before its checksum. JSON within a manifest's texts cannot look like either.
+
+Every later format keeps both, and the order of the first three fields, so that this program can say what it found.
+"""
+_VERSIONS = re.compile(
+    rb'\{"format":"pixelmill","format_version":(\d{1,9}),"pixelmill_version":"([0-9A-Za-z.+]{1,40})"'
+)
 
 
 class Extent(NamedTuple):
@@ -155,15 +165,29 @@ class Manifest(_Frozen):
 def sealed(manifest: Manifest) -> bytes:
     """A manifest as JSON, with a checksum of everything before it as its last field."""
     body = manifest.model_dump_json().encode().removesuffix(b"}")
-    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
+    return body + SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
 
 
 def unsealed(content: bytes) -> Manifest:
-    """The manifest in what `sealed` gave. Raises ValueError for anything else, be it one byte."""
-    body, _, seal = content.rpartition(_SEAL)
+    """The manifest in what `sealed` gave. Raises ValueError for anything else, be it one byte.
+
+    Raises StoreTooNew for what a newer program sealed.
+    """
+    body, _, seal = content.rpartition(SEAL)
     if seal != hashlib.sha256(body).hexdigest().encode() + b'"}':
         raise ValueError("the manifest is not what was written: its checksum differs")
+    found = _VERSIONS.match(body)
+    if found and int(found[1]) > FORMAT_VERSION:
+        raise too_new("a manifest", int(found[1]), found[2].decode())
     return Manifest.model_validate_json(body + b"}")
+
+
+def too_new(what: str, found: int, made_by: str) -> StoreTooNew:
+    """The error for something of format `found`, made by that version of the program."""
+    return StoreTooNew(
+        f"Expected {what} of format {FORMAT_VERSION} or older. Found format {found}: "
+        f"install pixelmill {made_by} or newer to open it. Nothing was touched."
+    )
 
 
 def overlay(extents: Sequence[Extent], added: Iterable[Extent]) -> tuple[Extent, ...]:

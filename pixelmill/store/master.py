@@ -13,17 +13,22 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill import __version__
+from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
+from pixelmill.store.checked import check_manifest
 from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import (
+    BEGINNING,
     FORMAT,
     FORMAT_VERSION,
     IDENTITY,
     LOCATION,
+    SEAL,
     Extent,
     Manifest,
     Matrix,
     sealed,
+    too_new,
     unsealed,
 )
 from pixelmill.store.parts import TEXT
@@ -35,6 +40,9 @@ HEADER_BYTES = 512
 _HEADER = re.compile(
     rb"pixelmill format (?P<format>\d{1,9}) made by (?P<version>[0-9A-Za-z.+]{1,40}) sha256 [0-9a-f]{64}\n"
 )
+_SEAL_LENGTH = 64 + len(b'"}')
+_TRIES = 8
+_MOST_BYTES = 2**30
 _COLUMNS = {
     "images/sha256": (np.dtype("u1"), (32,), 0),
     "images/width": (np.dtype("i4"), (), 0),
@@ -44,11 +52,26 @@ _COLUMNS = {
 }
 
 
+def home_of(folder: Path) -> Path:
+    """Where the store in `folder` really is: elsewhere if its master is a link. Raises StoreError for a broken link."""
+    master = folder / MASTER
+    if not master.is_symlink():
+        return folder
+    real = master.resolve()
+    if not real.is_file() or real.name != MASTER:
+        raise StoreError(
+            f"Expected a {MASTER} behind the link {master}. It leads to {real}, which is none or has another name; "
+            "is a disk not mounted?"
+        )
+    return real.parent
+
+
 def read_manifest(store: Path) -> Manifest:
     """The manifest of the snapshot published in folder `store`.
 
-    Raises StoreError where there is no store or one of a newer format, StoreDamaged where the master is not, to the
-    byte, what was written. HDF5 is given nothing else: it may crash the process at a damaged file.
+    Raises StoreError where there is no store, StoreTooNew for a newer format, StoreDamaged where the master is not, to
+    the byte, what was written, or cannot be true. It is read without HDF5, which may crash the process at a file that
+    is damaged or was made to.
     """
     path = store / MASTER
     if not path.is_file():
@@ -57,24 +80,42 @@ def read_manifest(store: Path) -> Manifest:
             f"`pixelmill run SOURCE --store {store}` makes one."
         )
     try:
-        content = path.read_bytes()
+        content = _read_whole(path)
         _check_header(path, content)
-        with h5py.File(io.BytesIO(content), "r") as file:
-            return unsealed(bytes(file["manifest"][()]))
+        return check_manifest(_manifest_in(content))
     except StoreError:
         raise
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
+
+
+def _read_whole(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes, more than a master ever has")
+    return path.read_bytes()
+
+
+def _manifest_in(content: bytes) -> Manifest:
+    """The manifest in the bytes of a master, where it lies in one piece. A model's name may look like its end."""
+    end = len(content)
+    for _ in range(_TRIES):
+        end = content.rfind(SEAL, 0, end)
+        start = content.rfind(BEGINNING, 0, max(end, 0))
+        if start < 0:
+            break
+        try:
+            return unsealed(content[start : end + len(SEAL) + _SEAL_LENGTH])
+        except ValueError:
+            continue
+    raise ValueError("it holds no manifest")
 
 
 def _check_header(path: Path, content: bytes) -> None:
     """Raise unless the rest of a master is what its header says."""
     found = _HEADER.match(content)
     if found and int(found["format"]) > FORMAT_VERSION:
-        raise StoreError(
-            f"Expected a store of format {FORMAT_VERSION} or older in {path}. Found format {int(found['format'])}: "
-            f"install pixelmill {found['version'].decode()} or newer to open it."
-        )
+        raise too_new(f"a store in {path}", int(found["format"]), found["version"].decode())
     if not found or content[:HEADER_BYTES] != _header(content[HEADER_BYTES:], found["version"].decode()):
         raise StoreDamaged(
             f"{path} is not what was written: its checksum differs. Run `pixelmill repair {path.parent}`."
@@ -89,18 +130,36 @@ def _header(body: bytes, made_by: str) -> bytes:
 def publish(store: Path, manifest: Manifest) -> Manifest:
     """Make `manifest` the snapshot that readers of `store` see, atomically and durably. Returns it as published."""
     published = manifest.model_copy(
-        update={"revision": manifest.revision + 1, "published_at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        update={
+            "pixelmill_version": __version__,
+            "revision": manifest.revision + 1,
+            "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
     )
+    _refuse_what_no_reader_takes(store, published)
     # The copy of the manifest goes first: it may run ahead of the master, never behind what was acknowledged.
     write_durably(store / MANIFEST_COPY, sealed(published))
     write_durably(store / MASTER, master_bytes(published))
     return published
 
 
-def read_manifest_copy(store: Path) -> Manifest | None:
-    """The manifest kept beside the master for `repair`, or None when that is unreadable as well."""
+def _refuse_what_no_reader_takes(store: Path, manifest: Manifest) -> None:
     try:
-        return unsealed((store / MANIFEST_COPY).read_bytes())
+        check_manifest(manifest)
+    except ValueError as error:
+        raise StoreError(f"Expected a snapshot of {store} that can be read. Nothing was published: {error}.") from error
+
+
+def read_manifest_copy(store: Path) -> Manifest | None:
+    """The manifest kept beside the master for `repair`, or None when that is unreadable as well.
+
+    Raises StoreTooNew where a newer program wrote it.
+    """
+    path = store / MANIFEST_COPY
+    try:
+        return check_manifest(unsealed(_read_whole(path))) if path.is_file() else None
+    except StoreTooNew:
+        raise
     except (OSError, ValueError):
         return None
 

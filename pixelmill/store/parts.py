@@ -7,19 +7,19 @@ import mmap
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill.store.checked import ENDS, JOINED
 from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
 
 TEXT = h5py.string_dtype("utf-8")
 PAGE = 4096
-ENDS, JOINED = ":ends", ":bytes"
-"""Beside a text dataset: where each text ends, in the bytes of all of them."""
 
 
 def write_part(folder: Path, datasets: Mapping[str, np.ndarray | Sequence[bytes]]) -> Part:
@@ -69,19 +69,24 @@ class PartFiles:
     def texts(self, extent: Extent, dataset: str) -> np.ndarray:
         """The rows of `extent` in a text dataset, as an object array of bytes. Raises StoreDamaged like `array`."""
         first = max(extent.offset - 1, 0)
-        ends = self._whole(extent, dataset + ENDS)[first : extent.offset + extent.rows].tolist()
-        starts = ends[:-1] if extent.offset else [0, *ends[:-1]]
-        ends = ends[1:] if extent.offset else ends
-        if ends:
-            joined = self._whole(extent, dataset + JOINED)[starts[0] : ends[-1]].tobytes()
+        ends = self._whole(extent, dataset + ENDS)[first : extent.offset + extent.rows]
+        bounds = (ends if extent.offset else np.concatenate([[0], ends])).tolist()
+        joined = self._whole(extent, dataset + JOINED)
+        if bounds != sorted(bounds) or bounds[0] < 0 or bounds[-1] > len(joined):
+            raise damaged(self._folder / extent.part, extent, f"holds {dataset} that end before they start")
+        text = joined[bounds[0] : bounds[-1]].tobytes()
         result = np.empty(extent.rows, dtype=object)
-        for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            result[i] = joined[start - starts[0] : end - starts[0]]
+        for i, (start, end) in enumerate(pairwise(bounds)):
+            result[i] = text[start - bounds[0] : end - bounds[0]]
         return result
 
-    def _whole(self, extent: Extent, dataset: str) -> np.ndarray:
+    def check(self, extent: Extent) -> None:
+        """Raise StoreDamaged unless the part of `extent` is there, with its size."""
         if extent.part not in self._mapped:
             self._mapped[extent.part] = self._map(extent)
+
+    def _whole(self, extent: Extent, dataset: str) -> np.ndarray:
+        self.check(extent)
         layout = self._parts[extent.part].arrays.get(dataset)
         if layout is None:
             raise damaged(self._folder / extent.part, extent, f"is not known to hold {dataset}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from pixelmill.errors import StoreError, UnknownModel, nearest
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix
-from pixelmill.store.master import PARTS, read_manifest
+from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
 
 BLOCK = 16_384
@@ -23,7 +23,7 @@ class Store:
     """
 
     def __init__(self, folder: str | Path, manifest: Manifest | None = None) -> None:
-        self.folder = Path(folder)
+        self.folder = home_of(Path(folder))
         self.manifest = manifest or read_manifest(self.folder)
         self.parts = PartFiles(self.folder / PARTS, self.manifest.parts)
 
@@ -76,16 +76,20 @@ class Store:
 
     def texts(self, dataset: str, start: int, stop: int) -> np.ndarray:
         """Rows `start` to `stop` of one of the location columns, as an object array of bytes."""
-        result = np.full(stop - start, b"", dtype=object)
-        for piece in clipped(self.manifest.location, start, stop):
+        pieces = list(clipped(self.manifest.location, start, stop))
+        for piece in pieces:
+            self.parts.check(piece)
+        result = _filled((stop - start,), np.dtype(object), b"")
+        for piece in pieces:
             result[piece.row - start : piece.end - start] = self.parts.texts(piece, dataset)
         return result
 
     def embedded(self, matrix: Matrix) -> np.ndarray:
         """(N,) bool: which rows have a vector in `matrix`."""
-        result = np.zeros(len(self), dtype=bool)
-        for extent in matrix.extents:
-            result[extent.row : extent.end] = self.parts.array(extent, matrix.embedded) != 0
+        flags = [(extent, self.parts.array(extent, matrix.embedded)) for extent in matrix.extents]
+        result = _filled((len(self),), np.dtype(bool), False)
+        for extent, values in flags:
+            result[extent.row : extent.end] = values != 0
         return result
 
     def concatenated(
@@ -119,9 +123,11 @@ class MatrixView:
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop`, as a new (stop - start, dim) array."""
         stop = len(self) if stop is None else min(stop, len(self))
-        result = np.full((max(stop - start, 0), self.shape[1]), np.nan, dtype=self.dtype)
-        for piece in clipped(self.matrix.extents, start, stop):
-            result[piece.row - start : piece.end - start] = self.store.parts.array(piece, self.matrix.vectors)
+        pieces = list(clipped(self.matrix.extents, start, stop))
+        arrays = [self.store.parts.array(piece, self.matrix.vectors) for piece in pieces]
+        result = _filled((max(stop - start, 0), self.shape[1]), self.dtype, np.nan)
+        for piece, values in zip(pieces, arrays, strict=True):
+            result[piece.row - start : piece.end - start] = values
         return result
 
     def blocks(self, rows: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
@@ -134,7 +140,7 @@ class MatrixView:
         wanted = np.asarray(rows, dtype=np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"Expected rows from 0 to {len(self) - 1}. Got {wanted.min()} to {wanted.max()}.")
-        result = np.full((len(wanted), self.shape[1]), np.nan, dtype=self.dtype)
+        result = _filled((len(wanted), self.shape[1]), self.dtype, np.nan)
         extents = self.matrix.extents
         ends = np.array([extent.end for extent in extents], dtype=np.int64)
         holder = np.searchsorted(ends, wanted, side="right")
@@ -187,6 +193,17 @@ def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent
     for extent in extents:
         if extent.row < stop and extent.end > start:
             yield extent.cut(max(extent.row, start), min(extent.end, stop))
+
+
+def _filled(shape: tuple[int, ...], dtype: np.dtype, value: object) -> np.ndarray:
+    """A new array, allocated only after the parts behind it were found: a manifest that lies promises any number."""
+    try:
+        result = np.zeros(shape, dtype=dtype)
+    except (MemoryError, ValueError) as error:
+        raise StoreError(f"Expected memory for an array of {shape} {dtype}. Read blocks.") from error
+    if value is not False:  # zeros are made without touching the memory
+        result[...] = value
+    return result
 
 
 def _empty_column(dataset: str) -> np.ndarray:

@@ -8,21 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.store.commit import LOCK, LOCK_SECONDS
+from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
+from pixelmill.store.consult import consulted
 from pixelmill.store.durable import file_sha256
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
+from pixelmill.store.lock import check_lock_excludes, store_lock
 from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
 from pixelmill.store.master import (
     MANIFEST_COPY,
     MASTER,
     PARTS,
+    home_of,
     publish,
     read_manifest,
     read_manifest_copy,
 )
+from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
 
@@ -54,14 +56,16 @@ class Repair:
 def verify(folder: Path) -> list[Damage]:
     """Everything wrong with the store in `folder`: parts against checksums, master and ledger against the parts.
 
-    An empty list means sound. Raises StoreError where there is no store at all.
+    An empty list means sound. Nothing is written. Raises StoreError where there is no store at all.
     """
+    folder = home_of(folder)
+    refuse_newer(folder)
     try:
         manifest = read_manifest(folder)
     except StoreDamaged as error:
         copy = read_manifest_copy(folder)
         return [Damage(MASTER, str(error), "every dataset", ((0, copy.rows),) if copy and copy.rows else ())]
-    damages = [*_damaged_parts(folder, manifest), *_bad_extents(manifest)]
+    damages = [*_damaged_parts(folder, manifest)]
     if not damages:
         damages += _bad_rows(Store(folder, manifest))
     return [*damages, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not damages)]
@@ -74,8 +78,11 @@ def repair(folder: Path) -> Repair:
     """
     if not folder.is_dir():
         raise StoreError(f"Expected a store in {folder}. There is no such folder.")
+    folder = home_of(folder)
+    refuse_newer(folder)
     actions: list[str] = []
-    with FileLock(folder / LOCK, timeout=LOCK_SECONDS):
+    with store_lock(folder):
+        check_lock_excludes(folder)
         manifest = _recovered_manifest(folder, actions)
         bad = {damage.file for damage in _damaged_parts(folder, manifest)}
         manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
@@ -115,21 +122,6 @@ def _public_name(manifest: Manifest, names: tuple[str, ...]) -> str:
     return matrix.published_name if matrix else " and ".join(names)
 
 
-def _bad_extents(manifest: Manifest) -> Iterator[Damage]:
-    for names, extents in manifest.datasets():
-        end = 0
-        for extent in extents:
-            if extent.row < end or extent.end > manifest.rows:
-                yield Damage(
-                    MASTER, "the manifest maps rows twice or beyond the end", names[0], ((extent.row, extent.end),)
-                )
-            if names in (IDENTITY, LOCATION) and extent.row > end:
-                yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, extent.row),))
-            end = extent.end
-        if names in (IDENTITY, LOCATION) and end < manifest.rows:
-            yield Damage(MASTER, "the manifest leaves rows out", names[0], ((end, manifest.rows),))
-
-
 def _bad_copy(folder: Path, manifest: Manifest) -> Iterator[Damage]:
     """The copy of the manifest is written before the master: it may be newer than `manifest`, never older."""
     copy = read_manifest_copy(folder)
@@ -160,12 +152,16 @@ def _bad_ledger(folder: Path, *, compare: bool = True) -> Iterator[Damage]:
         yield Damage(LEDGER, "is missing; `pixelmill repair` rebuilds it")
         return
     try:
-        with Ledger(folder) as ledger:
+        with consulted(folder) as ledger:
+            if ledger.is_empty():
+                return  # it knows nothing yet, and the next writer brings it level
             said = ledger.check()
             # The master is read after the ledger, which it is never behind, however many commits there are meanwhile.
             wrong = ledger.strangers(lambda: Store(folder).sha256()) if said == "ok" and compare else 0
     except StoreDamaged:
         return  # told of with the parts
+    except StoreTooNew:
+        raise
     except (StoreError, sqlite3.DatabaseError) as error:
         yield Damage(LEDGER, f"cannot be used ({error})")
         return

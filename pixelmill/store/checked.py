@@ -1,0 +1,124 @@
+"""Whether a manifest can be true: a store may come from a stranger, and then its checksums do too."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pixelmill.store.manifest import FORMAT, IDENTITY, LOCATION, Extent, Manifest, Matrix, Part
+
+ENDS, JOINED = ":ends", ":bytes"
+"""Beside a text dataset: where each text ends, in the bytes of all of them."""
+
+_FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,99}")
+_FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")
+_MOST = 2**48
+"""Rows, bytes and dims beyond this are lies, and would overflow what is computed with them."""
+_MOST_DIM = 2**20
+
+
+class Column(NamedTuple):
+    """What a dataset of a part must be: its element's code and size in bytes, and the shape of a row; None: no rows."""
+
+    code: str
+    size: int
+    tail: tuple[int, ...] | None = ()
+
+
+_COLUMNS = {
+    "images/sha256": Column("u1", 1, (32,)),
+    "images/width": Column("i4", 4),
+    "images/height": Column("i4", 4),
+    **{name + ENDS: Column("i8", 8) for name in LOCATION},
+    **{name + JOINED: Column("u1", 1, None) for name in LOCATION},
+}
+
+
+def check_manifest(manifest: Manifest) -> Manifest:
+    """The manifest, if everything in it fits together. Raises ValueError that says what does not.
+
+    Afterwards: part files are plain names, rows are mapped once and within the store, every row has an identity and a
+    path, and every dataset that is mapped lies inside its part with the type and shape that a reader expects.
+    """
+    if manifest.format != FORMAT or manifest.format_version < 1:
+        raise ValueError(f"its format is {manifest.format!r} {manifest.format_version}")
+    if not 0 <= manifest.rows <= _MOST:
+        raise ValueError(f"it has {manifest.rows} rows")
+    _check_files(manifest)
+    _check_matrices(manifest.matrices)
+    for names, extents in manifest.datasets():
+        needed = _needed(names, extents, manifest)
+        for name, column in _columns(names, manifest):
+            for file, rows in needed.items():
+                _check_array(name, column, manifest.parts[file], rows)
+    return manifest
+
+
+def _check_files(manifest: Manifest) -> None:
+    for name in (
+        *manifest.parts,
+        *(part.file for part in manifest.parts.values()),
+        *(r.file for r in manifest.retired),
+    ):
+        if not _FILE.fullmatch(name):
+            raise ValueError(f"{name[:100]!r} is no name of a part file")
+    for name, part in manifest.parts.items():
+        if part.file != name or not 0 < part.bytes <= _MOST:
+            raise ValueError(f"part {name} is listed as {part.file} of {part.bytes} bytes")
+    both = manifest.parts.keys() & {retired.file for retired in manifest.retired}
+    if both:
+        raise ValueError(f"part {min(both)} is in use and retired")
+
+
+def _check_matrices(matrices: Sequence[Matrix]) -> None:
+    for matrix in matrices:
+        made = matrix.provenance
+        if any(step in ("", ".", "..") for step in made.model.split("/")) or "\0" in made.model:
+            raise ValueError(f"{made.model[:100]!r} is no name of a model")
+        if not _FINGERPRINT.fullmatch(made.fingerprint) or not 0 < made.dim <= _MOST_DIM:
+            raise ValueError(f"the matrix of {made.model} has {made.dim} dims, fingerprint {made.fingerprint[:100]!r}")
+    for names in ([m.key for m in matrices], [m.published_name for m in matrices]):
+        if len(set(names)) < len(names):
+            raise ValueError("two matrices have one name")
+
+
+def _needed(names: tuple[str, ...], extents: Sequence[Extent], manifest: Manifest) -> dict[str, int]:
+    """The rows that each part must hold at least, for one group of datasets."""
+    end, needed = 0, dict[str, int]()
+    everywhere = names in (IDENTITY, LOCATION)
+    for extent in extents:
+        if extent.row < end or extent.rows < 1 or extent.offset < 0 or (everywhere and extent.row > end):
+            raise ValueError(f"{names[0]} maps rows {extent.row} to {extent.end - 1} after row {end - 1}")
+        if extent.part not in manifest.parts:
+            raise ValueError(f"{names[0]} uses part {extent.part[:100]!r}, which is not listed")
+        end = extent.end
+        needed[extent.part] = max(needed.get(extent.part, 0), extent.offset + extent.rows)
+    if end > manifest.rows or (everywhere and end < manifest.rows):
+        raise ValueError(f"{names[0]} maps {end} of {manifest.rows} rows")
+    return needed
+
+
+def _columns(names: tuple[str, ...], manifest: Manifest) -> Iterator[tuple[str, Column]]:
+    if names == LOCATION:
+        yield from ((name + kind, _COLUMNS[name + kind]) for name in names for kind in (ENDS, JOINED))
+    elif names == IDENTITY:
+        yield from ((name, _COLUMNS[name]) for name in names)
+    else:
+        matrix = next(m for m in manifest.matrices if m.vectors == names[0])
+        element = ("f4", 4) if matrix.dtype == "float32" else ("f2", 2)
+        yield matrix.vectors, Column(*element, (matrix.provenance.dim,))
+        yield matrix.embedded, Column("u1", 1)
+
+
+def _check_array(name: str, column: Column, part: Part, rows: int) -> None:
+    layout = part.arrays.get(name)
+    if layout is None:
+        raise ValueError(f"part {part.file} is not known to hold {name}")
+    shape = layout.shape
+    right = len(shape) >= 1 and (column.tail is None or (shape[0] >= rows and shape[1:] == column.tail))
+    if layout.dtype not in ("<" + column.code, ">" + column.code, "|" + column.code) or not right or min(shape) < 0:
+        raise ValueError(f"part {part.file} holds {name} as {layout.dtype[:20]!r} {shape[:4]}")
+    if not 0 <= layout.offset <= part.bytes - math.prod(shape) * column.size:
+        raise ValueError(f"{name} lies beyond the end of part {part.file}")

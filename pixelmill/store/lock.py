@@ -1,0 +1,92 @@
+"""One writer at a time: an OS lock, which a killed process cannot keep, and the words for where it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pixelmill.errors import StoreError
+
+LOCK = ".lock"
+LOCK_SECONDS = 600
+"""How long a writer waits for its turn; a dead holder's lock is free at once."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+
+
+@contextmanager
+def store_lock(folder: Path, lock: FileLock | None = None) -> Iterator[None]:
+    """Hold the lock of the store in `folder`; `lock` is the process's own, if it takes it more than once.
+
+    Raises StoreError where the lock cannot be had in time, or at all.
+    """
+    lock = lock or new_lock(folder)
+    try:
+        _ask_for_locks(folder)
+        lock.acquire()
+    except Timeout as error:
+        raise StoreError(
+            f"Expected a turn to write to {folder} within {LOCK_SECONDS} s. Another process holds its lock: "
+            "wait until that has finished, and run again."
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise _no_locks(folder, str(error.strerror)) from error
+        raise unwritable(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def new_lock(folder: Path) -> FileLock:
+    """The lock of the store in `folder`, not yet taken."""
+    return FileLock(folder / LOCK, timeout=LOCK_SECONDS)
+
+
+def check_lock_excludes(folder: Path) -> None:
+    """With the lock held, make sure that nobody else can take it. Raises StoreError where two could.
+
+    Some network and shared file systems accept locks and ignore them; two writers would then lose each other's rows.
+    """
+    descriptor = os.open(folder / LOCK, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return
+    except OSError as error:
+        raise _no_locks(folder, str(error.strerror)) from error
+    finally:
+        os.close(descriptor)
+    raise _no_locks(folder, "it gave the same lock twice")
+
+
+def _ask_for_locks(folder: Path) -> None:
+    """Raise OSError where there is no flock at all: FileLock would use the file itself as a lock, and a killed process
+    would keep that for ever."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def unwritable(folder: Path, error: OSError) -> StoreError:
+    """The error for a store that cannot be written, or locked."""
+    return StoreError(
+        f"Expected to write to the store in {folder}. It cannot be written ({error.strerror or error}). It can be read "
+        "where it is; to write, copy the folder to a disk that can be written, or mount this one so."
+    )
+
+
+def _no_locks(folder: Path, what: str) -> StoreError:
+    return StoreError(
+        f"Expected a file system with working locks under {folder}. Its locks do not exclude anybody ({what}), so two "
+        "writers could lose rows. Nothing was written; keep the store on a local disk (ext4, XFS, Btrfs, ZFS)."
+    )

@@ -1,0 +1,135 @@
+"""Stores of every format that was ever written open, wherever they are, and are gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact
+from pixelmill.store.ledger import SCHEMA_VERSION
+from pixelmill.store.manifest import FORMAT_VERSION
+from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.verify import verify
+from tests.support.golden import GOLDEN, MOVED, ROWS, committed, found
+from tests.support.stores import provenance, sha256, vector
+
+VERSIONS = sorted(path.name for path in GOLDEN.iterdir())
+
+
+def expected_of(version: str) -> dict[str, Any]:
+    """What was put into a golden store."""
+    contents: dict[str, Any] = json.loads((GOLDEN / version / "expected.json").read_text())
+    return contents
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def store(version: str, tmp_path: Path) -> Path:
+    """A copy of a golden store, in another folder than it was made in."""
+    return Path(shutil.copytree(GOLDEN / version / "store", tmp_path / "moved" / "store"))
+
+
+def values_of(described: dict[str, Any], rows: int = ROWS) -> np.ndarray:
+    absent = [float("nan")] * described["dim"]
+    return np.array([row or absent for row in described["values"][:rows]], dtype=described["dtype"])
+
+
+def check_with_h5py(master: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
+    """Plain h5py gives exactly what was put in."""
+    with h5py.File(master, "r") as file:
+        assert [row.tobytes().hex() for row in file["images/sha256"][:rows]] == [r["sha256"] for r in expected["rows"]]
+        for name in ("width", "height"):
+            assert file[f"images/{name}"][:rows].tolist() == [r[name] for r in expected["rows"]]
+        for name in ("path", "source"):
+            assert list(file[f"images/{name}"][:rows]) == [os.fsencode(r[name]) for r in expected["rows"]]
+        for name, described in expected["datasets"].items():
+            assert file[name].dtype == described["dtype"]
+            np.testing.assert_array_equal(file[name][:rows], values_of(described))
+
+
+def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
+    """Our reader gives exactly what was put in."""
+    store = Store(folder)
+    assert [row.tobytes().hex() for row in store.sha256()[:rows]] == [r["sha256"] for r in expected["rows"]]
+    assert store.widths[:rows].tolist() == [r["width"] for r in expected["rows"]]
+    assert store.heights[:rows].tolist() == [r["height"] for r in expected["rows"]]
+    assert list(store.paths[:rows]) == [os.fsencode(r["path"]) for r in expected["rows"]]
+    assert list(store.sources[:rows]) == [os.fsencode(r["source"]) for r in expected["rows"]]
+    matrices = {matrix.published_name: matrix for matrix in store.manifest.matrices}
+    for name, described in expected["datasets"].items():
+        view = MatrixView(store, matrices[name])
+        np.testing.assert_array_equal(view.read(0, rows), values_of(described))
+        assert view.embedded[:rows].tolist() == [row is not None for row in described["values"]]
+
+
+def test_the_format_of_today_has_a_golden_store() -> None:
+    """Whoever raises the version of the format or of the ledger must make a golden store: see tests/support/golden.py."""
+    assert f"v{FORMAT_VERSION}" in VERSIONS
+    made = [expected_of(version) for version in VERSIONS]
+    assert [f"v{expected['format_version']}" for expected in made] == VERSIONS
+    assert SCHEMA_VERSION in {expected["ledger_version"] for expected in made}
+
+
+def test_a_moved_store_opens(store: Path, version: str) -> None:
+    """Every row of every dataset is what was put in, by plain h5py and by our reader, and verify finds nothing."""
+    check_with_h5py(store / "vectors.h5", expected_of(version))
+    check_with_reader(store, expected_of(version))
+    assert verify(store) == []
+
+
+def test_verify_leaves_a_store_as_it_is(store: Path) -> None:
+    """Verifying neither changes a byte nor leaves a file, which another user could not write to, behind."""
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    verify(store)
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("link", ["folder", "master"])
+def test_a_store_opens_through_a_link(link: str, store: Path, version: str, tmp_path: Path) -> None:
+    """A link to the folder, or to vectors.h5 from another folder, leads to the rows of the store, also for a writer."""
+    place = tmp_path / "link"
+    if link == "folder":
+        place.symlink_to(store)
+    else:
+        place.mkdir()
+        (place / "vectors.h5").symlink_to(store / "vectors.h5")
+    check_with_h5py(place / "vectors.h5", expected_of(version))
+    check_with_reader(place, expected_of(version))
+    assert verify(place) == []
+    with StoreWriter(place) as writer:
+        writer.commit(committed(range(ROWS, ROWS + 1), [writer.matrix(provenance("a"), "float32")]))
+    assert (place / "vectors.h5").is_symlink() == (link == "master")
+    assert len(Store(store)) == ROWS + 1
+
+
+def test_a_writer_goes_on_with_it(store: Path, version: str) -> None:
+    """A writer adds rows and vectors and compacts; old rows keep number and content, and known images are not new."""
+    with StoreWriter(store) as writer:
+        a, b = writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")
+        scan = writer.ledger.new_scan()
+        writer.ledger.record_scan(scan, [found(n) for n in (*range(4), *range(6, ROWS + 2))])
+        assert [row for _, row in writer.ledger.images(scan)].count(None) == 2
+        writer.commit(committed(range(6, ROWS + 2), [a, b]))
+        compact(writer, retention=0)
+        assert writer.ledger.row_of(sha256(MOVED)) == MOVED
+        assert writer.ledger.changes().new == 2
+    expected = expected_of(version)
+    dim = expected["datasets"]["vectors/b"]["dim"]
+    for n in range(8, ROWS):
+        expected["datasets"]["vectors/b"]["values"][n] = vector(sha256(n), "b", dim, "float16").tolist()
+    check_with_h5py(store / "vectors.h5", expected)
+    check_with_reader(store, expected)
+    assert Store(store)["a"].read()[-1].tolist() == vector(sha256(ROWS + 1), "a", 3).tolist()
+    assert verify(store) == []

@@ -1,0 +1,121 @@
+"""Make the golden store of the format that this program writes: `python -m tests.support.golden`, once a format.
+
+It holds what a store can hold: two models in two dtypes, a compacted part and others, a second generation that is not
+complete, an image in quarantine (a row of NaN), one that moved, one that is gone, a path that is not UTF-8, a ledger.
+`expected.json` beside it says what is in it, from what was put in, not from what was read back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelmill import __version__
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.commit import Harvest, StoreWriter
+from pixelmill.store.compact import compact
+from pixelmill.store.ledger import SCHEMA_VERSION
+from pixelmill.store.manifest import FORMAT_VERSION, Matrix
+from tests.support.stores import SOURCE, file_of, harvest, provenance, sha256, size, vector
+
+GOLDEN = Path(__file__).parent.parent / "store" / "golden"
+ROWS = 12
+REFUSED, MOVED, GONE, NOT_UTF8 = 2, 4, 5, 7
+SECOND = range(0, 3)
+"""What the second generation of model a holds, except what was refused."""
+NEW_PLACE = "moved to/bild 4.png"
+
+
+def make(folder: Path) -> None:
+    """Write the store and what is expected of it into `folder`, which must not exist."""
+    store = folder / "store"
+    with StoreWriter(store) as writer:
+        a, b = writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")
+        first = [found(n) for n in range(ROWS)]
+        writer.ledger.record_scan(writer.ledger.new_scan(), first)
+        writer.commit(committed(range(4), [a, b]))
+        writer.commit(committed(range(4, 8), [a, b]))
+        compact(writer, retention=0)
+        writer.commit(committed(range(8, ROWS), [a]))
+        second = writer.matrix(provenance("a", version=1), "float32")
+        writer.commit(committed(SECOND, [second]))
+        writer.ledger.changes()
+        writer.ledger.settle()
+        _move_and_remove(writer, first)
+        writer.ledger.record_run(0.0, {"store": "golden", "warnings": []})
+    (store / ".lock").unlink()
+    (folder / "expected.json").write_text(json.dumps(_expected(), indent=1) + "\n")
+
+
+def committed(numbers: Sequence[int], matrices: Sequence[Matrix]) -> Harvest:
+    """The contents by number with their vectors, at their first places."""
+    result = harvest(numbers, matrices, bad=[n for n in numbers if n == REFUSED])
+    result.contents = [replace(c, file=found(n)) for n, c in zip(numbers, result.contents, strict=True)]
+    return result
+
+
+def found(number: int) -> FoundFile:
+    """Where a content was found first."""
+    return file_of(number, os.fsdecode(b"nicht \xff utf-8.png") if number == NOT_UTF8 else "")
+
+
+def _move_and_remove(writer: StoreWriter, first: Sequence[FoundFile]) -> None:
+    ledger, moved = writer.ledger, file_of(MOVED, NEW_PLACE)
+    kept = [file for n, file in enumerate(first) if n not in (MOVED, GONE)]
+    scan = ledger.new_scan()
+    ledger.record_scan(scan, [*kept, moved])
+    ledger.mark_gone(scan, SOURCE)
+    ledger.record_read([(moved, MOVED)])
+    writer.update_locations(ledger.changes().stale_rows)
+    ledger.settle()
+
+
+def _expected() -> dict[str, Any]:
+    held = set(range(ROWS)) - {REFUSED}
+    return {
+        "format_version": FORMAT_VERSION,
+        "ledger_version": SCHEMA_VERSION,
+        "pixelmill_version": __version__,
+        "rows": list(_rows()),
+        "datasets": {
+            "vectors/a": _values("a", "float32", held),
+            "vectors/b": _values("b", "float16", held & set(range(8))),
+            f"generations/a/{provenance('a', version=1).fingerprint[:16]}": _values("a", "float32", held & set(SECOND)),
+        },
+        "quarantine": [{"path": found(REFUSED).absolute, "row": REFUSED, "stage": "decode", "reason": "damaged"}],
+    }
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    for n in range(ROWS):
+        width, height = (0, 0) if n == REFUSED else size(sha256(n))
+        path = {MOVED: NEW_PLACE, GONE: ""}.get(n, found(n).path)
+        yield {"sha256": sha256(n).hex(), "path": path, "source": SOURCE, "width": width, "height": height}
+
+
+def _values(model: str, dtype: str, rows: set[int]) -> dict[str, Any]:
+    dim = provenance(model).dim
+    # Every float16 and float32 is a decimal that JSON gives back exactly.
+    values = [
+        vector(sha256(n), model, dim, dtype).astype(np.float64).tolist() if n in rows else None for n in range(ROWS)
+    ]
+    return {"dtype": dtype, "dim": dim, "values": values}
+
+
+if __name__ == "__main__":
+    target = GOLDEN / f"v{FORMAT_VERSION}"
+    if target.exists():
+        sys.exit(f"{target} exists: a golden store is made once and then kept for ever.")
+    try:
+        make(target)
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
