@@ -52,6 +52,8 @@ def download(place: Place, partial: Path, *, progress: Progress, timeout: float,
 
 def copy(path: Path, partial: Path, *, progress: Progress) -> Transfer:
     """Copy a mirror folder's file into `partial`. Raises WeightsUnavailable when it is not there."""
+    if path.exists() and not path.is_file():  # a FIFO would never end
+        raise WeightsError(f"Expected {path} in the mirror folder. It is a folder or no regular file.")
     digest, done = hashlib.sha256(), 0
     try:
         total = path.stat().st_size

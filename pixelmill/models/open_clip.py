@@ -16,7 +16,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.checkpoint import fill, read_state_dict, refusing
 from pixelmill.models.own import measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
@@ -36,7 +36,10 @@ class OpenClip(EmbeddingModel):
 def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
     module = _build(spec, Uninitialised(), "cpu")
-    fill(module, _converted(module, read_state_dict(file.path)), file.path)
+    state = read_state_dict(file.path)
+    with refusing(spec.architecture, file.path):
+        state = _converted(module, state)
+    fill(module, state, file.path)
     return _model(spec, module, weights_sha256=file.sha256)
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms import Compose, Normalize
 from pixelmill.errors import SettingsError, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec
-from pixelmill.models.checkpoint import is_torchscript, read_state_dict
+from pixelmill.models.checkpoint import is_torchscript, read_state_dict, refusing
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 with warnings.catch_warnings():
@@ -92,11 +92,8 @@ def _from_archive(spec: ModelSpec, file: CachedFile) -> Any:
 
 def _from_tensors(file: CachedFile) -> Any:
     state = read_state_dict(file.path)
-    try:
-        with Uninitialised():
-            return clip.model.build_model(state).float()
-    except (KeyError, RuntimeError, AssertionError) as error:
-        raise WeightsRefused(f"Expected the tensors of OpenAI's CLIP in {file.path}. {error!r}") from error
+    with refusing("OpenAI's CLIP", file.path), Uninitialised():
+        return clip.model.build_model(state).float()
 
 
 def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenAIClip:

@@ -13,7 +13,7 @@ import torch
 from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.checkpoint import fill, read_state_dict, refusing
 from pixelmill.models.own import measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
@@ -34,9 +34,12 @@ def load(spec: ModelSpec, file: CachedFile) -> TimmModel:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
     module = _build(spec, Uninitialised())
     state = read_state_dict(file.path)
-    if not spec.pretrained:
-        _fit_classes(module, state)
-    fill(module, _by_position(module, state, file) if dict(spec.options).get("by_position") else state, file.path)
+    with refusing(spec.architecture, file.path):
+        if not spec.pretrained:
+            _fit_classes(module, state)
+        if dict(spec.options).get("by_position"):
+            state = _by_position(module, state, file)
+    fill(module, state, file.path)
     return _model(spec, module, weights_sha256=file.sha256)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict
+from pixelmill.models.checkpoint import fill, read_state_dict, refusing
 from pixelmill.models.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def load(spec: ModelSpec, file: CachedFile) -> TorchvisionModel:
     module = build(spec.architecture, _weights(spec), spec.image_size)
     state = _modern_names(read_state_dict(file.path))
     if not spec.pretrained:
-        _fit_classes(module, state)
+        with refusing(spec.architecture, file.path):
+            _fit_classes(module, state)
     fill(module, state, file.path)
     return _model(spec, _pooled(module), weights_sha256=file.sha256)
 

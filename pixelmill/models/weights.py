@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from pixelmill.errors import WeightsError, WeightsRefused, WeightsUnavailable
 from pixelmill.models.base import WeightsSource
+from pixelmill.models.disguise import disguise
 from pixelmill.models.download import NoSuchFileError, Transfer, copy, discard, download
 from pixelmill.models.mirrors import Place, locate
 from pixelmill.models.records import Progress, Record, Stamp, sha256_of, sync_folder
@@ -93,6 +94,11 @@ class WeightsCache:
         if transfer.resumed and not _agrees(transfer, expected):  # perhaps two versions of the file: once more, whole
             discard(partial)
             transfer = self._transfer(place, partial, progress, resumable=False)
+        if what := disguise(partial):
+            discard(partial)
+            raise WeightsRefused(
+                f"Expected the weights file {source.url} at {place.address}.{what} It was thrown away."
+            )
         if not _agrees(transfer, expected):
             discard(partial)
             raise _wrong_hash(source, place, expected or transfer.announced or "", transfer.sha256)
@@ -171,6 +177,8 @@ class WeightsCache:
                 f"Expected sha256 {source.sha256} of {path}. Found {sha256_of(path)}. Put the right file there, or"
                 f" correct the sha256 in the settings."
             )
+        if path.exists():
+            return WeightsRefused(f"Expected the weights file {path}.{disguise(path)}")
         return WeightsError(f"Expected the weights file {path}. It is not there.")
 
 
