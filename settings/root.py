@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pydantic_settings
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -58,10 +59,11 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
         raise SettingsError(f"Settings from {origin}: " + " ".join(_problems(error))) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"Expected {file} to be TOML. {error}.") from error
-    except Exception as error:
-        if type(error).__name__ == "SettingsError":  # pydantic-settings: a variable that is no JSON
-            raise SettingsError(f"Settings from {origin}: {error}.") from error
-        raise
+    except (pydantic_settings.SettingsError, ValueError, RecursionError, TypeError) as error:
+        # A variable that is no JSON; bytes that are no UTF-8; numbers of thousands of digits; a thousand brackets.
+        raise SettingsError(f"Settings from {origin} cannot be read: {error}.") from error
+    except OSError as error:
+        raise SettingsError(f"Expected a settings file at {file}. It cannot be read: {error.strerror}.") from error
 
 
 def _sourced(file: Path | None) -> type[Settings]:

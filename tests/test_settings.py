@@ -51,6 +51,14 @@ def test_what_does_not_fit_is_named(text: str, words: str) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"x = " + b"[" * 5000, b"x = " + b"9" * 5000, b"\0"])
+def test_a_file_that_is_no_text_of_settings_is_told(content: bytes) -> None:
+    """Bytes that are no UTF-8, thousands of brackets or digits: the message names the file."""
+    Path("pixelmill.toml").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"pixelmill\.toml"):
+        load_settings()
+
+
 def test_a_misspelt_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is no setting is refused, not ignored."""
     monkeypatch.setenv("PIXELMILL_RUN__BATCHSIZE", "3")

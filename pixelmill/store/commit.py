@@ -23,7 +23,7 @@ from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, P
 from pixelmill.store.master import MASTER, PARTS, home_of, publish, read_manifest, read_manifest_copy
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
-from pixelmill.store.reader import Store
+from pixelmill.store.reader import Store, clipped
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +172,7 @@ class StoreWriter:
             store = Store(self.folder, manifest)
             changes = _relocated(store, self.ledger, [row for row in rows if row < manifest.rows])
             if changes:
+                _require_sound_locations(store, list(changes))
                 part = write_part(self.folder / PARTS, _location_blocks(store, changes))
                 publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
         return len(changes)
@@ -347,6 +348,12 @@ def _location_blocks(store: Store, changes: Mapping[int, tuple[bytes, bytes]]) -
             columns["images/path"].append(path)
             columns["images/source"].append(source)
     return dict(columns)
+
+
+def _require_sound_locations(store: Store, rows: Sequence[int]) -> None:
+    for block in _blocks(rows):
+        for extent in clipped(store.manifest.location, block * LOCATION_BLOCK, (block + 1) * LOCATION_BLOCK):
+            store.parts.require_sound(extent)
 
 
 def _block_extents(manifest: Manifest, changes: Mapping[int, object], part: Part) -> list[Extent]:

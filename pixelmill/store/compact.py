@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pixelmill.errors import StoreDamaged
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Part, Retired, overlay
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
+
+log = logging.getLogger(__name__)
 
 PART_LIMIT = 200
 """Parts that one master may link (one file descriptor each when all are read; limits of 256 are common)."""
@@ -56,7 +60,8 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
 
 
 def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
-    store, chosen = Store(writer.folder, manifest), _mergeable(manifest)
+    store = Store(writer.folder, manifest)
+    chosen = _mergeable(manifest) - _damaged(store, _mergeable(manifest))
     for pack in _packs(manifest, chosen) if len(chosen) > 1 else ():
         part, extents = _write_pack(store, pack)
         manifest = _relinked(manifest, part, extents)
@@ -79,6 +84,19 @@ def _mergeable(manifest: Manifest) -> set[str]:
     small = {name for name in pieces if manifest.parts[name].bytes < TARGET_BYTES // 2}
     fragmented = {name for name, n in pieces.items() if n > 64}
     return fragmented | (small if len(small) > 1 else set())
+
+
+def _damaged(store: Store, names: set[str]) -> set[str]:
+    """Those parts that are not what was written: they stay as they are, for verify to name and repair to drop."""
+    first = {extent.part: extent for _, extents in store.manifest.datasets() for extent in reversed(extents)}
+    found = set()
+    for name in names:
+        try:
+            store.parts.require_sound(first[name])
+        except StoreDamaged as error:
+            log.warning("not compacted: %s", error)
+            found.add(name)
+    return found
 
 
 def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, Extent]]]:

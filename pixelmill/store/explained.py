@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pixelmill.errors import PixelmillError
 
 _Class = TypeVar("_Class", bound=type)
-_TROUBLE = (sqlite3.Error, ValueError, TypeError, KeyError, IndexError, OverflowError)
+_TROUBLE = (sqlite3.Error, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 """What a file that is no ledger of ours can lead to; SQLite itself lets any column hold any type."""
 
 

@@ -225,6 +225,8 @@ class Ledger:
     def row_of(self, sha256: bytes) -> int | None:
         """The row of a content."""
         found = self._db.execute("SELECT row FROM rows WHERE sha256 = ?", (sha256,)).fetchone()
+        if found and not (isinstance(found[0], int) and found[0] >= 0):
+            raise ValueError(f"it holds {found[0]!r:.50} for a row")
         return None if found is None else int(found[0])
 
     def seen(self, scan: int) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.checked import ENDS, JOINED
-from pixelmill.store.durable import write_durably
+from pixelmill.store.durable import file_sha256, write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
 
 TEXT = h5py.string_dtype("utf-8")
@@ -75,6 +75,8 @@ class PartFiles:
         if bounds != sorted(bounds) or bounds[0] < 0 or bounds[-1] > len(joined):
             raise damaged(self._folder / extent.part, extent, f"holds {dataset} that end before they start")
         text = joined[bounds[0] : bounds[-1]].tobytes()
+        if b"\0" in text:  # no path has one
+            raise damaged(self._folder / extent.part, extent, f"holds zero bytes in {dataset}")
         result = np.empty(extent.rows, dtype=object)
         for i, (start, end) in enumerate(pairwise(bounds)):
             result[i] = text[start - bounds[0] : end - bounds[0]]
@@ -84,6 +86,15 @@ class PartFiles:
         """Raise StoreDamaged unless the part of `extent` is there, with its size."""
         if extent.part not in self._mapped:
             self._mapped[extent.part] = self._map(extent)
+
+    def require_sound(self, extent: Extent) -> None:
+        """Hash the part of `extent`. Raises StoreDamaged unless it is what was written.
+
+        For whoever writes anew what it reads: damage would get a checksum that says it is sound.
+        """
+        path = self._checked(extent)
+        if file_sha256(path) != self._parts[extent.part].sha256:
+            raise damaged(path, extent, "has other content than was written (sha256 differs)")
 
     def _whole(self, extent: Extent, dataset: str) -> np.ndarray:
         self.check(extent)

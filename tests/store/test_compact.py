@@ -9,13 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pixelmill.errors import StoreDamaged
 from pixelmill.store import compact as compaction
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact, compact_if_needed
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.stores import check_plain, harvest, provenance, rows_by_content, sha256, vector
+from tests.support.stores import (
+    check_plain,
+    file_of,
+    harvest,
+    provenance,
+    record_files,
+    rows_by_content,
+    sha256,
+    vector,
+)
 
 
 def contents(count: int) -> dict[bytes, dict[str, bool]]:
@@ -149,3 +159,26 @@ def commit_and_compact(folder: Path, matrices: list[Matrix]) -> None:
             writer.commit(harvest([n], matrices))
             if n % 5 == 4:
                 compact(writer, retention=2)
+
+
+def test_damage_is_not_merged_into_sound_parts(
+    folder: Path, writer: StoreWriter, matrices: list[Matrix], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A part with a flipped bit is left as it is, with a warning that names it: merged, it would pass for sound."""
+    record_files(writer, range(16))
+    for start in (0, 4, 8, 12):
+        writer.commit(harvest(range(start, start + 4), matrices))
+    bad = folder / "parts" / next(e.part for e in Store(folder).manifest.identity if e.row <= 5 < e.end)
+    extent = next(e for e in Store(folder).manifest.matrices[0].extents if e.part == bad.name)
+    layout = Store(folder).manifest.parts[bad.name].arrays[Store(folder).manifest.matrices[0].vectors]
+    content = bytearray(bad.read_bytes())
+    content[layout.offset + extent.offset] ^= 1
+    bad.write_bytes(content)
+    compact(writer, retention=0)
+    assert bad.name in Store(folder).manifest.used_parts()
+    assert len(Store(folder).manifest.used_parts()) == 2
+    assert bad.name in caplog.text
+    assert {damage.file for damage in verify(folder)} == {f"parts/{bad.name}"}
+    writer.ledger.mark_path_gone(file_of(5).absolute)
+    with pytest.raises(StoreDamaged, match="rows 4 to 7"):
+        writer.update_locations([5])

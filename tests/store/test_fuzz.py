@@ -1,0 +1,79 @@
+"""Whatever bytes a store, a ledger or the settings are made of, only errors in words come out, and no vector made up."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import fuzz
+
+SECONDS = {"store": 40, "ledger": 40, "settings": 15}
+
+
+def fuzzed(
+    kind: str, folder: Path, seed: int, seconds: float, *, without: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Trials in a process of their own, so that a crash is seen; `without` is Python that takes something out first."""
+    script = f"import sys; from pathlib import Path; from tests.support import fuzz; {without or 'pass'}\n"
+    script += f"sys.exit(fuzz.main({kind!r}, Path({str(folder)!r}), {seed}, {seconds}))"
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=seconds + 120,
+        cwd=Path(fuzz.__file__).parents[2],
+    )  # fmt: skip
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    return f"exit code {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", fuzz.KINDS)
+def test_only_errors_in_words_come_out(kind: str, tmp_path: Path) -> None:
+    """For a while, from a new seed each time (FUZZ_SEED repeats one): damaged and forged stores, broken ledgers, mad
+    settings. The process never dies, nothing but PixelmillError is raised, no wrong vector is read or written."""
+    seed = int(os.environ.get("FUZZ_SEED") or secrets.randbits(32))
+    print(f"FUZZ_SEED={seed}")
+    done = fuzzed(kind, tmp_path / "fuzz", seed, SECONDS[kind])
+    assert done.returncode == 0, told(done)
+
+
+@pytest.mark.parametrize("kind", fuzz.KINDS)
+def test_a_few_trials(kind: str, tmp_path: Path) -> None:
+    """The same, for a second and from a known seed, in the fast suite."""
+    done = fuzzed(kind, tmp_path / "fuzz", 0, 1.0)
+    assert done.returncode == 0, told(done)
+    assert "trials=" in done.stdout
+
+
+CONTROLS = {
+    "what a manifest claims is not checked": (
+        "store", "import pixelmill.store.master as m; m.check_manifest = lambda manifest: manifest",
+    ),
+    "parts are not hashed": (
+        "store", "import pixelmill.store.verify as v; v.file_sha256 = lambda p: next("
+        "part.sha256 for part in v.read_manifest(p.parent.parent).parts.values() if part.file == p.name)",
+    ),
+    "compaction trusts what it merges": (
+        "store", "import pixelmill.store.compact as c; c._damaged = lambda store, names: set()",
+    ),
+    "the identity of rows is not checked": (
+        "ledger", "from pixelmill.store.commit import StoreWriter; StoreWriter._check_identity = lambda *_: None",
+    ),
+    "what SQLite says is passed on": (
+        "ledger", "import pixelmill.store.explained as e; e._TROUBLE = (ZeroDivisionError,)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONTROLS)
+def test_the_fuzzer_sees_what_is_missing(name: str, tmp_path: Path) -> None:
+    """With one of the mechanisms taken out, the same trials fail soon."""
+    kind, without = CONTROLS[name]
+    done = fuzzed(kind, tmp_path / "fuzz", 1, 30, without=without)
+    assert done.returncode not in (0, 2), f"{name}: {told(done)}"
