@@ -102,6 +102,7 @@ class Ledger:
             if connection:
                 self._db = connection
                 self._harden()
+                self._refuse_newer()
                 return
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
@@ -334,7 +335,7 @@ class Ledger:
         found = self._db.execute(
             "SELECT source, path FROM files WHERE row = ? AND NOT gone ORDER BY path <> ?, path LIMIT 1", (row, current)
         ).fetchone()
-        return (bytes(found[0]), bytes(found[1])) if found else (b"", b"")
+        return (_blob(found[0]), _blob(found[1])) if found else (b"", b"")
 
     def is_live(self, row: int) -> bool:
         """Whether a file still holds the content of row `row`."""
@@ -376,7 +377,7 @@ class Ledger:
 
     def strangers(self, stored: Callable[[], np.ndarray]) -> int:
         """How many rows it takes for another content than `stored` (N, 32), which is asked last, has there."""
-        known = [(bytes(sha256), int(row)) for sha256, row in self._db.execute("SELECT sha256, row FROM rows")]
+        known = [(_blob(sha256), int(row)) for sha256, row in self._db.execute("SELECT sha256, row FROM rows")]
         contents = stored()
         return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
 
@@ -409,11 +410,14 @@ class Ledger:
         )
         self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, len(store))))
 
-    def _prepare(self) -> None:
+    def _refuse_newer(self) -> int:
         version = self._value("PRAGMA user_version")
         if version > SCHEMA_VERSION:
             raise too_new(self.path, version, self._value("PRAGMA application_id"))
-        if version == 0:
+        return version
+
+    def _prepare(self) -> None:
+        if self._refuse_newer() == 0:
             with self.transaction():
                 if self._value("PRAGMA user_version") == 0:
                     for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
@@ -481,6 +485,13 @@ def _found_values(scan: int, file: FoundFile) -> tuple[Any, ...]:
 def _file(path: bytes, source: bytes, size: int | None, mtime_ns: int | None, ctime_ns: int | None) -> FoundFile:
     root = source if source.endswith(b"/") else source + b"/"
     return FoundFile(os.fsdecode(source), os.fsdecode(path.removeprefix(root)), size or 0, mtime_ns or 0, ctime_ns or 0)
+
+
+def _blob(value: object) -> bytes:
+    """Bytes as they should be; of a number, `bytes` would make that many."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"it holds {value!r:.50} for bytes")
+    return value
 
 
 def _under(folder: str) -> tuple[bytes, bytes]:

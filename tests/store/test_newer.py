@@ -123,6 +123,20 @@ def test_a_reader_refuses_a_newer_master(store: Path, capsys: pytest.CaptureFixt
         assert "install pixelmill 9.8.7 or newer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("use", [StoreWriter, repair, verify])
+def test_a_ledger_that_a_newer_program_is_changing_now_is_left_alone(
+    use: Callable[[Path], object], store: Path
+) -> None:
+    """A newer version that stands in the ledger's log only, not yet in its header, is seen as well."""
+    with closing(sqlite3.connect(store / "ledger.sqlite")) as database:
+        database.executescript("PRAGMA user_version = 2; PRAGMA application_id = 591879; CREATE TABLE shiny (x);")
+        assert (store / "ledger.sqlite").read_bytes()[63] == 1, "the header still says 1"
+        with pytest.raises(StoreTooNew, match=r"9\.8\.7"):
+            use(store)
+    with closing(sqlite3.connect(store / "ledger.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM shiny").fetchone() == (0,)
+
+
 def test_the_ledger_says_which_program_made_it(store: Path) -> None:
     """A ledger carries the version of the program in its header, where later programs and this one find it."""
     with closing(Ledger(store)) as ledger:

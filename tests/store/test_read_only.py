@@ -21,6 +21,7 @@ from pixelmill.cli.main import main
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.consult import consulted
+from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.verify import repair
 from tests.conftest import SavePicture
@@ -97,6 +98,15 @@ def test_writing_to_read_only_media_is_refused_in_words(
             assert "cannot be written (Read-only file system)" in told
             assert "copy the folder" in told
             assert "Traceback" not in told
+
+
+def test_media_that_become_read_only_are_told(tmp_path: Path) -> None:
+    """A write that fails so is a StoreError with the system's reason, though the file begun cannot be removed either."""
+    with (
+        mounted_read_only(STORE, tmp_path / "media") as store,
+        pytest.raises(StoreError, match="Read-only file system"),
+    ):
+        write_durably(store / "new", b"content")
 
 
 def test_a_user_without_the_right_to_write_can_read(tmp_path: Path) -> None:
