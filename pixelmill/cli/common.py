@@ -36,7 +36,7 @@ def print_table(table: Table) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=10_000)
     console.print(table)
 
 
