@@ -1,0 +1,135 @@
+"""A run of many commits over files that arrive and move, what it acknowledges, and what must be true ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact
+from pixelmill.store.ledger import Changes
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.master import MASTER, PARTS, read_manifest, read_manifest_copy
+from pixelmill.store.reader import Store
+from pixelmill.store.verify import verify
+from tests.support.stores import SOURCE, check_plain, file_of, harvest, provenance, sha256
+
+SHARD = 3
+"""New contents a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What a run has said is done: rows that are stored, and of how many it has told that they are new."""
+
+    rows: int = 0
+    settled: int = 0
+
+
+def work(folder: Path, commits: int, acknowledge: Callable[[Acknowledged], object]) -> None:
+    """A run of `commits` commits into a store in `folder`, with moved files, settlements and a compaction."""
+    done = Acknowledged()
+    with StoreWriter(folder) as writer:
+        matrices = matrices_of(writer)
+        for number in range(commits):
+            _commit(writer, matrices, number)
+            acknowledge(done := replace(done, rows=(number + 1) * SHARD))
+            if number % 4 == 3:
+                _settle(writer)
+                acknowledge(done := replace(done, settled=done.rows))
+            if number == commits // 2:
+                compact(writer, retention=-1)
+
+
+def matrices_of(writer: StoreWriter) -> list[Matrix]:
+    return [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
+
+
+def files_after(commits: int) -> dict[int, FoundFile]:
+    """Where each content is: some have moved on since they were first seen."""
+    files = {number: file_of(number) for number in range(commits * SHARD)}
+    return files | {number: file_of(number, f"moved/{number}.png") for number in map(_moved, range(2, commits, 4))}
+
+
+def _moved(commit: int) -> int:
+    return (commit - 1) * SHARD
+
+
+def _bad(numbers: Collection[int]) -> list[int]:
+    return [number for number in numbers if number % 10 == 7]
+
+
+def _scan(writer: StoreWriter, files: Collection[FoundFile]) -> None:
+    scan = writer.ledger.new_scan()
+    writer.ledger.record_scan(scan, files)
+    writer.ledger.mark_gone(scan, SOURCE)
+
+
+def _commit(writer: StoreWriter, matrices: list[Matrix], number: int) -> None:
+    files = files_after(number + 1)
+    _scan(writer, files.values())
+    fresh = range(number * SHARD, (number + 1) * SHARD)
+    given = harvest(fresh, matrices, bad=_bad(fresh))
+    if number % 4 == 2:
+        given.copies.append((files[_moved(number)], sha256(_moved(number))))
+    writer.commit(given)
+
+
+def _settle(writer: StoreWriter) -> Changes:
+    told = writer.ledger.changes()
+    writer.update_locations(told.stale_rows)
+    writer.ledger.settle()
+    return told
+
+
+def contents(rows: int) -> dict[bytes, dict[str, bool]]:
+    """What a store of `rows` rows holds."""
+    return {sha256(n): dict.fromkeys("ab", n not in _bad([n])) for n in range(rows)}
+
+
+def check(folder: Path, done: Acknowledged) -> int:
+    """The store opens, is sound, and is a whole snapshot with all that was acknowledged; how many rows it has."""
+    if not (folder / MASTER).exists():
+        assert done.rows == 0, "the store is gone"
+        return 0
+    rows = len(Store(folder))
+    assert rows in (done.rows, done.rows + SHARD), f"{rows} rows, {done.rows} acknowledged"
+    if set(Store(folder).models) == {"a", "b"}:
+        check_plain(folder, contents(rows))
+    else:
+        assert rows == 0
+    wrong = verify(folder)
+    if done.rows == 0:  # the ledger may not be there yet
+        wrong = [damage for damage in wrong if not damage.problem.startswith("is missing")]
+    assert wrong == []
+    return rows
+
+
+def check_next_run(folder: Path, commits: int, done: Acknowledged) -> None:
+    """A run over everything completes the store, and tells of what was not told before: of that, once."""
+    files, total = files_after(commits), commits * SHARD
+    with StoreWriter(folder) as writer:
+        matrices = matrices_of(writer)
+        _scan(writer, files.values())
+        given = harvest(range(total), matrices, bad=_bad(range(total)))
+        given.contents = [replace(content, file=files[n]) for n, content in enumerate(given.contents)]
+        writer.commit(given)
+        told = _settle(writer)
+        assert told.new in (total - done.settled, total - done.settled - 4 * SHARD), f"{told}, {done}"
+        assert writer.ledger.changes() == Changes()
+        assert writer.ledger.row_count() == total
+        assert writer.ledger.quarantined_rows("") == _bad(range(total))
+    check_plain(folder, contents(total), paths={sha256(n): file.path for n, file in files.items()})
+    assert verify(folder) == []
+
+
+def check_nothing_half_written(folder: Path) -> None:
+    """No temporary file, and no part that neither the master nor the copy of its manifest names."""
+    assert not list(folder.rglob("*.tmp"))
+    manifests = (read_manifest(folder) if (folder / MASTER).exists() else None, read_manifest_copy(folder))
+    named = {name for manifest in manifests if manifest for name in manifest.parts}
+    named |= {retired.file for manifest in manifests if manifest for retired in manifest.retired}
+    found = {part.name for part in (folder / PARTS).glob("*")}
+    assert found <= named, f"{found - named} are named by nobody"

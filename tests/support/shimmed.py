@@ -1,0 +1,167 @@
+"""Runs of `nights.work` in a process that was started with the shim: recorded, killed at a call, or refused a call.
+
+`python -m tests.support.shimmed JOB` with a job in JSON; each run is a fork of one warm process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pixelmill.errors import PixelmillError
+from tests.support.nights import Acknowledged, check, check_next_run, check_nothing_half_written, work
+from tests.support.shim import Call, loaded, read_log
+
+STORE = "home/store"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A whole run: its calls, and what was acknowledged after how many of them."""
+
+    calls: list[Call]
+    acknowledged: list[tuple[int, Acknowledged]]
+
+    def done(self, calls: int) -> Acknowledged:
+        """What was acknowledged when `calls` calls were made."""
+        return max((done for at, done in self.acknowledged if at <= calls), key=asdict_key, default=Acknowledged())
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A run whose call `number` failed: what it raised, if it did, and what was wrong afterwards, if anything."""
+
+    number: int
+    raised: str
+    message: str
+    ours: bool
+    problem: str
+
+
+def asdict_key(done: Acknowledged) -> tuple[int, int]:
+    return done.rows, done.settled
+
+
+def record(shim: Path, root: Path, commits: int) -> Recorded:
+    """Run `commits` commits below `root`, which is not there yet, and log every call."""
+    log = root.with_suffix(".log")
+    acknowledged = _run(shim, {"do": "record", "root": str(root), "commits": commits, "log": str(log)})
+    return Recorded(read_log(log, root), [(at, Acknowledged(**done)) for at, done in acknowledged])
+
+
+def kill_at(shim: Path, roots: dict[int, Path], commits: int) -> list[Acknowledged]:
+    """Kill a run at each of the calls named, each below a root of its own; what each had acknowledged."""
+    job = {"do": "kill", "roots": {str(k): str(root) for k, root in roots.items()}, "commits": commits}
+    return [Acknowledged(**done) for done in _run(shim, job)]
+
+
+def refuse_at(
+    shim: Path, root: Path, commits: int, numbers: Sequence[int], error: int, *, for_good: bool = False
+) -> list[Refused]:
+    """Let a call fail with `error`, and all after it too if `for_good`; then look at the store and run again."""
+    job = {"do": "refuse", "root": str(root), "commits": commits, "numbers": list(numbers)}
+    return [Refused(**told) for told in _run(shim, job | {"error": error, "for_good": for_good})]
+
+
+def _run(shim: Path, job: dict[str, Any]) -> Any:
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "tests.support.shimmed", json.dumps(job)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _record(shim: ctypes.CDLL, job: dict[str, Any]) -> list[tuple[int, dict[str, int]]]:
+    acknowledged: list[tuple[int, dict[str, int]]] = []
+    with Path(job["log"]).open("wb") as log:
+        shim.shim_log(log.fileno())
+        _watch(shim, Path(job["root"]))
+        work(_store(job["root"]), job["commits"], lambda done: acknowledged.append((shim.shim_calls(), asdict(done))))
+    return acknowledged
+
+
+def _kill(shim: ctypes.CDLL, job: dict[str, Any]) -> list[dict[str, int]]:
+    def die(number: int, root: Path, tell: Callable[[Any], None]) -> None:
+        _watch(shim, root)
+        shim.shim_arm(number, 0, 0)
+        work(_store(root), job["commits"], lambda done: tell(asdict(done)))
+
+    return [
+        (_forked(lambda tell, k=k, root=root: die(int(k), Path(root), tell)) or [asdict(Acknowledged())])[-1]
+        for k, root in job["roots"].items()
+    ]
+
+
+def _refuse(shim: ctypes.CDLL, job: dict[str, Any]) -> list[Any]:
+    def survive(number: int, tell: Callable[[Any], None]) -> None:
+        root = Path(job["root"])
+        shutil.rmtree(root, ignore_errors=True)
+        tell(asdict(_refused(shim, root, job, number)))
+
+    return [_forked(lambda tell, n=n: survive(n, tell))[-1] for n in job["numbers"]]
+
+
+def _refused(shim: ctypes.CDLL, root: Path, job: dict[str, Any], number: int) -> Refused:
+    acknowledged, raised = [Acknowledged()], None
+    _watch(shim, root)
+    shim.shim_arm(number, job["error"], job["for_good"])
+    try:
+        work(_store(root), job["commits"], acknowledged.append)
+    except Exception as error:
+        raised = error
+    shim.shim_watch(b"")
+    problem = ""
+    try:
+        _check_after(_store(root), job["commits"], acknowledged[-1], tidy=not job["for_good"])
+    except Exception:
+        problem = traceback.format_exc()
+    name = type(raised).__name__ if raised else ""
+    return Refused(number, name, str(raised or ""), isinstance(raised, PixelmillError), problem)
+
+
+def _check_after(store: Path, commits: int, done: Acknowledged, *, tidy: bool) -> None:
+    check(store, done)
+    if tidy and store.exists():
+        check_nothing_half_written(store)
+    check_next_run(store, commits, done)
+
+
+def _watch(shim: ctypes.CDLL, root: Path) -> None:
+    root.mkdir(parents=True)
+    shim.shim_watch(os.fsencode(root))
+
+
+def _store(root: str | Path) -> Path:
+    return Path(root) / STORE
+
+
+def _forked(act: Callable[[Callable[[Any], None]], None]) -> list[Any]:
+    """What `act`, in a process of its own, tells."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act(lambda told: os.write(writer, json.dumps(told).encode() + b"\n") and None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answers:
+        told = [json.loads(line) for line in answers]
+    os.waitpid(pid, 0)
+    return told
+
+
+if __name__ == "__main__":
+    chosen = json.loads(sys.argv[1])
+    print(json.dumps({"record": _record, "kill": _kill, "refuse": _refuse}[chosen["do"]](loaded(), chosen)))
