@@ -7,7 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pixelmill.store.manifest import FORMAT, IDENTITY, LOCATION, Extent, Manifest, Matrix, Part
+from pixelmill.store.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    IDENTITY,
+    LOCATION,
+    Extent,
+    Manifest,
+    Matrix,
+    Part,
+    Provenance,
+)
 
 ENDS, JOINED = ":ends", ":bytes"
 """Beside a text dataset: where each text ends, in the bytes of all of them."""
@@ -17,6 +27,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")
 _MOST = 2**48
 """Rows, bytes and dims beyond this are lies, and would overflow what is computed with them."""
 _MOST_DIM = 2**20
+_MOST_PIXELS = 2**20
 
 
 class Column(NamedTuple):
@@ -40,12 +51,15 @@ def check_manifest(manifest: Manifest) -> Manifest:
     """The manifest, if everything in it fits together. Raises ValueError that says what does not.
 
     Afterwards: part files are plain names, rows are mapped once and within the store, every row has an identity and a
-    path, and every dataset that is mapped lies inside its part with the type and shape that a reader expects.
+    path, every dataset that is mapped lies inside its part with the type and shape that a reader expects, and HDF5 and
+    JSON can hold all that is said.
     """
-    if manifest.format != FORMAT or manifest.format_version < 1:
-        raise ValueError(f"its format is {manifest.format!r} {manifest.format_version}")
+    if manifest.format != FORMAT or not 1 <= manifest.format_version <= FORMAT_VERSION:
+        raise ValueError(f"its format is {manifest.format!r:.50} {manifest.format_version}")
     if not 0 <= manifest.rows <= _MOST:
         raise ValueError(f"it has {manifest.rows} rows")
+    if not 0 <= manifest.revision <= _MOST:
+        raise ValueError(f"it is revision {manifest.revision}")
     _check_files(manifest)
     _check_matrices(manifest.matrices)
     for names, extents in manifest.datasets():
@@ -67,6 +81,8 @@ def _check_files(manifest: Manifest) -> None:
     for name, part in manifest.parts.items():
         if part.file != name or not 0 < part.bytes <= _MOST:
             raise ValueError(f"part {name} is listed as {part.file} of {part.bytes} bytes")
+    if not all(math.isfinite(retired.at) for retired in manifest.retired):
+        raise ValueError("a part is retired since no time")
     both = manifest.parts.keys() & {retired.file for retired in manifest.retired}
     if both:
         raise ValueError(f"part {min(both)} is in use and retired")
@@ -79,9 +95,30 @@ def _check_matrices(matrices: Sequence[Matrix]) -> None:
             raise ValueError(f"{made.model[:100]!r} is no name of a model")
         if not _FINGERPRINT.fullmatch(made.fingerprint) or not 0 < made.dim <= _MOST_DIM:
             raise ValueError(f"the matrix of {made.model} has {made.dim} dims, fingerprint {made.fingerprint[:100]!r}")
+        _check_attributes(made)
     for names in ([m.key for m in matrices], [m.published_name for m in matrices]):
         if len(set(names)) < len(names):
             raise ValueError("two matrices have one name")
+    _check_tree({m.published_name for m in matrices})
+
+
+def _check_attributes(made: Provenance) -> None:
+    for name, value in made.model_dump(exclude={"versions"}).items():
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError(f"the {name} of {made.model} holds a zero byte")
+        if isinstance(value, tuple) and not all(map(math.isfinite, value)):
+            raise ValueError(f"the {name} of {made.model} is {value}")
+    for name, pixels in (("image_size", made.image_size), ("resize", made.resize)):
+        if not 0 < pixels <= _MOST_PIXELS:
+            raise ValueError(f"the {name} of {made.model} is {pixels}")
+
+
+def _check_tree(names: set[str]) -> None:
+    """No dataset may lie inside another."""
+    for name in names:
+        for at, character in enumerate(name):
+            if character == "/" and name[:at] in names:
+                raise ValueError(f"{name[:100]} would lie inside the matrix {name[:at][:100]}")
 
 
 def _needed(names: tuple[str, ...], extents: Sequence[Extent], manifest: Manifest) -> dict[str, int]:
