@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -14,7 +14,7 @@ from pixelmill.images.discover import FoundFile
 from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
 from pixelmill.store.ledger import Failure
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
-from pixelmill.store.reader import Store
+from pixelmill.store.reader import MatrixView, Store
 
 DIMS = {"a": 3, "b": 5, "c": 2}
 SOURCE = "/photos"
@@ -97,6 +97,73 @@ def record_files(writer: StoreWriter, numbers: Sequence[int]) -> None:
     writer.ledger.record_scan(writer.ledger.new_scan(), [file_of(number) for number in numbers])
 
 
+Columns = dict[str, np.ndarray]
+"""The datasets of one snapshot, by their names in the master."""
+VectorOf = Callable[[bytes, str, int], np.ndarray]
+
+
+def read_plain(folder: Path) -> Columns:
+    """Every dataset of the master but the manifest, read by plain h5py."""
+    with h5py.File(folder / "vectors.h5", "r") as file:
+        return columns_of(file)
+
+
+def columns_of(file: h5py.File) -> Columns:
+    """Every dataset of an open master but the manifest."""
+    columns: Columns = {}
+
+    def read(name: str, found: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(found, h5py.Dataset) and name != "manifest":
+            columns[name] = found[:]
+
+    file.visititems(read)
+    return columns
+
+
+def read_own(store: Store) -> Columns:
+    """The same datasets of a snapshot, by our reader."""
+    matrices = {m.published_name: MatrixView(store, m).read() for m in store.manifest.matrices}
+    return {
+        "images/sha256": store.sha256(),
+        "images/width": store.column("images/width"),
+        "images/height": store.column("images/height"),
+        "images/path": store.texts("images/path", 0, len(store)),
+        "images/source": store.texts("images/source", 0, len(store)),
+        **matrices,
+    }
+
+
+def check_aligned(columns: Columns, vector_of: VectorOf = vector) -> list[bytes]:
+    """Every row of every dataset belongs to the content of that row; the contents by row.
+
+    All datasets have one length and no content is there twice. Each row of each matrix, served or not, is the vector
+    that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end.
+    """
+    rows = [row.tobytes() for row in columns["images/sha256"]]
+    assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(columns, len(rows))
+    assert len(set(rows)) == len(rows), "one row a content"
+    for name, values in columns.items():
+        if not name.startswith("images/"):
+            model, dim = name.split("/")[1], values.shape[1]
+            whole = [
+                np.full(dim, np.nan) if lacking else vector_of(row, model, dim)
+                for row, lacking in _lacking(rows, values)
+            ]
+            expected = np.array(whole, dtype=values.dtype).reshape(values.shape)
+            np.testing.assert_allclose(values, expected, rtol=0 if vector_of is vector else 1e-5, err_msg=name)
+    return rows
+
+
+def _lacking(rows: Sequence[bytes], values: np.ndarray) -> Iterator[tuple[bytes, bool]]:
+    return zip(rows, np.isnan(values).all(axis=1).tolist(), strict=True)
+
+
+def check_sizes(columns: Columns) -> None:
+    """Width and height are those of the row's content, or 0 where it could not be decoded."""
+    for row, *given in zip(*(columns[f"images/{name}"] for name in ("sha256", "width", "height")), strict=True):
+        assert tuple(given) in (size(row.tobytes()), (0, 0))
+
+
 def check_plain(
     folder: Path, contents: Mapping[bytes, Mapping[str, bool]], *, paths: Mapping[bytes, str] | None = None
 ) -> None:
@@ -105,6 +172,9 @@ def check_plain(
     Every row of every matrix is compared with the vector that follows from the row's sha256, NaN where there is none.
     """
     store = Store(folder)
+    for columns in (read_plain(folder), read_own(store)):
+        check_aligned(columns)
+        check_sizes(columns)
     with h5py.File(folder / "vectors.h5", "r") as file:
         rows = [row.tobytes() for row in file["images/sha256"][:]]
         assert sorted(rows) == sorted(contents), "one row a content"
