@@ -1,6 +1,6 @@
 """Readers, ledger and settings fed with what nobody wrote: `python -m tests.support.fuzz KIND FOLDER SEED SECONDS`.
 
-Each trial follows from the seed and its number. The folder holds the trial that was going on when the process died.
+Each trial follows from the seed and its number; KIND may name one way of damage, such as store:flip. The folder holds the trial that was going on when the process died.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import random
 import resource
@@ -50,17 +51,17 @@ class Wrong(AssertionError):
 # The store's files
 
 
-def store_trial(rng: random.Random, folder: Path) -> None:
+def store_trial(rng: random.Random, folder: Path, way: str = "") -> None:
     """Read, verify, write to and repair a store with something wrong in it."""
+    way = way or rng.choices(list(STORE_WAYS), (60, 16, 24))[0]
     store = folder / "place" / "store"
     shutil.copytree(STORE, store)
     (folder / "evil").write_bytes(b"untouched")
-    forged = rng.random() < 0.6
-    (_forge if forged else _damage)(rng, store)
+    STORE_WAYS[way](rng, store)
     outside = _listing(folder, store)
     for use in (_read, _check, _write, _mend):
         with suppress(PixelmillError):
-            use(store, forged)
+            use(store, way == "forge")
     if _listing(folder, store) != outside:
         raise Wrong("something outside of the store was changed")
 
@@ -70,11 +71,8 @@ def _listing(folder: Path, but: Path) -> dict[str, bytes]:
     return {str(f): f.read_bytes() for f in files}
 
 
-def _damage(rng: random.Random, store: Path) -> None:
+def _splice(rng: random.Random, store: Path) -> None:
     """Bytes of one or two files altered, cut, spliced, or exchanged for others."""
-    if rng.random() < 0.4:
-        _flip_value(rng, store)
-        return
     files = sorted(f for f in store.rglob("*") if f.is_file() and f.name != "ledger.sqlite")
     for path in rng.sample(files, rng.choice((1, 1, 2))):
         path.write_bytes(mutated(rng, path.read_bytes(), rng.choice(files).read_bytes()))
@@ -129,6 +127,9 @@ def _forge(rng: random.Random, store: Path) -> None:
         (store / "vectors.h5").write_bytes(line.encode().ljust(HEADER_BYTES, b"\0") + body)
     if targets != "master":
         (store / "manifest.json").write_bytes(sealed)
+
+
+STORE_WAYS = {"forge": _forge, "flip": _flip_value, "splice": _splice}
 
 
 def lied(rng: random.Random, value: Any) -> Any:
@@ -199,7 +200,8 @@ def check_vectors(store: Store) -> None:
 
 def _write(store: Path, forged: bool) -> None:
     with StoreWriter(store) as writer:
-        writer.commit(committed(range(10, 14), [writer.matrix(provenance("a"), "float32")]))
+        both = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
+        writer.commit(committed(range(10, 14), both))
         compact(writer, retention=0)
     Store(store).sha256()
 
@@ -213,15 +215,12 @@ def _mend(store: Path, forged: bool) -> None:
 # The ledger
 
 
-def ledger_trial(rng: random.Random, folder: Path) -> None:
+def ledger_trial(rng: random.Random, folder: Path, way: str = "") -> None:
     """Use and repair a sound store whose ledger is broken, in its bytes or in its values."""
+    way = way or rng.choices(list(LEDGER_WAYS), (50, 45, 5))[0]
     store = folder / "store"
     shutil.copytree(STORE, store)
-    path = store / "ledger.sqlite"
-    if rng.random() < 0.5:
-        path.write_bytes(mutated(rng, path.read_bytes(), path.read_bytes()))
-    else:
-        _wrong_values(rng, path)
+    LEDGER_WAYS[way](rng, store / "ledger.sqlite")
     for use in (_list, _check, _run, _write, _mend):
         with suppress(PixelmillError):
             use(store, False)
@@ -235,6 +234,10 @@ def ledger_trial(rng: random.Random, folder: Path) -> None:
             raise Wrong(f"not sound after a repair: {wrong}")
 
 
+def _wrong_bytes(rng: random.Random, path: Path) -> None:
+    path.write_bytes(mutated(rng, path.read_bytes(), path.read_bytes()))
+
+
 def _wrong_values(rng: random.Random, path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         tables = [t for (t,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -244,6 +247,17 @@ def _wrong_values(rng: random.Random, path: Path) -> None:
             value = rng.choice((None, -1, 0, 3, 2**62, 0.5, 1e308, "", "x", "\0", b"", b"\xff", b"/" * 9, bytes(10**6)))
             with suppress(sqlite3.Error, OverflowError):
                 database.execute(f"UPDATE OR REPLACE {table} SET {column} = ? WHERE abs(random()) % 3 = 0", (value,))
+
+
+def _wrong_rows(rng: random.Random, path: Path) -> None:
+    """Each content in another one's row, as in the ledger of an older copy of the store."""
+    with closing(sqlite3.connect(path)) as database, database:
+        contents = [content for (content,) in database.execute("SELECT sha256 FROM rows")]
+        rows = rng.sample(range(len(contents)), len(contents))
+        database.executemany("UPDATE rows SET row = ? WHERE sha256 = ?", zip(rows, contents, strict=True))
+
+
+LEDGER_WAYS = {"bytes": _wrong_bytes, "values": _wrong_values, "rows": _wrong_rows}
 
 
 def _list(store: Path, forged: bool) -> None:
@@ -272,7 +286,7 @@ def _run(store: Path, forged: bool) -> None:
 # The settings
 
 
-def settings_trial(rng: random.Random, folder: Path) -> None:
+def settings_trial(rng: random.Random, folder: Path, way: str = "") -> None:
     """Load settings from a file and variables that may hold anything."""
     from settings import load_settings
 
@@ -328,19 +342,20 @@ def _toml(rng: random.Random) -> bytes:
 KINDS = {"store": store_trial, "ledger": ledger_trial, "settings": settings_trial}
 
 
-def main(kind: str, folder: Path, seed: int, seconds: float) -> int:
-    """Try until the time is over; 1 if anything but a PixelmillError came out."""
+def main(kind: str, folder: Path, seed: int, seconds: float, most: float = math.inf) -> int:
+    """Try until the time is over, `most` times; 1 if anything but a PixelmillError came out."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY,) * 2)
     logging.disable()
     trials, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
+    name, _, way = kind.partition(":")
+    while trials < most and time.monotonic() < end:
         place = folder / "trial"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         (folder / "number").write_text(f"{trials}")
         try:
-            KINDS[kind](random.Random(f"{seed} {trials}"), place)
+            KINDS[name](random.Random(f"{seed} {trials}"), place, way)
         except Exception:
             print(f"kind={kind} seed={seed} trial={trials}", flush=True)
             traceback.print_exc(file=sys.stdout)
