@@ -15,7 +15,7 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.discover import FoundFile
-from pixelmill.store.durable import make_folder_durably
+from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.ledger import Failure, Ledger
 from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
@@ -125,11 +125,8 @@ class StoreWriter:
     def commit(self, harvest: Harvest) -> Manifest:
         """Add a harvest to the store, durably. Committing the same harvest twice changes nothing."""
         part = self._write(harvest)
-        try:
+        with self.discarding([part] if part else []):
             return self._commit(harvest, part)
-        except Exception:
-            self._discard(part)
-            raise
 
     def _commit(self, harvest: Harvest, part: Part | None) -> Manifest:
         with self.exclusive() as manifest:
@@ -174,20 +171,33 @@ class StoreWriter:
             if changes:
                 _require_sound_locations(store, list(changes))
                 part = write_part(self.folder / PARTS, _location_blocks(store, changes))
-                publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
+                with self.discarding([part]):
+                    publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
         return len(changes)
 
-    def _discard(self, part: Part | None) -> None:
+    @contextmanager
+    def discarding(self, parts: Sequence[Part]) -> Iterator[None]:
+        """Remove parts that were written, should what is to publish them fail; those that were published stay."""
+        try:
+            yield
+        except Exception:
+            for part in parts:
+                self._discard(part)
+            raise
+
+    def _discard(self, part: Part) -> None:
         """Remove a part that was written, unless a manifest names it by now."""
-        with suppress(StoreError):
+        with suppress(OSError):
             named = (read_manifest(self.folder), read_manifest_copy(self.folder))
-            if part and not any(manifest and part.file in manifest.parts for manifest in named):
+            if not any(manifest and part.file in manifest.parts for manifest in named):
                 (self.folder / PARTS / part.file).unlink(missing_ok=True)
 
     def _make_folder(self) -> None:
         try:
             make_folder_durably(self.folder / PARTS)
         except OSError as error:
+            if error.errno in FULL:
+                raise no_space(self.folder / PARTS, BLOCK) from error
             raise StoreError(
                 f"Expected a folder to write the store into. {self.folder} cannot be made: {error.strerror}."
             ) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelmill.errors import StoreDamaged
+from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Part, Retired, overlay
@@ -62,9 +62,16 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
 def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
     store = Store(writer.folder, manifest)
     chosen = _mergeable(manifest) - _damaged(store, _mergeable(manifest))
-    for pack in _packs(manifest, chosen) if len(chosen) > 1 else ():
-        part, extents = _write_pack(store, pack)
-        manifest = _relinked(manifest, part, extents)
+    written: list[Part] = []
+    with writer.discarding(written):
+        for pack in _packs(manifest, chosen) if len(chosen) > 1 else ():
+            part, extents = _write_pack(store, pack)
+            written.append(part)
+            manifest = _relinked(manifest, part, extents)
+        return _without_unused(writer, manifest)
+
+
+def _without_unused(writer: StoreWriter, manifest: Manifest) -> Manifest:
     used = manifest.used_parts()
     retired = [Retired(file=name, at=time.time()) for name in manifest.parts if name not in used]
     if not retired:
@@ -175,9 +182,15 @@ def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -
     named = {*manifest.parts, *(retired.file for retired in manifest.retired)}
     parts = [f for f in folder.iterdir() if f.name in expired or (f.name not in named and _is_older(f, limit))]
     doomed = [*parts, *(f for f in writer.folder.glob(".*.tmp") if _is_older(f, limit))]
-    for file in doomed:
-        file.unlink(missing_ok=True)
-    sync_folder(folder)
+    try:
+        for file in doomed:
+            file.unlink(missing_ok=True)
+        sync_folder(folder)
+    except OSError as error:
+        raise StoreError(
+            f"Expected to delete {len(doomed)} files from {folder} whose time was up. Not all could be: "
+            f"{error.strerror or error}. The last published snapshot is intact; the next compaction tries again."
+        ) from error
     return len(doomed)
 
 

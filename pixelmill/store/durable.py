@@ -12,6 +12,9 @@ from pathlib import Path
 
 from pixelmill.errors import StoreError
 
+BLOCK = 4096
+"""Bytes that the smallest file or folder takes."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """What some file systems answer to fsync of a folder: they have no such thing (fsync(2))."""
 
@@ -62,6 +65,15 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def no_space(path: Path, needed: int) -> StoreError:
+    """The error for a full disk that lacks the `needed` bytes for `path`."""
+    place = next(folder for folder in path.parents if folder.is_dir())
+    return StoreError(
+        f"Expected {needed:,} bytes of free space to write {path}. Found {shutil.disk_usage(place).free:,}. "
+        "Nothing stored was touched; free some space and run again."
+    )
+
+
 def _write_new(path: Path, content: bytes | memoryview) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
@@ -84,10 +96,6 @@ def _reserve(descriptor: int, size: int) -> None:
 
 
 def _explained(error: OSError, path: Path, needed: int) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        free = shutil.disk_usage(path.parent).free
-        return StoreError(
-            f"Expected {needed:,} bytes of free space to write {path}. Found {free:,}. "
-            "Nothing stored was touched; free some space and run again."
-        )
+    if error.errno in FULL:
+        return no_space(path, needed)
     return StoreError(f"Could not write {path}: {error.strerror or error}. The last published snapshot is intact.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from pixelmill import __version__
 from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.images.discover import FoundFile
+from pixelmill.store.durable import no_space
 from pixelmill.store.explained import explained
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import REFUSED, UNKNOWN, Settlement
@@ -63,6 +65,8 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 SCANS_KEPT = 50
+ROOM = 8 * 2**20
+"""Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,6 +437,8 @@ class Ledger:
     @staticmethod
     def unusable(path: Path, error: Exception) -> StoreError:
         """The error for a ledger that SQLite cannot use, or that holds what no ledger holds."""
+        if _lacks_room(path, error):
+            return no_space(path, ROOM)
         return StoreError(
             f"The ledger {path} cannot be used ({error}). No vectors are lost: if the disk is full, free some "
             f"space, else run `pixelmill repair {path.parent}`."
@@ -447,6 +453,14 @@ class Ledger:
 
     def _set_meta(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def _lacks_room(path: Path, error: Exception) -> bool:
+    """Whether a full disk is behind `error`: SQLite says so of a write, but not of a file that it cannot make."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code == sqlite3.SQLITE_FULL or (
+        code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and shutil.disk_usage(path.parent).free < ROOM
+    )
 
 
 def too_new(path: Path, version: int, made_by: int) -> StoreTooNew:

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pixelmill.errors import StoreError
+from pixelmill.store.durable import BLOCK, FULL, no_space
 
 LOCK = ".lock"
 LOCK_SECONDS = 600
@@ -79,6 +80,8 @@ def _ask_for_locks(folder: Path) -> None:
 
 def unwritable(folder: Path, error: OSError) -> StoreError:
     """The error for a store that cannot be written, or locked."""
+    if error.errno in FULL:
+        return no_space(folder / LOCK, BLOCK)
     return StoreError(
         f"Expected to write to the store in {folder}. It cannot be written ({error.strerror or error}). It can be read "
         "where it is; to write, copy the folder to a disk that can be written, or mount this one so."

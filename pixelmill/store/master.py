@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -138,9 +139,25 @@ def publish(store: Path, manifest: Manifest) -> Manifest:
     )
     _refuse_what_no_reader_takes(store, published)
     # The copy of the manifest goes first: it may run ahead of the master, never behind what was acknowledged.
-    write_durably(store / MANIFEST_COPY, sealed(published))
-    write_durably(store / MASTER, master_bytes(published))
+    with _restoring_copy(store, published.revision):
+        write_durably(store / MANIFEST_COPY, sealed(published))
+        write_durably(store / MASTER, master_bytes(published))
     return published
+
+
+@contextmanager
+def _restoring_copy(store: Path, revision: int) -> Iterator[None]:
+    """Should a master fail to be written, let the copy name no more than the one before it, where that can be done."""
+    path, before = store / MANIFEST_COPY, None
+    with suppress(OSError):
+        before = path.read_bytes()
+    try:
+        yield
+    except StoreError:
+        with suppress(StoreError):
+            if before is not None and read_manifest(store).revision < revision:
+                write_durably(path, before)
+        raise
 
 
 def _refuse_what_no_reader_takes(store: Path, manifest: Manifest) -> None:

@@ -7,6 +7,7 @@ import mmap
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,7 +35,12 @@ def write_part(folder: Path, datasets: Mapping[str, np.ndarray | Sequence[bytes]
                 arrays |= _add_texts(file, name, values)
     name = f"{secrets.token_hex(8)}.h5"
     content = buffer.getbuffer()
-    digest = write_durably(folder / name, content)
+    try:
+        digest = write_durably(folder / name, content)
+    except StoreError:
+        with suppress(OSError):  # it has its name already if only that could not be made durable
+            (folder / name).unlink(missing_ok=True)
+        raise
     return Part(file=name, bytes=len(content), sha256=digest, arrays=arrays)
 
 

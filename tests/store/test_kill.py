@@ -45,34 +45,36 @@ def half_written(contents: Contents, call: Call) -> Contents:
     return contents | {call.path: old[: call.offset] + half + old[call.offset + len(half) :]}
 
 
-def losses(recorded: Recorded, commits: int, place: Path, share: int, shares: int) -> list[str]:
+def losses(recorded: Recorded, commits: int, place: Path, next_run_every: int, share: int, shares: int) -> list[str]:
     """A word for each state that the test of this share looked at: what is wrong with it, or nothing."""
     found = []
     for i, (number, contents) in enumerate(states(recorded.calls)):
         if i % shares == share:
-            root = place / f"{i}"
+            root, goes_on = place / f"{i}", i // shares % next_run_every == 0
             put(contents, root)
-            found.append(problem(root / STORE, commits, recorded.done(number), f"after {number} calls"))
+            found.append(problem(root / STORE, commits, recorded.done(number), f"after {number} calls", goes_on))
             shutil.rmtree(root)
     return found
 
 
-def problem(store: Path, commits: int, done: Acknowledged, when: str) -> str:
+def problem(store: Path, commits: int, done: Acknowledged, when: str, goes_on: bool = True) -> str:
     try:
         check(store, done)
-        check_next_run(store, commits, done)
+        if goes_on:
+            check_next_run(store, commits, done)
     except Exception as error:
         return f"{when}: {error!r}"
     return ""
 
 
-@pytest.mark.parametrize("commits", [4, pytest.param(25, marks=pytest.mark.slow)])
-def test_a_run_killed_at_any_call_loses_nothing(commits: int, shim: Path, memory: Path) -> None:
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("commits", "next_run_every"), [(4, 3), pytest.param(25, 1, marks=pytest.mark.slow)])
+def test_a_run_killed_at_any_call_loses_nothing(commits: int, next_run_every: int, shim: Path, memory: Path) -> None:
     """After a kill before any call that changes the store, or in the middle of a write: the store opens, is sound, has
     all rows acknowledged and each row its own vectors, and the next run completes it and counts each file once."""
     recorded = record(shim, memory / "run", commits)
-    found = spread(partial(losses, recorded, commits, memory))
-    assert len(found) > 60 * commits
+    found = spread(partial(losses, recorded, commits, memory, next_run_every))
+    assert len(found) > len(recorded.calls) * 0.8
     assert [wrong for wrong in found if wrong] == []
 
 
@@ -81,7 +83,7 @@ def test_real_kills_leave_what_the_log_says(apart: int, shim: Path, memory: Path
     """A process that is killed at a call leaves the files that the calls before it made, and its next run completes
     them."""
     recorded = record(shim, memory / "run", 4)
-    told = dict(states(recorded.calls))
+    told = dict(reversed(list(states(recorded.calls))))  # of two at one call the whole one, which comes first
     roots = {number: memory / f"{number}" for number in sorted(told)[:-1][::apart]}
     for (number, root), done in zip(roots.items(), kill_at(shim, roots, 4), strict=True):
         assert done == recorded.done(number)
@@ -106,7 +108,7 @@ def test_a_run_that_wrote_in_place_would_be_seen_to_lose(shim: Path, memory: Pat
     """The control: if the same run wrote files under their own names, without a rename, kills would be seen to do harm."""
     recorded = record(shim, memory / "run", 3)
     in_place = replace(recorded, calls=[written_in_place(call) for call in recorded.calls])
-    found = spread(partial(losses, in_place, 3, memory))
+    found = spread(partial(losses, in_place, 3, memory, 9))
     assert any("StoreDamaged" in wrong for wrong in found)
 
 

@@ -13,15 +13,24 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pixelmill.errors import PixelmillError
-from tests.support.nights import Acknowledged, check, check_next_run, check_nothing_half_written, work
+from tests.support.nights import (
+    Acknowledged,
+    check,
+    check_next_run,
+    check_nothing_half_written,
+    check_nothing_is_kept_for_ever,
+    work,
+)
 from tests.support.shim import Call, loaded, read_log
 
 STORE = "home/store"
+SHARES = min(os.cpu_count() or 1, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +77,14 @@ def refuse_at(
     shim: Path, root: Path, commits: int, numbers: Sequence[int], error: int, *, for_good: bool = False
 ) -> list[Refused]:
     """Let a call fail with `error`, and all after it too if `for_good`; then look at the store and run again."""
-    job = {"do": "refuse", "root": str(root), "commits": commits, "numbers": list(numbers)}
-    return [Refused(**told) for told in _run(shim, job | {"error": error, "for_good": for_good})]
+    job = {"do": "refuse", "commits": commits, "error": error, "for_good": for_good}
+
+    def share_of(share: int) -> list[Refused]:
+        told = _run(shim, job | {"root": f"{root}-{share}", "numbers": list(numbers[share::SHARES])})
+        return [Refused(**one) for one in told]
+
+    with ThreadPoolExecutor(SHARES) as pool:
+        return sorted((one for told in pool.map(share_of, range(SHARES)) for one in told), key=lambda one: one.number)
 
 
 def _run(shim: Path, job: dict[str, Any]) -> Any:
@@ -133,6 +148,7 @@ def _check_after(store: Path, commits: int, done: Acknowledged, *, tidy: bool) -
     if tidy and store.exists():
         check_nothing_half_written(store)
     check_next_run(store, commits, done)
+    check_nothing_is_kept_for_ever(store)
 
 
 def _watch(shim: ctypes.CDLL, root: Path) -> None:
