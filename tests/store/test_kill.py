@@ -68,7 +68,7 @@ def problem(store: Path, commits: int, done: Acknowledged, when: str, goes_on: b
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("commits", "next_run_every"), [(4, 3), pytest.param(25, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("commits", "next_run_every"), [(4, 6), pytest.param(25, 1, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_call_loses_nothing(commits: int, next_run_every: int, shim: Path, memory: Path) -> None:
     """After a kill before any call that changes the store, or in the middle of a write: the store opens, is sound, has
     all rows acknowledged and each row its own vectors, and the next run completes it and counts each file once."""

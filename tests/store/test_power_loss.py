@@ -85,7 +85,7 @@ def lost(recorded: Recorded, cuts: Cuts, place: Path) -> tuple[int, list[str]]:
 @pytest.mark.parametrize(
     "cuts",
     [
-        pytest.param(Cuts(4, every=3), id="few"),
+        pytest.param(Cuts(4, every=5), id="few"),
         pytest.param(Cuts(4, times=4), id="often", marks=pytest.mark.slow),
         pytest.param(Cuts(25), id="many", marks=pytest.mark.slow),
     ],
