@@ -51,10 +51,16 @@ def compact(writer: StoreWriter, *, only_above: int = 1, retention: float = RETE
 
 
 def compact_if_needed(writer: StoreWriter) -> Compaction | None:
-    """Compact a store that has come near the limit of parts or is badly fragmented."""
+    """Compact a store that has come near the limit of parts or is badly fragmented.
+
+    Large parts stay as they are. Where these alone come near the limit, some small ones are let gather first: else
+    every commit would write the last pack anew.
+    """
     manifest = writer.snapshot().manifest
     fragments = max((len(extents) for _, extents in manifest.datasets()), default=0)
-    if len(manifest.used_parts()) <= PART_LIMIT and fragments <= 10 * PART_LIMIT:
+    large = sum(manifest.parts[name].bytes >= TARGET_BYTES // 2 for name in manifest.used_parts())
+    allowed = max(PART_LIMIT, large + PART_LIMIT // 10)
+    if len(manifest.used_parts()) <= allowed and fragments <= 10 * PART_LIMIT:
         return None
     return compact(writer)
 

@@ -65,6 +65,8 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 SCANS_KEPT = 50
+ADOPTED_AT_ONCE = 16_384
+"""Rows of a snapshot that are held in memory while they are recorded."""
 ROOM = 8 * 2**20
 """Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
 
@@ -381,9 +383,9 @@ class Ledger:
 
     def strangers(self, stored: Callable[[], np.ndarray]) -> int:
         """How many rows it takes for another content than `stored` (N, 32), which is asked last, has there."""
-        known = [(_blob(sha256), int(row)) for sha256, row in self._db.execute("SELECT sha256, row FROM rows")]
+        known = self._db.execute("SELECT sha256, row FROM rows")  # keeps the ledger as it is now until it is read
         contents = stored()
-        return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
+        return sum(int(row) >= len(contents) or contents[int(row)].tobytes() != _blob(sha256) for sha256, row in known)
 
     def is_empty(self) -> bool:
         """Whether nothing was ever written to it: its making was cut off, or the file was emptied."""
@@ -397,11 +399,13 @@ class Ledger:
         """SQLite's own word on the file: 'ok', or what is wrong."""
         return str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
-    def _adopt(self, store: Store, start: int) -> None:
-        sha256 = store.sha256(start)
-        self.record_rows((sha.tobytes(), start + i) for i, sha in enumerate(sha256))
-        sources = store.texts("images/source", start, len(store))
-        paths = store.texts("images/path", start, len(store))
+    def _adopt(self, store: Store, known: int) -> None:
+        for start in range(known, len(store), ADOPTED_AT_ONCE):
+            self._adopt_rows(store, start, min(start + ADOPTED_AT_ONCE, len(store)))
+
+    def _adopt_rows(self, store: Store, start: int, stop: int) -> None:
+        self.record_rows((sha.tobytes(), start + i) for i, sha in enumerate(store.sha256(start, stop)))
+        sources, paths = (store.texts(name, start, stop) for name in ("images/source", "images/path"))
         located = [
             (os.path.join(source, path), source, start + i)  # noqa: PTH118 - bytes, which pathlib does not take
             for i, (source, path) in enumerate(zip(sources, paths, strict=True))
@@ -412,7 +416,7 @@ class Ledger:
         self._db.executemany(
             "INSERT INTO files (path, source, row, unsettled) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING", located
         )
-        self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, len(store))))
+        self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, stop)))
 
     def _refuse_newer(self) -> int:
         version = self._value("PRAGMA user_version")

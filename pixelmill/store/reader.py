@@ -65,13 +65,16 @@ class Store:
         """(N,) int32, pixels; 0 for a row that could not be decoded."""
         return self.column("images/height")
 
-    def sha256(self, start: int = 0) -> np.ndarray:
-        """(N - start, 32) uint8: the sha256 of each row's file, from row `start` on."""
-        return self.column("images/sha256", start)
+    def sha256(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """(stop - start, 32) uint8: the sha256 of each row's file, from row `start` to `stop` or the last."""
+        return self.column("images/sha256", start, stop)
 
-    def column(self, dataset: str, start: int = 0) -> np.ndarray:
-        """Rows `start` and on of one of the identity columns."""
-        pieces = [self.parts.array(piece, dataset) for piece in clipped(self.manifest.identity, start, len(self))]
+    def column(self, dataset: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop` or the last of one of the identity columns; on the file if they lie in one piece."""
+        stop = len(self) if stop is None else stop
+        pieces = [self.parts.array(piece, dataset) for piece in clipped(self.manifest.identity, start, stop)]
+        if len(pieces) == 1:
+            return pieces[0]
         return np.concatenate(pieces) if pieces else _empty_column(dataset)
 
     def texts(self, dataset: str, start: int, stop: int) -> np.ndarray:
