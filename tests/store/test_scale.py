@@ -1,0 +1,61 @@
+"""What the memory of each stage grows by with the rows of a store, measured in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SMALL, LARGE = 20_000, 100_000
+MOST = {
+    "discover": 50,
+    "plan, all new": 50,
+    "commit": 50,
+    "plan, nothing": 50,
+    "open": 50,
+    "rebuild ledger": 50,
+}
+"""Bytes of own memory a row that a stage may take more: one list or set of all paths takes 100 or more."""
+STAGE = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import scale
+from pixelmill.store.ledger import Ledger
+if sys.argv.pop(1) == "hoard":
+    record = Ledger.record_scan
+    Ledger.record_scan = lambda self, scan, files: record(self, scan, list(files))
+scale.main()
+"""
+
+
+def own_bytes(folder: Path, rows: int, stage: str, *, hoard: bool = False) -> float:
+    """The most memory, in bytes, that one stage of the benchmark held for itself."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", STAGE, str(BENCHMARKS), "hoard" if hoard else "stream", "--stage", stage]
+    command += ["--folder", str(folder), "--rows", str(rows), "--shard", "4096"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return float(json.loads(done.stdout)["own_mb"]) * 2**20
+
+
+def growth(measured: Callable[[int], float]) -> float:
+    """Bytes a row between a small and a large number of rows."""
+    return (measured(LARGE) - measured(SMALL)) / (LARGE - SMALL)
+
+
+@pytest.mark.slow
+def test_no_stage_holds_every_row(tmp_path: Path) -> None:
+    """Discovery, planning, commit and open take a few bytes more for each row of the store, never a list of all."""
+    for stage, most in MOST.items():
+        found = growth(lambda rows, stage=stage: own_bytes(tmp_path / str(rows), rows, stage))  # type: ignore[misc]
+        assert found < most, f"{stage}: {found:.0f} bytes a row"
+
+
+@pytest.mark.slow
+def test_the_measurement_sees_a_list_of_all_files(tmp_path: Path) -> None:
+    """Control: a discovery that gathers the files before it records them exceeds the bound."""
+    assert growth(lambda rows: own_bytes(tmp_path / str(rows), rows, "discover", hoard=True)) > 2 * MOST["discover"]
