@@ -54,8 +54,10 @@ class Job(BaseModel):
     max_pixels: int
     max_aspect: float
     max_bytes: int
+    max_seconds: float = 60.0
     max_failure_rate: float = 0.05
     deadline: float | None = None
+    paranoid: bool = False
 
     def decode_options(self, decode: Literal["fast", "reference"]) -> DecodeOptions:
         """How this job decodes for matrices made in mode `decode`."""
@@ -66,4 +68,5 @@ class Job(BaseModel):
             max_pixels=self.max_pixels,
             max_aspect=self.max_aspect,
             max_bytes=self.max_bytes,
+            max_seconds=self.max_seconds,
         )

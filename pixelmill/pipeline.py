@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import Decoded, DecodeOptions, decode_image, read_image_file
+from pixelmill.images.apart import Pixels, decode_apart
+from pixelmill.images.decode import DecodeOptions, read_image_file
 from pixelmill.images.discover import FoundFile
-from pixelmill.images.preprocess import normalize, pixels
+from pixelmill.images.preprocess import normalize
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.store.commit import Content, Harvest, Vectors
 from pixelmill.store.ledger import Failure
@@ -84,7 +85,8 @@ class _Prepared:
 
 
 class Pipeline:
-    """Threads read and decode; the calling thread runs the models. Each image is decoded once for all `targets`.
+    """Threads read, each with a process that decodes; the calling thread runs the models. Each image is decoded once
+    for all `targets`.
 
     Images wait in order, at most `2 * batch_size` of them decoded: memory does not grow with the shard.
     A batch that does not fit the device's memory halves the batch size for good.
@@ -145,33 +147,22 @@ class Pipeline:
             if not wanted:
                 return _Prepared(file, sha256, timing=timing)
             with _timed(timing, "decode"):
-                decoded = decode_image(data, self._options, shortest=self._shortest)
-                inputs = self._inputs(decoded, wanted)
+                decoded, inputs = self._decoded(data, wanted)
             return _Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
         except ImageRejected as rejected:
             return _Prepared(file, sha256, rejected=rejected, timing=timing)
         except (OSError, MemoryError) as error:
             return _Prepared(file, sha256, unread=_reason(error), timing=timing)
 
-    def _inputs(self, decoded: Decoded, wanted: frozenset[str]) -> dict[object, Any]:
+    def _decoded(self, data: bytes, wanted: frozenset[str]) -> tuple[Pixels, dict[object, Any]]:
         """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
-        try:
-            return self._preprocessed(decoded, wanted)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
-
-    def _preprocessed(self, decoded: Decoded, wanted: frozenset[str]) -> dict[object, Any]:
-        inputs: dict[object, Any] = {}
-        for target in self._targets:
-            key = self.input_key(target.model)
-            if target.fingerprint in wanted and key not in inputs:
-                if self._options.decode == "reference":
-                    inputs[key] = target.model.reference_preprocess(decoded.image)
-                else:
-                    inputs[key] = pixels(decoded, target.model.preprocessing)
-        return inputs
+        models = {self.input_key(t.model): t.model for t in self._targets if t.fingerprint in wanted}
+        asked = [model.preprocessing for model in models.values()]
+        decoded = decode_apart(data, self._options, shortest=self._shortest, wanted=asked)
+        made: Iterable[Any] = decoded.arrays
+        if self._options.decode == "reference":
+            made = map(_reference, models.values(), decoded.arrays)
+        return decoded, dict(zip(models, made, strict=True))
 
     def input_key(self, model: EmbeddingModel) -> object:
         """Models with equal keys take the same pixels."""
@@ -303,6 +294,17 @@ class Guarded:
     def __call__(self, sha256: bytes) -> frozenset[str]:
         with self._lock:
             return self._function(sha256)
+
+
+def _reference(model: EmbeddingModel, resized: np.ndarray) -> torch.Tensor:
+    from PIL import Image
+
+    try:
+        return model.reference_preprocess(Image.fromarray(resized))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
 
 
 def _stacked(inputs: Sequence[np.ndarray]) -> torch.Tensor:

@@ -11,9 +11,9 @@ import numpy as np
 
 from pixelmill.devices import resolve_device
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import decode_image, read_image_file
+from pixelmill.images.apart import decode_apart
+from pixelmill.images.decode import read_image_file
 from pixelmill.images.discover import FoundFile
-from pixelmill.images.preprocess import pixels
 from pixelmill.job import Job
 from pixelmill.matrices import Decode, existing_matrix, provenance_of, still_makes
 from pixelmill.models.base import EmbeddingModel, ModelSpec
@@ -219,10 +219,11 @@ def _measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequ
     for path in paths:
         try:
             data = read_image_file(path, max_bytes=job.max_bytes)
-            decoded = decode_image(data, job.decode_options("fast"), shortest=model.preprocessing.resize)
+            made = model.preprocessing
+            decoded = decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made])
         except (ImageRejected, OSError):
             continue
-        samples.append(pixels(decoded, model.preprocessing))
+        samples.append(decoded.arrays[0])
         if len(samples) == _SAMPLES:
             break
     return fastest_precision(model, samples)

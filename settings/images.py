@@ -20,3 +20,4 @@ class ImageSettings(Group):
     max_pixels: int = Field(_DEFAULTS.max_pixels, ge=1)
     max_aspect: float = Field(_DEFAULTS.max_aspect, ge=1)
     max_bytes: int = Field(_DEFAULTS.max_bytes, ge=1)
+    max_seconds: float = Field(_DEFAULTS.max_seconds, gt=0)

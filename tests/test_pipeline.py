@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pixelmill import pipeline as module
+from pixelmill.images.apart import Pixels, decode_apart
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.discover import FoundFile
+from pixelmill.images.preprocess import Preprocessing
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.precision import fastest_precision
 from tests.conftest import SavePicture
@@ -73,23 +75,16 @@ def test_a_single_image_that_does_not_fit_is_an_error(files: list[FoundFile]) ->
 
 def test_each_image_is_decoded_once_for_all_models(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two models that share a worker share the decoding and, with one geometry, the pixels."""
-    calls = counted(monkeypatch, "decode_image"), counted(monkeypatch, "pixels")
+    asked: list[int] = []
+
+    def counted(*args: Any, wanted: list[Preprocessing], **kwargs: Any) -> Pixels:
+        asked.append(len(wanted))
+        return decode_apart(*args, wanted=wanted, **kwargs)
+
+    monkeypatch.setattr(module, "decode_apart", counted)
     _, result = run(files, Limited("one"), Limited("second"))
     assert [len(result.harvest.vectors[name].index) for name in ("one", "second")] == [10, 10]
-    assert [len(seen) for seen in calls] == [10, 10]
-
-
-def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
-    """Count the calls of a function of the pipeline's module."""
-    seen: list[int] = []
-    real: Callable[..., object] = getattr(module, name)
-
-    def wrapper(*args: object, **kwargs: object) -> object:
-        seen.append(1)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(module, name, wrapper)
-    return seen
+    assert asked == [1] * 10
 
 
 def test_a_vector_that_is_not_finite_costs_that_image_and_model_only(files: list[FoundFile]) -> None:

@@ -10,8 +10,8 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -28,7 +28,7 @@ MARGIN: Final = 4.0
 """Fast decoding never goes below this multiple of the pixels that a model needs. Measured: see docs/decoding.md."""
 
 LARGE: Final = 50_000_000
-"""Pictures of more pixels than this are decoded one at a time in a process, so that many threads stay within memory."""
+"""Pictures of more pixels than this are decoded one at a time, so that many at once stay within memory."""
 
 _BOMB_PIXELS_PER_BYTE: Final = 1000
 _ORIENTATION: Final = 0x0112
@@ -59,7 +59,7 @@ class DecodeOptions:
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
-    `max_bytes` is the largest file.
+    `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_apart`).
     """
 
     decode: Literal["fast", "reference"] = "fast"
@@ -68,6 +68,7 @@ class DecodeOptions:
     max_pixels: int = 200_000_000
     max_aspect: float = 100.0
     max_bytes: int = 1 << 30
+    max_seconds: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +107,35 @@ def read_image_file(path: str, *, max_bytes: int) -> bytes:
     return data
 
 
-def decode_image(data: bytes, options: DecodeOptions, *, shortest: int | None) -> Decoded:
+def decode_image(
+    data: bytes, options: DecodeOptions, *, shortest: int | None,
+    large: Callable[[], AbstractContextManager[object]] = lambda: _large,
+) -> Decoded:  # fmt: skip
     """The picture in `data`; frame 0 of an animation. Safe to call from many threads. Raises ImageRejected.
 
     `shortest` is the shortest edge, in pixels, that any model resizes to: with `decode="fast"` the picture may come
-    scaled down to no less than MARGIN times that. None: full size.
+    scaled down to no less than MARGIN times that. None: full size. `large` gives the turn that pictures of more than
+    LARGE pixels wait for. A decoder's own faults are not survived here: see `apart.decode_apart`.
     """
     kind = _kind(data)
     need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
     with _explained():
         try:
-            return _attempt(kind, data, options, need)
+            return _attempt(kind, data, options, need, large)
         except ValueError as error:
             if kind != "PNG" or "MAX_TEXT" not in str(error):
                 raise
-            return _attempt(kind, without_metadata(data), options, need)
+            return _attempt(kind, without_metadata(data), options, need, large)
 
 
-def _attempt(kind: str, data: bytes, options: DecodeOptions, need: int | None) -> Decoded:
+def _attempt(
+    kind: str, data: bytes, options: DecodeOptions, need: int | None,
+    large: Callable[[], AbstractContextManager[object]],
+) -> Decoded:  # fmt: skip
     image = _open(kind, data)
     width, height = image.size
     _check_shape(width, height, len(data), options)
-    with _large if width * height > LARGE else nullcontext():
+    with large() if width * height > LARGE else nullcontext():
         return _decoded(image, options, need)
 
 

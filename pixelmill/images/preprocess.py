@@ -62,6 +62,21 @@ def pixels(picture: Image.Image | Decoded, preprocessing: Preprocessing) -> NDAr
     return np.asarray(image.resize((crop, crop), resample, box=inside))
 
 
+def resized(picture: Decoded, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """The picture as upstream's own transform resizes it, before its crop, uint8 (height, width, 3).
+
+    To what has its target size already, upstream's transform (torchvision's `Resize`) does nothing: given this picture,
+    it makes the same tensor as of the whole one, to the bit.
+    """
+    import numpy as np
+    from PIL import Image
+
+    image = picture.image
+    return np.asarray(
+        image.resize(_resized(image.size, preprocessing), Image.Resampling[preprocessing.interpolation.upper()])
+    )
+
+
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype) -> torch.Tensor:
     """Pixels of a batch, uint8 (B, H, W, 3), as `dtype` (B, 3, H, W) on the same device: (x / 255 - mean) / std.
 

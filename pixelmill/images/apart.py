@@ -1,0 +1,243 @@
+"""Decoding in processes of their own: a decoder that crashes, hangs or eats memory costs one image, never the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pixelmill.errors import ImageRejected, PixelmillError
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MESSAGE: Final = 1 << 16
+"""Most bytes of a request or an answer; pixels and files go through memory that both processes share."""
+
+_KEEP: Final = 64 << 20
+"""Shared memory above this many bytes is given back after each picture."""
+
+_TOOK_TOO_LONG: Final = -signal.SIGALRM
+_FROM_OUTSIDE: Final = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
+"""How a process ends that somebody else ended, the kernel included when memory runs out."""
+
+
+class DecodingInterrupted(PixelmillError, OSError):
+    """A picture was not decoded for a reason that is not its own: too little memory now, or a killed process. Retry."""
+
+
+class DecoderUnusable(PixelmillError, RuntimeError):
+    """The process that decodes cannot even start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The picture's size in pixels, upright, and what was made of it, uint8 (height, width, 3) each."""
+
+    width: int
+    height: int
+    arrays: tuple[NDArray[np.uint8], ...]
+
+
+def decode_apart(
+    data: bytes, options: DecodeOptions, *, shortest: int | None, wanted: Sequence[Preprocessing]
+) -> Pixels:
+    """`decode_image` in another process, and for each of `wanted` its `pixels`; with `decode="reference"`, the picture
+    `resized` for upstream's own transform instead.
+
+    Safe to call from many threads: each call has a process to itself, which later calls use again. Raises ImageRejected
+    for a file that cannot be decoded, that crashes the decoder twice, takes `options.max_seconds`, or needs more memory
+    than any picture that the options admit; DecodingInterrupted for what may pass.
+    """
+    request = {
+        "bytes": len(data), "options": asdict(options), "shortest": shortest, "wanted": [asdict(one) for one in wanted],
+    }  # fmt: skip
+    try:
+        return _asked(data, request)
+    except _Crashed:  # perhaps the fault of the picture before, if that left the process damaged
+        try:
+            return _asked(data, request)
+        except _Crashed as crash:
+            raise ImageRejected("decode", f"The decoder crashed at it ({crash}).") from crash
+
+
+class _Crashed(Exception):
+    """A process that died at a picture, by its own fault."""
+
+
+class _Ended(Exception):
+    """A process that is gone; its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _asked(data: bytes, request: dict[str, Any]) -> Pixels:
+    limit = request["options"]["max_seconds"]
+    try:
+        with _a_decoder() as decoder:
+            answer, arrays = decoder.ask(data, request)
+    except _Ended as ended:
+        if ended.code == _TOOK_TOO_LONG:
+            raise ImageRejected("decode", f"Decoding took longer than {limit:g} s (max_seconds).") from None
+        if ended.code in _FROM_OUTSIDE:
+            raise DecodingInterrupted(
+                f"the process that decoded it was ended by {signal.Signals(-ended.code).name}: too little memory?"
+            ) from None
+        if ended.code >= 0:
+            raise DecoderUnusable(
+                f"Expected a process to decode pictures. It ended with exit code {ended.code}; its own words are above."
+            ) from None
+        raise _Crashed(signal.Signals(-ended.code).name) from None
+    if "rejected" in answer:
+        raise ImageRejected(*answer["rejected"])
+    if "memory" in answer:
+        _refuse_or_wait(answer["memory"])
+    return Pixels(answer["width"], answer["height"], arrays)
+
+
+def _refuse_or_wait(limit: int) -> None:
+    """After a decoder got no more memory: the picture's fault if the machine has that much to give."""
+    if _available() > limit:
+        raise ImageRejected("decode", f"Decoding it takes more than {limit >> 20:,} MiB of memory.")
+    raise DecodingInterrupted("not enough memory to decode it now")
+
+
+def _available() -> int:
+    """Bytes of memory that the kernel would give to a new process (proc(5), MemAvailable)."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+
+
+class _Decoder:
+    """One process (`decoder.py`), a channel to it, and memory shared with it."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._memory = os.memfd_create("pixelmill")
+        handed = (theirs.fileno(), self._memory, _turns())
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-P", "-m", "pixelmill.images.decoder", *map(str, handed)],
+                pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
+            )  # fmt: skip
+
+    def ask(self, data: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], tuple[NDArray[np.uint8], ...]]:
+        """The answer to a request about `data`. Raises _Ended if the process ends instead."""
+        try:
+            _write_all(self._memory, data)
+            self._channel.send(json.dumps(request).encode())
+            received = self._channel.recv(MESSAGE)
+        except ConnectionError:
+            received = b""
+        if not received:
+            raise _Ended(self._process.wait())
+        answer: dict[str, Any] = json.loads(received)
+        arrays = tuple(self._arrays(answer.get("shapes", ())))
+        return answer, arrays
+
+    def rest(self) -> bool:
+        """Give back what a large picture took. False after which the process should not be used again."""
+        if os.fstat(self._memory).st_size > _KEEP:
+            os.ftruncate(self._memory, 0)
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process, which reads the end of its channel. One that is busy is ended at once."""
+        self._channel.close()
+        os.close(self._memory)
+        self._process.kill()
+        self._process.wait()
+
+    def _arrays(self, shapes: Sequence[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
+        offset = 0
+        for shape in shapes:
+            array = np.empty(shape, dtype=np.uint8)
+            view = array.reshape(-1).data
+            while view:
+                read = os.preadv(self._memory, [view], offset)
+                if not read:
+                    raise DecodingInterrupted("the process that decoded it handed over less than it said")
+                view, offset = view[read:], offset + read
+            yield array
+
+
+_idle: list[_Decoder] = []
+_guard = threading.Lock()
+_turn: list[int] = []
+
+
+@contextmanager
+def _a_decoder() -> Iterator[_Decoder]:
+    """A process that nobody else uses: one that waits for work, or a new one. One that fails is not used again."""
+    with _guard:
+        decoder = _idle.pop() if _idle else None
+    decoder = decoder or _Decoder()
+    try:
+        yield decoder
+        usable = decoder.rest()
+    except BaseException:
+        decoder.close()
+        raise
+    if usable:
+        with _guard:
+            _idle.append(decoder)
+    else:
+        decoder.close()
+
+
+def end_idle_decoders() -> None:
+    """End the processes that wait for pictures. The next picture starts one anew."""
+    with _guard:
+        idle = _idle[:]
+        _idle.clear()
+    for decoder in idle:
+        decoder.close()
+
+
+def _turns() -> int:
+    """A file without a name, whose lock large pictures take one after the other in all processes of this one."""
+    with _guard:
+        if not _turn:
+            _turn.append(os.memfd_create("pixelmill-turns"))
+        return _turn[0]
+
+
+def _forget() -> None:
+    """A forked process must not talk over the channels of its parent."""
+    global _guard
+    _guard = threading.Lock()
+    _idle.clear()
+    _turn.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the place of this package first: the process does not search the working directory."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # each thread would take memory from the limit
+    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view, offset = memoryview(data), 0
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written

@@ -1,0 +1,152 @@
+"""The process behind `apart`: decodes one picture at a time, within limits of time and memory that the kernel keeps."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pixelmill.errors import ImageRejected
+from pixelmill.images import decode
+from pixelmill.images.apart import MESSAGE
+from pixelmill.images.preprocess import Preprocessing, pixels, resized
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_BYTES_PER_PIXEL: Final = 24
+"""What decoding takes at most, with room: the coefficients of a progressive CMYK JPEG (8), its pixels (4), RGB (3) and
+a copy turned upright (3); deep grey in floats (4) with three copies of it."""
+
+_COPIES_OF_FILE: Final = 3
+_ROOM: Final = 512 << 20
+"""Address space for modules loaded on demand, and for the threads of a library, which reserve far more than they use."""
+
+_LONGEST_REASON: Final = 4000
+
+
+def main(channel: socket.socket, memory: int, turns: int) -> None:
+    """Answer requests until the channel ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end is the channel's
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    warnings.simplefilter("ignore")  # a damaged file's oddities; what matters is raised
+    _warm_up()
+    base = _address_space()
+    while received := channel.recv(MESSAGE):
+        request = json.loads(received)
+        limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns)
+        channel.send(json.dumps(_answer(request, memory, limits)).encode())
+
+
+class _Limits:
+    """A clock and a limit of address space for one picture; for a large one, when its turn has come, a larger one."""
+
+    def __init__(self, options: decode.DecodeOptions, size: int, base: int, turns: int) -> None:
+        self.options = options
+        self._fixed = base + _ROOM + _COPIES_OF_FILE * size
+        self._turns = turns
+        self.bytes = 0
+
+    def __enter__(self) -> None:
+        self._start(min(decode.LARGE, self.options.max_pixels))
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (_hard(), _hard()))
+
+    @contextmanager
+    def large(self) -> Iterator[None]:
+        """The turn of a large picture: one at a time among all the processes of one parent. Waiting costs no time."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        fcntl.lockf(self._turns, fcntl.LOCK_EX)
+        try:
+            self._start(self.options.max_pixels)
+            yield
+        finally:
+            fcntl.lockf(self._turns, fcntl.LOCK_UN)
+
+    def _start(self, pixels: int) -> None:
+        self.bytes = self._fixed + _BYTES_PER_PIXEL * pixels
+        hard = _hard()
+        limit = self.bytes if hard == resource.RLIM_INFINITY else min(self.bytes, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        signal.setitimer(signal.ITIMER_REAL, self.options.max_seconds)
+
+
+def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, Any]:
+    try:
+        data = _read_all(memory, request["bytes"])
+        with limits:
+            picture = decode.decode_image(data, limits.options, shortest=request["shortest"], large=limits.large)
+            wanted = [_preprocessing(**one) for one in request["wanted"]]
+            arrays = _arrays(picture, wanted, limits.options.decode)
+        _hand_over(memory, arrays)
+    except ImageRejected as rejected:
+        return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}
+    except MemoryError:
+        return {"memory": limits.bytes}
+    return {"width": picture.width, "height": picture.height, "shapes": [array.shape for array in arrays]}
+
+
+def _arrays(picture: decode.Decoded, wanted: Sequence[Preprocessing], how: str) -> list[NDArray[np.uint8]]:
+    make = resized if how == "reference" else pixels
+    try:
+        return [make(picture, one) for one in wanted]
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
+
+
+def _preprocessing(mean: Sequence[float], std: Sequence[float], **rest: Any) -> Preprocessing:
+    return Preprocessing(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]), **rest)
+
+
+def _hand_over(memory: int, arrays: Sequence[NDArray[np.uint8]]) -> None:
+    import numpy as np
+
+    offset = 0
+    for array in arrays:
+        view = np.ascontiguousarray(array).reshape(-1).data
+        while view:
+            written = os.pwrite(memory, view, offset)
+            view, offset = view[written:], offset + written
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    data = os.pread(descriptor, size, 0)
+    if len(data) != size:
+        raise ImageRejected("read", f"Expected {size:,} bytes from the other process. Got {len(data):,}.")
+    return data
+
+
+def _warm_up() -> None:
+    """What every picture needs is loaded before the limits are set."""
+    import numpy as np
+    from PIL import Image
+
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).resize((1, 1))
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _hard() -> int:
+    return resource.getrlimit(resource.RLIMIT_AS)[1]
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,278 @@
+"""A decoder that crashes, hangs or eats memory costs one image; the processes behind it end when they should."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelmill.errors import ImageRejected
+from pixelmill.images import apart
+from pixelmill.images.apart import DecoderUnusable, DecodingInterrupted, decode_apart, end_idle_decoders
+from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.discover import FoundFile
+from pixelmill.images.preprocess import Preprocessing, pixels
+from pixelmill.pipeline import Pipeline, Target
+from tests.conftest import SavePicture
+from tests.images.test_decode import EIGHT_BIT
+from tests.test_pipeline import Limited
+
+PLAIN = Preprocessing(32, 40, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+FAULTS = {
+    b"crash": "os.kill(os.getpid(), signal.SIGSEGV)",
+    b"abort": "os.abort()",
+    b"hang": "time.sleep(1000)",
+    b"spin": "exec('while True: pass')",
+    b"memory": "bytearray(1 << 45)",
+    b"killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    b"once": "Path('{folder}/once').exists() or (Path('{folder}/once').touch(), os.abort())",
+}
+"""What the decoder does at a file that ends so, as a fault in a library of C would have it."""
+
+PATCH = """
+import os, signal, sys, time
+from pathlib import Path
+if sys.argv[0] == "-m":
+    from pixelmill.images import decode
+    real = decode._decoded
+
+    def faulty(image, options, need):
+        image.fp.seek(0)
+        data = image.fp.read()
+        for end, fault in {faults}.items():
+            if data.endswith(end):
+                eval(fault)
+        image.fp.seek(0)
+        return real(decode._open(image.format, data), options, need)
+
+    decode._decoded = faulty
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Decoders that a test changed are not those of the next."""
+    end_idle_decoders()
+    yield
+    end_idle_decoders()
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New decoders have faults."""
+    faults = {end: fault.replace("{folder}", str(tmp_path)) for end, fault in FAULTS.items()}
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text(PATCH.format(faults=faults))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patch"))
+
+
+def apart_array(data: bytes, **options: object) -> np.ndarray:
+    (array,) = decode_apart(data, DecodeOptions(**options), shortest=40, wanted=[PLAIN]).arrays  # type: ignore[arg-type]
+    return array
+
+
+@pytest.mark.parametrize("kind", EIGHT_BIT)
+def test_pixels_are_those_of_the_same_process(kind: str) -> None:
+    """Whatever the format, the other process gives the pixels and the size that this one would."""
+    data, options = EIGHT_BIT[kind], DecodeOptions()
+    here = decode_image(data, options, shortest=40)
+    there = decode_apart(data, options, shortest=40, wanted=[PLAIN])
+    assert (there.width, there.height) == (here.width, here.height)
+    np.testing.assert_array_equal(there.arrays[0], pixels(here, PLAIN))
+
+
+@pytest.mark.parametrize("interpolation", ["BICUBIC", "BILINEAR"])
+@pytest.mark.parametrize("size", [40, (40, 40)], ids=["shortest", "squash"])
+@pytest.mark.parametrize("edges", [(97, 64), (64, 97), (40, 40), (40, 55), (1000, 751), (30, 20)])
+def test_reference_is_upstreams_transform_of_the_whole_picture(
+    edges: tuple[int, int], size: int | tuple[int, int], interpolation: str
+) -> None:
+    """torchvision's own transform makes the same tensor of what comes back as of the whole picture, to the bit."""
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize, ToTensor
+
+    upstream = Compose([Resize(size, InterpolationMode[interpolation]), CenterCrop(32), ToTensor()])
+    random = np.random.default_rng(3)
+    image = Image.fromarray(random.integers(0, 256, (*edges[::-1], 3), dtype=np.uint8))
+    image.save("picture.png")
+    made = Preprocessing(
+        32, 40, (0, 0, 0), (1, 1, 1), interpolation.lower(), "shortest" if size == 40 else "squash"  # type: ignore[arg-type]
+    )  # fmt: skip
+    options = DecodeOptions(decode="reference")
+    (array,) = decode_apart(Path("picture.png").read_bytes(), options, shortest=40, wanted=[made]).arrays
+    assert upstream(Image.fromarray(array)).equal(upstream(image))
+
+
+@pytest.mark.usefixtures("faulty")
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (b"crash", r"crashed at it \(SIGSEGV\)"), (b"abort", r"crashed at it \(SIGABRT\)"),
+        (b"hang", r"longer than 0\.5 s \(max_seconds\)"), (b"spin", r"longer than 0\.5 s \(max_seconds\)"),
+        (b"memory", "MiB of memory"),
+    ],
+)  # fmt: skip
+def test_a_fault_of_the_decoder_costs_that_picture(end: bytes, words: str) -> None:
+    """The picture is refused with the reason, and the next one is decoded."""
+    good = EIGHT_BIT["jpeg"]
+    expected = apart_array(good)
+    with pytest.raises(ImageRejected, match=words):
+        apart_array(good + end, max_seconds=0.5)
+    np.testing.assert_array_equal(apart_array(good), expected)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_picture_that_follows_a_damaging_one_is_not_blamed() -> None:
+    """A process that dies at a picture and not at a second try was damaged before: the picture is embedded."""
+    assert apart_array(EIGHT_BIT["jpeg"] + b"once").shape == (32, 32, 3)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_what_somebody_else_ended_may_pass() -> None:
+    """A decoder that the kernel or a person kills says nothing about the picture: it is for another try."""
+    with pytest.raises(DecodingInterrupted, match="SIGKILL"):
+        apart_array(EIGHT_BIT["jpeg"] + b"killed")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_too_little_memory_on_the_machine_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that got no memory while the machine has none to give is not refused."""
+    monkeypatch.setattr(apart, "_available", lambda: 0)
+    with pytest.raises(DecodingInterrupted, match="not enough memory"):
+        apart_array(EIGHT_BIT["jpeg"] + b"memory")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_shard_with_every_fault_embeds_the_rest(tmp_path: Path, save_picture: SavePicture) -> None:
+    """Crashes, hangs and hunger among forty pictures: each costs its own image, what may pass is left for later."""
+    names = [f"{seed}.png" for seed in range(40)]
+    for seed, name in enumerate(names):
+        save_picture(tmp_path / name, seed, (16, 16))
+    bad = dict(zip(names[3::6], [b"crash", b"hang", b"memory", b"killed", b"spin", b"abort"], strict=False))
+    for name, end in bad.items():
+        with (tmp_path / name).open("ab") as file:
+            file.write(end)
+    options = DecodeOptions(max_seconds=1)
+    pipeline = Pipeline([Target(Limited(), "one")], options, batch_size=4, threads=3)
+    result = pipeline.run([FoundFile(str(tmp_path), name, 0, 0, 0) for name in names], lambda _: frozenset({"one"}))
+    assert len(result.harvest.vectors["one"].index) == 34
+    refused = {Path(failure.path).name for failure in result.harvest.failures}
+    assert refused == {name for name, end in bad.items() if end != b"killed"}
+    assert [file.path for file, _ in result.unread] == [name for name, end in bad.items() if end == b"killed"]
+
+
+def test_a_decoder_that_cannot_start_is_no_fault_of_the_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken installation stops the run in words, instead of refusing every picture."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nif sys.argv[0] == '-m': raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(DecoderUnusable, match="exit code 1"):
+        apart_array(EIGHT_BIT["jpeg"])
+
+
+def test_the_working_directory_is_not_searched(tmp_path: Path) -> None:
+    """A folder of pictures that holds a file named as a module of ours does not run it."""
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    (tmp_path / "PIL.py").write_text("raise SystemExit(3)")
+    assert apart_array(EIGHT_BIT["jpeg"]).shape == (32, 32, 3)
+
+
+def test_decoders_end_with_their_parent(tmp_path: Path) -> None:
+    """After kill -9 of a run its decoders are gone within moments."""
+    (tmp_path / "a.jpg").write_bytes(EIGHT_BIT["jpeg"])
+    code = (
+        "import sys, time; from tests.images.test_apart import *; apart_array(Path('a.jpg').read_bytes());"
+        "print(apart._idle[0]._process.pid, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout
+        decoder = int(parent.stdout.readline())
+        parent.kill()
+    end = time.monotonic() + 10
+    while _runs(decoder):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _runs(process: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rsplit(")")[1].split()[0]
+    except FileNotFoundError:
+        return False
+
+
+def test_large_pictures_take_turns_in_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pictures over LARGE, one is decoded at a time, whichever process does it; small ones go beside it."""
+    log = tmp_path / "log"
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import os, sys, time
+if sys.argv[0] == "-m":
+    from pixelmill.images import decode
+    decode.LARGE, real = 5000, decode._decoded
+    log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def told(image, *rest):
+        large = image.width * image.height > 5000
+        os.write(log, b"+" if large else b"s")
+        time.sleep(0.05)
+        done = real(image, *rest)
+        os.write(log, b"-" if large else b"")
+        return done
+
+    decode._decoded = told
+""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    small = _small()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(apart_array, [EIGHT_BIT["png"], small] * 8))
+    end_idle_decoders()
+    turns = log.read_text()
+    assert turns.replace("s", "") == "+-" * 8
+    assert turns.count("s") == 8
+    assert "+s" in turns or "s-" in turns, turns
+
+
+def _small() -> bytes:
+    Image.new("RGB", (60, 60)).save("small.png")
+    return Path("small.png").read_bytes()
+
+
+def test_a_forked_process_has_decoders_of_its_own() -> None:
+    """After a fork, parent and child each decode without hearing the other's answers."""
+    expected = apart_array(EIGHT_BIT["jpeg"])
+    child = os.fork()
+    if not child:
+        fine = all((apart_array(EIGHT_BIT["jpeg"]) == expected).all() for _ in range(20))
+        end_idle_decoders()
+        os._exit(0 if fine else 1)
+    other = apart_array(EIGHT_BIT["png"])
+    for _ in range(20):
+        np.testing.assert_array_equal(apart_array(EIGHT_BIT["png"]), other)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_limits_are_the_kernels(tmp_path: Path) -> None:
+    """Hostile files of every kind, decoded under a limit of address space: bounded memory and time, each a picture or a
+    reason."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.hostile_images"], capture_output=True, text=True, timeout=200,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(told) >= 60
+    assert {kind for _, kind, _, _ in told} == {"picture", "ImageRejected"}
+    assert all(words for _, kind, words, _ in told if kind == "ImageRejected")
+    assert max(seconds for *_, seconds in told) < 30
+    for name in ("bomb", "strip", "gif bomb", "html", "eps", "cut jpeg"):
+        assert [kind for found, kind, *_ in told if found == name] == ["ImageRejected"], name
