@@ -6,7 +6,7 @@ and the ledger made anew. Each stage is a process of its own, so that its peak m
 resident memory, mapped parts (page cache, which the kernel takes back) included, `own` what only this process holds.
 The walk alone reads real files. docs/scale.md has the figures.
 
-    python benchmarks/scale.py [--rows 200000] [--shard 4096] [--bulk] [--walk 50000] [--folder FOLDER]
+    python benchmarks/scale.py [--rows 100000] [--shard 4096] [--bulk] [--walk 50000] [--folder FOLDER]
 """
 
 from __future__ import annotations
@@ -456,7 +456,7 @@ def run_all(given: Given) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--shard", type=int, default=4096, help="images between two commits (a run's default: 4096)")
     parser.add_argument("--bulk", action="store_true", help="commit only the last shards one by one, to save hours")
     parser.add_argument("--walk", type=int, default=50_000, help="how many real files to walk")
