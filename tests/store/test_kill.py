@@ -32,9 +32,10 @@ def states(calls: Sequence[Call]) -> Iterator[tuple[int, Contents]]:
     """What is on the disk after each number of calls, each state once; some also with half of the next write."""
     disk, changed = Disk(), True
     for number, call in enumerate([*calls, Call(Kind.FAILED, "")]):
-        if changed:
+        torn = call.kind is Kind.WRITE and number % 5 == 0
+        if changed or torn:
             yield number, disk.contents()
-        if call.kind is Kind.WRITE and number % 5 == 0:
+        if torn:
             yield number, half_written(disk.contents(), call)
         changed = call.kind not in (Kind.SYNC, Kind.FAILED)
         disk.do(call)
