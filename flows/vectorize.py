@@ -36,6 +36,7 @@ def vectorize(
     precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
     decode: Literal["fast", "reference"] | None = None,
     deadline: str | None = None,
+    paranoid: bool | None = None,
     dry_run: bool = False,
     config: str | None = None,
 ) -> Report:
@@ -50,13 +51,14 @@ def vectorize(
         precision: What the models compute in; auto measures. Default: from the settings.
         decode: fast, or reference for upstream's own preprocessing. Default: what the store's matrix was made with.
         deadline: When to stop, as 06:00 or 90m; the rest is done by the next run.
+        paranoid: Also read and hash the files whose size and times are unchanged. Default: from the settings.
         dry_run: Only tell what would be done.
         config: A settings file other than pixelmill.toml.
     """
     started = time.time()
     flags: dict[str, Any] = {
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
-        "precision": precision, "decode": decode, "deadline": deadline,
+        "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
     }  # fmt: skip
     job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources)
     if dry_run:
@@ -83,7 +85,9 @@ def preview_run(job: Job) -> Report:
     with TemporaryDirectory() as scratch:
         folder = job.store if (job.store / MASTER).exists() else Path(scratch)
         with StoreWriter(folder) as writer:
-            scan = scan_sources(writer.ledger, job.sources)
+            scan = scan_sources(
+                writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
+            )
             pending = preview(job, writer, scan.number)
             writer.ledger.forget_scan(scan.number)
     return dry_run_report(job, scan, pending)

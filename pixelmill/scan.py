@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pixelmill.images.discover import Source, discover, parse_source
+from pixelmill.rehash import rehash
 from pixelmill.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,10 @@ class Scan:
     problems: tuple[str, ...] = ()
 
 
-def scan_sources(ledger: Ledger, sources: Sequence[str]) -> Scan:
-    """Walk `sources`, record what is there and mark what is gone.
+def scan_sources(
+    ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2, deadline: float | None = None
+) -> Scan:
+    """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again.
 
     A folder that cannot be read, or that is empty though images were known there (a disk that is not mounted?), loses
     nothing: that is told as a problem instead.
@@ -35,10 +38,21 @@ def scan_sources(ledger: Ledger, sources: Sequence[str]) -> Scan:
     ledger.record_scan(number, discovery)
     for source in map(parse_source, sources):
         _mark_gone(ledger, number, source, problems)
+    if paranoid:
+        _rehash(ledger, number, problems, threads, deadline)
     told = tuple(f"{path}: {reason}" for path, reason in problems.items())
     for problem in told:
         log.warning("%s", problem)
     return Scan(number, ledger.seen(number), discovery.skipped, told)
+
+
+def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, deadline: float | None) -> None:
+    altered = rehash(ledger, scan, problems.__setitem__, threads=threads, deadline=deadline)
+    if altered:
+        problems["paranoid"] = (
+            f"{altered:,} files hold other bytes than on record, though their size and times are the same. "
+            "They count as changed. If nobody changed them, the disk may be failing."
+        )
 
 
 def _mark_gone(ledger: Ledger, scan: int, source: Source, problems: dict[str, str]) -> None:

@@ -34,6 +34,7 @@ def make_job(settings: Settings, sources: Sequence[str]) -> Job:
         decode=run.decode,
         vector_dtype=run.vector_dtype,
         max_failure_rate=run.max_failure_rate,
+        paranoid=run.paranoid,
         deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
         **settings.images.model_dump(),
     )

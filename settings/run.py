@@ -31,6 +31,7 @@ class RunSettings(Group):
     threads: int = Field(default_factory=lambda: max(os.cpu_count() or 1, 2), ge=1)
     deadline: str | None = Field(None, pattern=DEADLINE)
     max_failure_rate: float = Field(0.05, ge=0, le=1)
+    paranoid: bool = False
 
     @field_validator("models", mode="before")
     @classmethod

@@ -15,4 +15,6 @@ def discover_images(job: Job) -> Scan:
     """Record what the sources hold now; the images found wait under the scan's number."""
     with StoreWriter(job.store) as writer:
         writer.warn()
-        return scan_sources(writer.ledger, job.sources)
+        return scan_sources(
+            writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
+        )

@@ -23,6 +23,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="auto: the fastest with cosine >= 0.999, measured.")
 @click.option("--decode", type=click.Choice(("fast", "reference")), help="reference: upstream's own preprocessing.")
 @click.option("--deadline", metavar="06:00|90m", help="Stop then; the next run does the rest.")
+@click.option("--paranoid", is_flag=True, default=None, help="Also hash what looks unchanged.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @common.as_json
 @common.config_file

@@ -229,6 +229,39 @@ class Ledger:
         for path, source, size, mtime_ns, ctime_ns, row in cursor:
             yield _file(path, source, size, mtime_ns, ctime_ns), row
 
+    def contents(
+        self, scan: int, most: int, *, after: str = "", until: str | None = None
+    ) -> Iterator[list[tuple[FoundFile, int]]]:
+        """The images of a scan whose content is known, with their rows, in lists of at most `most` in path order, from
+        the one after `after` to `until`. The ledger may be written to between two lists."""
+        last, end = os.fsencode(after), b"\xff" if until is None else os.fsencode(until)
+        query = (
+            "SELECT path, source, size, mtime_ns, ctime_ns, row FROM seen JOIN files USING (path) WHERE seen.scan = ? "
+            "AND seen.path > ? AND seen.path <= ? AND NOT gone AND row IS NOT NULL ORDER BY seen.path LIMIT ?"
+        )
+        while some := self._db.execute(query, (scan, last, end, most)).fetchall():
+            last = some[-1][0]
+            yield [(_file(*found), row) for *found, row in some]
+
+    def rehashed(self) -> str:
+        """The last path that a rehash looked at which was cut off; '' if none was."""
+        return os.fsdecode(_blob(self._meta("rehashed") or b""))
+
+    def set_rehashed(self, path: str) -> None:
+        """Record the last path that a rehash has looked at; '' when it has seen them all."""
+        self._set_meta("rehashed", os.fsencode(path))
+
+    def record_altered(self, files: Iterable[tuple[FoundFile, int]], last: FoundFile) -> None:
+        """Record files that hold another content than that of their row, though size and times are those on record:
+        they wait to be read like others that changed. `last` is the last one that was looked at."""
+        with self.transaction():
+            self._db.executemany(
+                "UPDATE files SET previous_row = CASE WHEN unsettled THEN previous_row ELSE row END, unsettled = 1, "
+                "row = NULL WHERE path = ? AND row = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
+                ((os.fsencode(f.absolute), row, f.size, f.mtime_ns, f.ctime_ns) for f, row in files),
+            )
+            self.set_rehashed(last.absolute)
+
     def row_of(self, sha256: bytes) -> int | None:
         """The row of a content."""
         found = self._db.execute("SELECT row FROM rows WHERE sha256 = ?", (sha256,)).fetchone()

@@ -17,7 +17,9 @@ def run(job: Job) -> Report:
     started = time.time()
     release_models()
     with StoreWriter(job.store) as writer:
-        scan = scan_sources(writer.ledger, job.sources)
+        scan = scan_sources(
+            writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
+        )
         matrices, plan = prepare(job, writer, scan.number)
         done = combined([embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards])
         changes = writer.ledger.changes()

@@ -1,0 +1,74 @@
+"""Files that look unchanged, read and hashed again: by `run --paranoid`, against bit rot and forged times."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.ledger import Ledger
+
+_AT_ONCE = 1000
+_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+Problem = Callable[[str, str], None]
+
+
+def rehash(ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, deadline: float | None = None) -> int:
+    """Hash the files of a scan whose content is on record; those that hold another now wait to be read. Their number.
+
+    A file that cannot be read now stays as it is on record, and `on_problem` is told. What was looked at is on record
+    every now and then: after a kill, or the `deadline` (Unix seconds), the next time begins where this one ended. In
+    memory are never more than a few of the paths.
+    """
+    altered = 0
+    with ThreadPoolExecutor(threads, thread_name_prefix="rehash") as pool:
+        for some in _batches(ledger, scan):
+            if deadline is not None and time.time() >= deadline:
+                on_problem(
+                    some[0][0].absolute, "The deadline came: this file and those after it were not hashed again."
+                )
+                return altered
+            digests = pool.map(_digest, (file.absolute for file, _ in some))
+            altered += _compare(ledger, some, list(digests), on_problem)
+    ledger.set_rehashed("")
+    return altered
+
+
+def _batches(ledger: Ledger, scan: int) -> chain[list[tuple[FoundFile, int]]]:
+    """The files of a scan with their rows, by path: from where the last time ended to the last, then up to there."""
+    start = ledger.rehashed()
+    return chain(ledger.contents(scan, _AT_ONCE, after=start), ledger.contents(scan, _AT_ONCE, until=start))
+
+
+def _compare(
+    ledger: Ledger, some: Sequence[tuple[FoundFile, int]], digests: Sequence[bytes | str], on_problem: Problem
+) -> int:
+    altered = []
+    for (file, row), digest in zip(some, digests, strict=True):
+        if isinstance(digest, str):
+            on_problem(file.absolute, f"It could not be hashed again: {digest}.")
+        elif ledger.row_of(digest) != row:
+            altered.append((file, row))
+    ledger.record_altered(altered, last=some[-1][0])
+    return len(altered)
+
+
+def _digest(path: str) -> bytes | str:
+    """The sha256 of a file, read piece by piece, or why there is none."""
+    try:
+        with open(path, "rb", opener=lambda name, _: os.open(name, _OPEN)) as file:
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                return "it is no regular file any more"
+            digest = hashlib.file_digest(file, "sha256").digest()
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        return error.strerror or str(error)
+    at_rest = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    return digest if at_rest else "it was written to meanwhile"
