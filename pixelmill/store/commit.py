@@ -130,13 +130,20 @@ class StoreWriter:
 
     def _commit(self, harvest: Harvest, part: Part | None) -> Manifest:
         with self.exclusive() as manifest:
-            rows = self._rows(harvest.contents, manifest.rows)
-            updated = self._added(manifest, harvest, part, rows) if part else manifest
-            if updated is not manifest:
-                updated = publish(self.folder, updated)
-            elif part:
-                self._discard(part)
-            self._record(harvest, rows, first_new=manifest.rows)
+            if part and not (self.folder / PARTS / part.file).exists():
+                # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
+                part = self._write(harvest)
+            with self.discarding([part] if part else []):
+                return self._published(harvest, part, manifest)
+
+    def _published(self, harvest: Harvest, part: Part | None, manifest: Manifest) -> Manifest:
+        rows = self._rows(harvest.contents, manifest.rows)
+        updated = self._added(manifest, harvest, part, rows) if part else manifest
+        if updated is not manifest:
+            updated = publish(self.folder, updated)
+        elif part:
+            self._discard(part)
+        self._record(harvest, rows, first_new=manifest.rows)
         return updated
 
     def serve(self, fingerprints: Sequence[str]) -> list[str]:

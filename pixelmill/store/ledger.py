@@ -65,10 +65,10 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 SCANS_KEPT = 50
-ADOPTED_AT_ONCE = 16_384
-"""Rows of a snapshot that are held in memory while they are recorded."""
 ROOM = 8 * 2**20
 """Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
+ADOPTED_AT_ONCE = 16_384
+"""Rows of a snapshot that are held in memory while they are recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,15 @@ def check_plain(
             np.testing.assert_array_equal(view.embedded, ~np.isnan(expected).any(axis=1))
 
 
+def check_parts(folder: Path) -> None:
+    """Every part file is named by the manifest or retired, every one that is used is there, and nothing else is."""
+    manifest = Store(folder).manifest
+    on_disk = {path.name for path in (folder / "parts").iterdir()}
+    assert on_disk == {*manifest.parts, *(retired.file for retired in manifest.retired)}
+    assert manifest.used_parts() <= on_disk
+    assert not list(folder.glob(".*.tmp"))
+
+
 def rows_by_content(folder: Path) -> dict[bytes, int]:
     return {row.tobytes(): i for i, row in enumerate(Store(folder).sha256())}
 
