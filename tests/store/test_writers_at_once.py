@@ -106,6 +106,8 @@ def answered(target: Callable[[], Any], first: Callable[[], Any], answer: Connec
     torch.set_num_threads(1)  # threads of the parent's pools do not exist in this process
     first()
     answer.send(target())
+    answer.close()
+    os._exit(0)  # what other tests want done at the end of the parent (Prefect's threads) is not this process's to do
 
 
 def finished(process: BaseProcess, answer: Connection) -> Any:
