@@ -49,7 +49,7 @@ class Settlement:
         stale.update(row for row in changed if row is not None)
         gone = self._gone_rows()
         counts = {"new": self._refused_arrivals(), "moved": 0, "duplicate": 0}
-        for row, number in self._arrivals().items():
+        for row, number in self._arrivals():
             kind = self._first_arrival(row)
             counts[kind] += 1
             counts["duplicate"] += number - 1
@@ -58,9 +58,9 @@ class Settlement:
                 gone[row] = max(gone.get(row, 0) - 1, 0)
         return Changes(**counts, changed=len(changed), removed=sum(gone.values()), stale_rows=tuple(sorted(stale)))
 
-    def _arrivals(self) -> dict[int, int]:
+    def _arrivals(self) -> sqlite3.Cursor:
         query = f"SELECT row, count(*) FROM files WHERE {_ARRIVED} AND row IS NOT NULL GROUP BY row"  # noqa: S608 - constants
-        return dict(self._db.execute(query).fetchall())
+        return self._db.execute(query)
 
     def _gone_rows(self) -> dict[int | None, int]:
         # A file that changed and vanished before it was told of counts for what it held when last told.

@@ -74,10 +74,14 @@ def kill_at(shim: Path, roots: dict[int, Path], commits: int) -> list[Acknowledg
 
 
 def refuse_at(
-    shim: Path, root: Path, commits: int, numbers: Sequence[int], error: int, *, for_good: bool = False
-) -> list[Refused]:
-    """Let a call fail with `error`, and all after it too if `for_good`; then look at the store and run again."""
-    job = {"do": "refuse", "commits": commits, "error": error, "for_good": for_good}
+    shim: Path, root: Path, commits: int, numbers: Sequence[int], error: int, *, for_good: bool = False,
+    untidy: Sequence[int] = (),
+) -> list[Refused]:  # fmt: skip
+    """Let a call fail with `error`, and all after it too if `for_good`; then look at the store and run again.
+
+    A call among `untidy` may leave something half-written behind until the next compaction: it was to remove it.
+    """
+    job = {"do": "refuse", "commits": commits, "error": error, "for_good": for_good, "untidy": list(untidy)}
 
     def share_of(share: int) -> list[Refused]:
         told = _run(shim, job | {"root": f"{root}-{share}", "numbers": list(numbers[share::SHARES])})
@@ -136,7 +140,8 @@ def _refused(shim: ctypes.CDLL, root: Path, job: dict[str, Any], number: int) ->
     shim.shim_watch(b"")
     problem = ""
     try:
-        _check_after(_store(root), job["commits"], acknowledged[-1], tidy=not job["for_good"])
+        tidy = not job["for_good"] and number not in job["untidy"]
+        _check_after(_store(root), job["commits"], acknowledged[-1], tidy=tidy)
     except Exception:
         problem = traceback.format_exc()
     name = type(raised).__name__ if raised else ""
