@@ -348,11 +348,11 @@ def harvested(writer: StoreWriter, matrix: Matrix, scanned: int, shard: Shard) -
     """What a worker makes of a shard, without the decoding and the model."""
     import numpy as np
 
-    from pixelmill.plan import Coverage, todo
+    from pixelmill.plan import Coverage
     from pixelmill.store.commit import Harvest, Vectors
 
     coverage = Coverage(writer.snapshot(), writer.ledger, [matrix])
-    contents = [content_of(file) for file, _ in todo(writer.ledger, coverage, scanned, shard.first, shard.last)]
+    contents = [content_of(file) for file, _ in writer.ledger.planned(scanned, shard.first, shard.images)]
     assert len(contents) == shard.images
     assert all(coverage.lacking(writer.ledger.row_of(content.sha256)) for content in contents)
     values = np.random.default_rng(shard.number).standard_normal((len(contents), DIM), dtype=np.float32)

@@ -1,35 +1,34 @@
-"""One worker: one process, its models loaded once, shards taken one by one."""
+"""One worker: one process, one device, its models loaded once, shards taken one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from prefect import flow
 
-from pixelmill.job import Job
-from pixelmill.plan import Plan
-from pixelmill.progress import embedding_bars
-from pixelmill.store.manifest import Matrix
-from pixelmill.work import ShardReport, combined, past, release_models
+from pixelmill.orders import Desk
+from pixelmill.work import past, release_models
 from tasks.embed import embed_shard
+from tasks.progress import shown
 
 
-@flow(name="embed", validate_parameters=False)
-def embed(job: Job, matrices: Sequence[Matrix], scan: int, plan: Plan) -> ShardReport:
-    """Embed the shards of a plan until they or the time are used up.
+@flow(name="embed", flow_run_name="{worker}, run {run}")
+def embed(store: str, run: int, worker: str) -> None:
+    """Embed what a run assigned to one worker. `vectorize` starts this; by hand there is nothing to start.
 
     Args:
-        job: What the run is asked to do.
-        matrices: The matrix that each model fills.
-        scan: The number of the scan that found the images.
-        plan: What is missing.
+        store: The store's folder, as this machine sees it.
+        run: The number of the run, which left its orders in the store.
+        worker: The name of the worker in the settings of the run.
     """
-    totals = {m.provenance.model: plan.pending[m.provenance.fingerprint] for m in matrices}
-    reports: list[ShardReport] = []
-    with embedding_bars(totals) as on_embedded:
-        for shard in plan.shards:
-            if past(job.deadline):
+    desk = Desk(Path(store), run)
+    orders = desk.orders()
+    job, warning = orders.job_of(worker)
+    with desk.alive(worker), shown(orders.images(worker)) as on_embedded:
+        for shard, matrices in orders.of(worker):
+            if past(job.deadline) or desk.stopped():
                 break
-            reports.append(embed_shard(job, matrices, scan, shard, on_embedded))
+            did = embed_shard(job, matrices, run, shard, worker, desk.stopped, on_embedded)
+            desk.report(replace(did, warnings=(warning,) if warning else ()))
     release_models()
-    return combined(reports)

@@ -8,15 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from prefect import flow
+from prefect.runtime import flow_run
 
-from flows.embed import embed
+from flows.fan_out import share_out
+from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
 from pixelmill.job import Job
 from pixelmill.report import Report, dry_run_report, failure_rate
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.master import MASTER
-from pixelmill.work import preview
+from pixelmill.work import plan_of, preview
 from settings import load_settings
 from settings.job import make_job
 from tasks.discover import discover_images
@@ -24,11 +26,19 @@ from tasks.plan import plan_work
 from tasks.publish import publish_changes
 from tasks.report import report_run
 from tasks.weights import fetch_weights
+from tasks.workers import cancel_workers
 
 
-@flow(name="vectorize")
+def run_name() -> str:
+    """What a run is called in the Prefect UI: what it looks at, and the models where they are named."""
+    given = flow_run.parameters
+    parts = [given.get("sources") or ["the settings' sources"], given.get("models") or []]
+    return " with ".join(", ".join(part) for part in parts if part)[:200]
+
+
+@flow(name="vectorize", flow_run_name=run_name, on_cancellation=[cancel_workers], on_crashed=[cancel_workers])
 def vectorize(
-    sources: list[str],
+    sources: list[str] | None = None,
     models: list[str] | None = None,
     store: str | None = None,
     device: str | None = None,
@@ -43,7 +53,7 @@ def vectorize(
     """Embed what is new or missing of the images in `sources` with each of `models`, into the HDF5 store.
 
     Args:
-        sources: Files, folders (with all that is below) or @lists of paths.
+        sources: Files, folders (with all that is below) or @lists of paths. Default: from the settings.
         models: Names from `pixelmill models`, in the order of ensembles. Default: from the settings.
         store: The store's folder. Default: from the settings.
         device: auto, cpu, gpu, cuda or cuda:N. Default: from the settings.
@@ -60,7 +70,7 @@ def vectorize(
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
     }  # fmt: skip
-    job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources)
+    job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
     if dry_run:
         return preview_run(job)
     check_device(job)
@@ -68,16 +78,18 @@ def vectorize(
     for spec in job.specs:
         fetch_weights(spec, job.cache)
     matrices, plan = plan_work(job, scan.number)
-    done = embed(job, matrices, scan.number, plan)
+    outcome = share_out(job, scan.number, matrices, plan)
     changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
-    report = report_run(job, scan, matrices, changes, done, started)
-    return {**report, "exceeded_failure_rate": failure_rate(done) > job.max_failure_rate}
+    report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings)
+    outcome.check()
+    return {**report, "exceeded_failure_rate": failure_rate(outcome.done) > job.max_failure_rate}
 
 
 def check_device(job: Job) -> None:
     """Refuse a device that is not there before anything is done for it. Leaves torch alone where that is sure."""
-    for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
-        resolve_device(device)
+    if job.fan_out == "inline" and job.missing_device == "fail":
+        for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
+            resolve_device(device)
 
 
 def preview_run(job: Job) -> Report:
@@ -90,4 +102,5 @@ def preview_run(job: Job) -> Report:
             )
             pending = preview(job, writer, scan.number)
             writer.ledger.forget_scan(scan.number)
-    return dry_run_report(job, scan, pending)
+            assignment = assigned(job, writer.ledger, {spec.name: spec for spec in job.specs}, plan_of(job, pending))
+    return dry_run_report(job, scan, pending, assignment)

@@ -26,6 +26,19 @@ def resolve_device(name: str) -> str:
     return f"cuda:{index}"
 
 
+def usable_device(name: str, *, fall_back: bool) -> tuple[str, str]:
+    """The device that `name` means, and a warning: with `fall_back` the CPU stands in for a GPU that is not there.
+
+    Raises DeviceUnavailable without.
+    """
+    try:
+        return resolve_device(name), ""
+    except DeviceUnavailable as missing:
+        if not fall_back:
+            raise
+        return "cpu", f"{missing} The CPU does its work instead, as missing_device says."
+
+
 def describe_device(device: str) -> str:
     """The device in words, such as `cuda:0 (NVIDIA H100)` or `cpu (no CUDA device found)`."""
     import torch

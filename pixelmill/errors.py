@@ -41,6 +41,10 @@ class DeviceUnavailable(PixelmillError, RuntimeError):
     """A device was asked for that this machine does not have."""
 
 
+class WorkersLost(PixelmillError, RuntimeError):
+    """Workers died or could not start, and nobody was left to do their work."""
+
+
 class StoreError(PixelmillError, OSError):
     """A store that cannot be opened, read or written."""
 

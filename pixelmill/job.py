@@ -27,12 +27,26 @@ class CacheSpec(BaseModel):
         return WeightsCache(self.cache_dir, self.mirrors, self.offline)
 
 
+class Worker(BaseModel):
+    """A process with one device. `work_pool` and `work_queue` are Prefect's; `memory_gb` is the device's, if known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    device: str = "auto"
+    work_pool: str = "cpu"
+    work_queue: str = "default"
+    memory_gb: float | None = None
+
+
 class Job(BaseModel):
     """A run's sources, models and choices, after flags, variables and files have been put together.
 
     `precision` "auto" and `decode` None keep what a model's matrix was made with; for a new matrix they mean the
     fastest precision that holds, and "fast". `devices` names another device for some models.
-    `deadline` is in Unix seconds.
+    `deadline` is in Unix seconds. `fan_out` says who does the work: this process, `workers`, or a Dask or Ray `cluster`
+    (its address; None: one of `cluster_size` processes on this machine). `missing_device`: what to do without a GPU
+    that was asked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +72,17 @@ class Job(BaseModel):
     max_failure_rate: float = 0.05
     deadline: float | None = None
     paranoid: bool = False
+    fan_out: Literal["inline", "workers", "dask", "ray"] = "inline"
+    workers: tuple[Worker, ...] = ()
+    cluster: str | None = None
+    cluster_size: int = 2
+    worker_start_seconds: float = 300.0
+    missing_device: Literal["fail", "cpu"] = "fail"
+
+    @property
+    def parallel(self) -> int:
+        """How many processes share the work."""
+        return {"inline": 1, "workers": len(self.workers)}.get(self.fan_out, self.cluster_size)
 
     def decode_options(self, decode: Literal["fast", "reference"]) -> DecodeOptions:
         """How this job decodes for matrices made in mode `decode`."""

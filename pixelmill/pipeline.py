@@ -43,14 +43,19 @@ class Timing:
 
     read: float = 0.0
     decode: float = 0.0
-    embed: float = 0.0
     wait: float = 0.0
+    models: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Timing) -> None:
         self.read += other.read
         self.decode += other.decode
-        self.embed += other.embed
         self.wait += other.wait
+        for model, seconds in other.models.items():
+            self.models[model] = self.models.get(model, 0.0) + seconds
+
+    @property
+    def embed(self) -> float:
+        return sum(self.models.values())
 
     @property
     def bottleneck(self) -> str | None:
@@ -251,8 +256,9 @@ class _Shard:
         while len(waiting) >= least and waiting:
             batch = waiting[: self._pipeline.batch_size]
             del waiting[: len(batch)]
-            with _timed(self.result.timing, "embed"):
-                values = self._pipeline.embed(target, [pixels for _, pixels in batch])
+            start = time.perf_counter()
+            values = self._pipeline.embed(target, [pixels for _, pixels in batch])
+            self.result.timing.add(Timing(models={target.model.spec.name: time.perf_counter() - start}))
             self._keep(target, np.array([index for index, _ in batch]), values)
 
     def _keep(self, target: Target, index: np.ndarray, values: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,28 +13,26 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 
+_SHARDS_A_WORKER = 4
+"""At least so many shards for each of several workers, so that they can be shared out evenly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The `images` images of a scan from path `first` to path `last` (absolute, both included) that lack a matrix."""
+    """`images` images of what a scan left to do, from position `first` on."""
 
     number: int
-    first: str
-    last: str
+    first: int
     images: int
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The missing cells of (image content x matrix): images to do by fingerprint, and the shards that cover them."""
+    """The missing cells of (image content x matrix): images by fingerprint and in all, and the shards they are in."""
 
     pending: dict[str, int]
-    unread: int
+    images: int
     shards: tuple[Shard, ...]
-
-    @property
-    def images(self) -> int:
-        return sum(shard.images for shard in self.shards)
 
 
 class Coverage:
@@ -62,36 +61,45 @@ class Coverage:
         return lacks
 
 
-def todo(
-    ledger: Ledger, coverage: Coverage, scan: int, first: str = "", last: str | None = None
-) -> Iterator[tuple[FoundFile, int | None]]:
-    """The images of a scan whose content is unknown or lacks a matrix, in path order; of copies only the first."""
+def lacking_images(ledger: Ledger, coverage: Coverage, scan: int, pending: Counter[str]) -> Iterator[FoundFile]:
+    """The images of a scan whose content is unknown or lacks a matrix, in path order; of copies only the first.
+
+    `pending` counts them by fingerprint on the way.
+    """
     lacks = coverage.lacks_any
-    for file, row in ledger.images(scan, first, last):
-        if row is None or row >= len(lacks):
-            yield file, row
-        elif lacks[row]:
+    for file, row in ledger.images(scan):
+        if row is not None and row < len(lacks):
+            if not lacks[row]:
+                continue
             lacks[row] = False
-            yield file, row
+        pending.update(coverage.lacking(row))
+        yield file
 
 
-def make_plan(ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int, shard_size: int) -> Plan:
-    """What is missing of `matrices` for the images of a scan, in shards of at most `shard_size` images."""
-    coverage = Coverage(store, ledger, matrices)
-    pending = {matrix.provenance.fingerprint: 0 for matrix in matrices}
-    shards: list[Shard] = []
-    unread = 0
-    for file, row in todo(ledger, coverage, scan):
-        unread += row is None
-        for fingerprint in coverage.lacking(row):
-            pending[fingerprint] += 1
-        _add(shards, file.absolute, shard_size)
-    return Plan(pending, unread, tuple(shards))
+def count_pending(ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int) -> Counter[str]:
+    """How many images of a scan lack each of `matrices`, by fingerprint."""
+    pending = Counter[str]()
+    for _ in lacking_images(ledger, Coverage(store, ledger, matrices), scan, pending):
+        pass
+    return pending
 
 
-def _add(shards: list[Shard], path: str, shard_size: int) -> None:
-    if not shards or shards[-1].images >= shard_size:
-        shards.append(Shard(len(shards), path, path, 1))
-    else:
-        last = shards[-1]
-        shards[-1] = Shard(last.number, last.first, path, last.images + 1)
+def make_plan(
+    ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int, shard_size: int, *,
+    workers: int = 1, newest_first: bool = False,
+) -> Plan:  # fmt: skip
+    """Record in the ledger what is missing of `matrices` for the images of a scan; the shards that it falls into.
+
+    `newest_first`: by the files' times of modification, for runs that may not come to the end; else in path order.
+    """
+    pending = Counter[str]()
+    missing = lacking_images(ledger, Coverage(store, ledger, matrices), scan, pending)
+    images = ledger.plan(scan, missing, newest_first=newest_first)
+    return Plan(dict(pending), images, cut(images, shard_size, workers))
+
+
+def cut(images: int, shard_size: int, workers: int) -> tuple[Shard, ...]:
+    """Shards of at most `shard_size` images, small enough for several `workers` to have some each."""
+    if workers > 1:
+        shard_size = min(shard_size, max(-(-images // (workers * _SHARDS_A_WORKER)), 1))
+    return tuple(Shard(i, at, min(shard_size, images - at)) for i, at in enumerate(range(0, images, shard_size)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -20,7 +20,7 @@ from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
 from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timing
-from pixelmill.plan import Coverage, Plan, Shard, make_plan, todo
+from pixelmill.plan import Coverage, Plan, Shard, count_pending, cut, make_plan
 from pixelmill.precision import fastest_precision
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
@@ -32,20 +32,25 @@ _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
 
 OnEmbedded = Callable[[str, int], None]
+Stop = Callable[[], bool]
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What one shard gave: images read, images refused, vectors and devices by model, seconds, files left for later."""
+    """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
+    reading and decoding summed over `threads`), and the files left for later, with the reason."""
 
+    worker: str = ""
     read: int = 0
     refused: int = 0
     embedded: dict[str, int] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     timing: Timing = field(default_factory=Timing)
+    threads: int = 1
     unread: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
@@ -73,15 +78,19 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     files = {spec: cache.fetch(spec.weights) for spec in job.specs}
     found = {spec: existing_matrix(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
     matrices = [matrix for matrix in found.values() if matrix]
-    plan = make_plan(writer.ledger, store, matrices, scan, job.shard_size) if matrices else None
-    if plan and len(matrices) == len(job.specs) and not plan.images:
-        return matrices, plan
-    samples = _sample_paths(writer.ledger, scan)
+    complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
+    samples = [] if complete else _sample_paths(writer.ledger, scan)
     if samples:
-        settled = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
-    else:
-        settled = matrices
-    return settled, make_plan(writer.ledger, writer.snapshot(), settled, scan, job.shard_size)
+        matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
+    return matrices, plan_for(job, writer, matrices, scan)
+
+
+def plan_for(job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int) -> Plan:
+    """What `matrices` lack now. With a deadline the newest images come first: it may leave the rest."""
+    return make_plan(
+        writer.ledger, writer.snapshot(), matrices, scan, job.shard_size,
+        workers=job.parallel, newest_first=job.deadline is not None,
+    )  # fmt: skip
 
 
 def preview(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
@@ -93,24 +102,33 @@ def preview(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
         sha256 = file.sha256 if file else spec.weights.sha256 if spec.weights.pinned else None
         found = existing_matrix(store.manifest, job, spec, sha256) if sha256 else None
         if found:
-            plan = make_plan(writer.ledger, store, [found], scan, job.shard_size)
-            pending[spec.name] = plan.images
+            pending[spec.name] = count_pending(writer.ledger, store, [found], scan).total()
         else:
             pending[spec.name] = sum(1 for _ in writer.ledger.images(scan))
     return pending
 
 
+def plan_of(job: Job, pending: Mapping[str, int]) -> Plan:
+    """A plan for so many images by model, to reckon with: none is recorded."""
+    images = max(pending.values(), default=0)
+    return Plan(dict(pending), images, cut(images, job.shard_size, job.parallel))
+
+
 def embed_shard(
     job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *,
-    on_embedded: OnEmbedded = lambda _model, _images: None,
+    worker: str = "inline", stop: Stop = lambda: False, on_embedded: OnEmbedded = lambda _model, _images: None,
 ) -> ShardReport:  # fmt: skip
-    """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time."""
+    """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time.
+
+    It ends after the batch at hand when the deadline is over or `stop` says so; what was embedded by then is committed.
+    """
+    over: Stop = lambda: past(job.deadline) or stop()  # noqa: E731
     reports = []
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
-        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, on_embedded))
+        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, over, on_embedded))
     compact_if_needed(writer)
-    return combined(reports)
+    return replace(combined(reports), worker=worker, threads=job.threads)
 
 
 def combined(reports: Sequence[ShardReport]) -> ShardReport:
@@ -120,12 +138,15 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
         timing.add(report.timing)
         models = {*total.embedded, *report.embedded}
         total = ShardReport(
+            worker=report.worker,
+            threads=report.threads,
             read=total.read + report.read,
             refused=total.refused + report.refused,
             embedded={model: total.embedded.get(model, 0) + report.embedded.get(model, 0) for model in models},
             devices={**total.devices, **report.devices},
             seconds=total.seconds + report.seconds,
             unread=(*total.unread, *report.unread),
+            warnings=(*total.warnings, *report.warnings),
         )
     return replace(total, timing=timing)
 
@@ -137,6 +158,7 @@ def _embed_group(
     decode: Decode,
     scan: int,
     shard: Shard,
+    over: Stop,
     on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
@@ -145,10 +167,10 @@ def _embed_group(
         batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
     )  # fmt: skip
     files, lacking = _shard_files(writer, matrices, scan, shard)
-    result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
+    result = pipeline.run(files, lacking, stop=over)
     report = _committed(writer, matrices, result)
     for delay in _RETRY_DELAYS:
-        if not result.unread or past(job.deadline):
+        if not result.unread or over():
             break
         time.sleep(delay)
         result = pipeline.run([file for file, _ in result.unread], lacking)
@@ -177,7 +199,8 @@ def _shard_files(
     writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
 ) -> tuple[list[FoundFile], Lacking]:
     coverage = Coverage(writer.snapshot(), writer.ledger, matrices)
-    files = [file for file, _ in todo(writer.ledger, coverage, scan, shard.first, shard.last)]
+    planned = writer.ledger.planned(scan, shard.first, shard.images)
+    files = [file for file, row in planned if coverage.lacking(row)]
     return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.row_of(sha256)))
 
 

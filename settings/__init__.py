@@ -5,6 +5,7 @@ from settings.models import OwnModel
 from settings.root import Settings, load_settings
 from settings.run import RunSettings, parse_deadline
 from settings.weights import WeightsSettings
+from settings.workers import WorkerSettings
 
 __all__ = [
     "ImageSettings",
@@ -12,6 +13,7 @@ __all__ = [
     "RunSettings",
     "Settings",
     "WeightsSettings",
+    "WorkerSettings",
     "load_settings",
     "parse_deadline",
 ]

@@ -7,19 +7,27 @@ from datetime import datetime
 
 from pixelmill import catalog
 from pixelmill.errors import SettingsError, UnknownModel, nearest
-from pixelmill.job import CacheSpec, Job
+from pixelmill.job import CacheSpec, Job, Worker
 from pixelmill.models.base import ModelSpec
 from settings.root import Settings
 from settings.run import parse_deadline
 
 
-def make_job(settings: Settings, sources: Sequence[str]) -> Job:
-    """The job of a run over `sources`. Raises UnknownModel, or SettingsError when a model is named twice or none is."""
+def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
+    """The job of a run over `sources`, or those of the settings. Raises UnknownModel, or SettingsError when sources,
+    models or workers are missing or named twice."""
     run, names = settings.run, settings.run.models
+    sources = sources or run.sources
     if not names or len(set(names)) != len(names):
         raise SettingsError(f"Expected one or more models, each named once. Got {', '.join(names) or 'none'}.")
     if not sources:
-        raise SettingsError("Expected at least one SOURCE: a file, a folder or @list.txt. Got none.")
+        raise SettingsError(
+            "Expected at least one SOURCE: a file, a folder or @list.txt; or `sources` under [run]. Got none."
+        )
+    workers = [worker.name for worker in settings.workers]
+    if len(set(workers)) != len(workers) or (run.fan_out == "workers" and not workers):
+        got = ", ".join(workers) or "none"
+        raise SettingsError(f'Expected [[workers]] for fan_out = "workers", each with a name of its own. Got {got}.')
     return Job(
         sources=tuple(sources),
         store=run.store,
@@ -35,6 +43,12 @@ def make_job(settings: Settings, sources: Sequence[str]) -> Job:
         vector_dtype=run.vector_dtype,
         max_failure_rate=run.max_failure_rate,
         paranoid=run.paranoid,
+        fan_out=run.fan_out,
+        workers=tuple(Worker(**worker.model_dump()) for worker in settings.workers),
+        cluster=run.cluster,
+        cluster_size=run.cluster_size,
+        worker_start_seconds=run.worker_start_seconds,
+        missing_device=run.missing_device,
         deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
         **settings.images.model_dump(),
     )

@@ -24,6 +24,7 @@ from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import RunSettings
 from settings.weights import WeightsSettings
+from settings.workers import WorkerSettings
 
 PREFIX = "PIXELMILL_"
 CONFIG_VARIABLE = "PIXELMILL_CONFIG"
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     images: ImageSettings = ImageSettings()
     weights: WeightsSettings = WeightsSettings()
     models: dict[str, OwnModel] = {}
+    workers: tuple[WorkerSettings, ...] = ()
 
 
 def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
@@ -130,5 +132,5 @@ def _siblings(place: list[str]) -> list[str]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif model is Settings and annotation is not None:
-            model = OwnModel
+            model = WorkerSettings if step == "workers" else OwnModel
     return list(model.model_fields)

@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 
 from settings.group import Group
 
+DEVICE = r"^(auto|cpu|gpu|cuda(:\d+)?)$"
 DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -20,9 +21,10 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class RunSettings(Group):
     """Defaults of `pixelmill run`. `decode` None keeps what a matrix was made with, and is "fast" for a new one."""
 
+    sources: tuple[str, ...] = ()
     models: Annotated[tuple[str, ...], NoDecode] = ("efficientnet_lite0",)
     store: Path = Path("pixelmill-store")
-    device: str = Field("auto", pattern=r"^(auto|cpu|gpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=DEVICE)
     batch_size: int = Field(32, ge=1)
     shard_size: int = Field(4096, ge=1)
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -32,6 +34,11 @@ class RunSettings(Group):
     deadline: str | None = Field(None, pattern=DEADLINE)
     max_failure_rate: float = Field(0.05, ge=0, le=1)
     paranoid: bool = False
+    fan_out: Literal["inline", "workers", "dask", "ray"] = "inline"
+    cluster: str | None = None
+    cluster_size: int = Field(2, ge=1)
+    worker_start_seconds: float = Field(300.0, gt=0)
+    missing_device: Literal["fail", "cpu"] = "fail"
 
     @field_validator("models", mode="before")
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -10,6 +12,7 @@ from prefect.tasks import exponential_backoff
 
 from pixelmill import work
 from pixelmill.job import Job
+from pixelmill.orders import Desk
 from pixelmill.plan import Shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
@@ -21,8 +24,31 @@ from tasks.retries import may_pass
     retry_delay_seconds=exponential_backoff(backoff_factor=5), retry_jitter_factor=0.5, retry_condition_fn=may_pass,
 )  # fmt: skip
 def embed_shard(
-    job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, on_embedded: Callable[[str, int], None]
-) -> work.ShardReport:
+    job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
+    stop: work.Stop = lambda: False, on_embedded: work.OnEmbedded = lambda _model, _images: None,
+) -> work.ShardReport:  # fmt: skip
     """Embed what the images of a shard lack, and commit it; a retry does only what is still missing."""
+    return _embedded(job, matrices, scan, shard, worker, stop, on_embedded)
+
+
+@task(
+    name="embed-ordered", task_run_name="embed shard {number}", cache_policy=NO_CACHE, retries=3,
+    retry_delay_seconds=exponential_backoff(backoff_factor=5), retry_jitter_factor=0.5, retry_condition_fn=may_pass,
+)  # fmt: skip
+def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
+    """Embed one shard of a run that left its orders in the store, in some process of a cluster."""
+    desk = Desk(Path(store), run)
+    orders = desk.orders()
+    (worker,) = orders.shares
+    job, warning = orders.job_of(worker)
+    ((shard, matrices),) = ((shard, matrices) for shard, matrices in orders.of(worker) if shard.number == number)
+    did = _embedded(job, matrices, run, shard, worker, desk.stopped)
+    return replace(did, warnings=(warning,) if warning else ())
+
+
+def _embedded(
+    job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
+    stop: work.Stop, on_embedded: work.OnEmbedded = lambda _model, _images: None,
+) -> work.ShardReport:  # fmt: skip
     with StoreWriter(job.store) as writer:
-        return work.embed_shard(job, writer, matrices, scan, shard, on_embedded=on_embedded)
+        return work.embed_shard(job, writer, matrices, scan, shard, worker=worker, stop=stop, on_embedded=on_embedded)

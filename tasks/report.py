@@ -20,10 +20,14 @@ from pixelmill.work import ShardReport
 
 @task(name="report", cache_policy=NO_CACHE)
 def report_run(
-    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: ShardReport, started: float
-) -> Report:
+    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: Sequence[ShardReport],
+    started: float, warnings: Sequence[str],
+) -> Report:  # fmt: skip
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
     with StoreWriter(job.store) as writer:
-        report = make_report(job, writer, scan, matrices, changes, done, started=started, seconds=time.time() - started)
+        report = make_report(
+            job, writer, scan, matrices, changes, done,
+            started=started, seconds=time.time() - started, warnings=warnings,
+        )  # fmt: skip
     create_markdown_artifact(as_markdown(report), key="report", description="What the run did")
     return report

@@ -89,3 +89,4 @@ def _show_preview(report: dict[str, Any]) -> None:
     click.echo(f"{report['images']['seen']:,} images seen. A run would embed:")
     for model, numbers in report["models"].items():
         click.echo(f"  {numbers['pending']:,} with {model}")
+    click.echo(report["plan"])

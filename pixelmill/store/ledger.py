@@ -34,6 +34,7 @@ SCHEMA_VERSION = 1
 # last scan did not find, `stale` holds the rows that lost a file, whose published path may have to change. Of these, 1
 # is what no run has told yet, and 2 what one has told and will settle: what another run finds meanwhile stays.
 # `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
+# `work` holds what of that is to be embedded, in the order in which it is to be done; ledgers from before it get it.
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
@@ -55,6 +56,11 @@ CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row I
 CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
 """
+_WORK = """
+CREATE TABLE IF NOT EXISTS work (scan INTEGER, position INTEGER, path BLOB, PRIMARY KEY (scan, position)) WITHOUT ROWID
+"""
+_AND_FILES = "JOIN files USING (path)"
+_OPEN = "NOT gone AND (row IS NOT NULL OR path NOT IN (SELECT path FROM quarantine WHERE row IS NULL))"
 # No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
 _TRIGGERS = (
     "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
@@ -147,7 +153,7 @@ class Ledger:
             return
         with self.transaction():
             if not same:
-                for table in ("rows", "files", "quarantine", "meta", "seen", "stale"):
+                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
                 self._set_meta("store_id", store.manifest.store_id)
                 self._set_meta("settled_rows", len(store))
@@ -161,7 +167,7 @@ class Ledger:
         with self.transaction():
             scan = int(self._meta("scan") or 0) + 1
             self._set_meta("scan", scan)
-            self._db.execute("DELETE FROM seen WHERE scan < ?", (scan - SCANS_KEPT,))
+            self._forget("scan < ?", scan - SCANS_KEPT)
         return scan
 
     def is_known(self, file: FoundFile) -> bool:
@@ -182,8 +188,13 @@ class Ledger:
                 )
 
     def forget_scan(self, scan: int) -> None:
-        """Drop the list of what a scan found."""
-        self._db.execute("DELETE FROM seen WHERE scan = ?", (scan,))
+        """Drop the list of what a scan found, and of what was to be done of it."""
+        with self.transaction():
+            self._forget("scan = ?", scan)
+
+    def _forget(self, which: str, scan: int) -> None:
+        for table in ("seen", "work"):
+            self._db.execute(f"DELETE FROM {table} WHERE {which}", (scan,))  # noqa: S608 - constants
 
     def mark_gone(self, scan: int, root: str, unreadable: Sequence[str] = ()) -> None:
         """Mark the known files under folder `root` that neither `scan` nor a later one found.
@@ -214,19 +225,40 @@ class Ledger:
 
     # What is to do
 
-    def images(self, scan: int, first: str = "", last: str | None = None) -> Iterator[tuple[FoundFile, int | None]]:
-        """The images of a scan in path order, from path `first` to `last`, each with its row if its content is known.
+    def images(self, scan: int) -> Iterator[tuple[FoundFile, int | None]]:
+        """The images of a scan in path order, each with its row if its content is known.
 
         Files that were refused before their content was known, and have not changed since, are left out.
         """
-        bounds = (os.fsencode(first), b"\xff" if last is None else os.fsencode(last))
-        cursor = self._db.execute(
-            "SELECT path, source, size, mtime_ns, ctime_ns, row FROM seen JOIN files USING (path) "
-            "WHERE seen.scan = ? AND seen.path BETWEEN ? AND ? AND NOT gone "
-            "AND (row IS NOT NULL OR path NOT IN (SELECT path FROM quarantine WHERE row IS NULL)) ORDER BY seen.path",
-            (scan, *bounds),
-        )
-        for path, source, size, mtime_ns, ctime_ns, row in cursor:
+        return self._images(f"seen {_AND_FILES} WHERE seen.scan = ? AND {_OPEN} ORDER BY seen.path", scan)
+
+    def plan(self, scan: int, files: Iterable[FoundFile], *, newest_first: bool) -> int:
+        """Record what of a scan is to be embedded, in the order given or the newest first; how many images that are."""
+        self._db.execute("DELETE FROM work WHERE scan = ?", (scan,))
+        values = ((scan, i, os.fsencode(file.absolute)) for i, file in enumerate(files))
+        for some in batched(values, 10_000):
+            with self.transaction():
+                self._db.executemany("INSERT INTO work VALUES (?, ?, ?)", some)
+        if newest_first:
+            with self.transaction():
+                self._sort_by_time(scan)
+        return self._value("SELECT count(*) FROM work WHERE scan = ?", scan)
+
+    def _sort_by_time(self, scan: int) -> None:
+        planned = f"work {_AND_FILES} WHERE work.scan = ? ORDER BY mtime_ns DESC, path"
+        self._db.execute(f"CREATE TEMP TABLE sorted AS SELECT path FROM {planned}", (scan,))  # noqa: S608 - constants
+        self._db.execute("DELETE FROM work WHERE scan = ?", (scan,))
+        self._db.execute("INSERT INTO work SELECT ?, rowid - 1, path FROM temp.sorted", (scan,))
+        self._db.execute("DROP TABLE temp.sorted")
+
+    def planned(self, scan: int, first: int, images: int) -> Iterator[tuple[FoundFile, int | None]]:
+        """Of what is to be embedded, `images` from position `first` on, like `images`."""
+        which = f"work {_AND_FILES} WHERE work.scan = ? AND work.position BETWEEN ? AND ? AND {_OPEN} ORDER BY position"
+        return self._images(which, scan, first, first + images - 1)
+
+    def _images(self, which: str, *values: int) -> Iterator[tuple[FoundFile, int | None]]:
+        query = f"SELECT path, source, size, mtime_ns, ctime_ns, row FROM {which}"  # noqa: S608 - constants
+        for path, source, size, mtime_ns, ctime_ns, row in self._db.execute(query, values):
             yield _file(path, source, size, mtime_ns, ctime_ns), row
 
     def contents(
@@ -465,6 +497,7 @@ class Ledger:
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {_version_number()}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._db.execute(_WORK)
 
     def _harden(self) -> None:
         """Believe nothing that a file from a stranger says of itself (sqlite.org/security.html)."""

@@ -9,7 +9,7 @@ from pixelmill.report import Report, make_report
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
-from pixelmill.work import combined, embed_shard, prepare, release_models
+from pixelmill.work import embed_shard, prepare, release_models
 
 
 def run(job: Job) -> Report:
@@ -21,7 +21,7 @@ def run(job: Job) -> Report:
             writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
         )
         matrices, plan = prepare(job, writer, scan.number)
-        done = combined([embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards])
+        done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
         changes = writer.ledger.changes()
         writer.update_locations(changes.stale_rows)
         writer.serve([matrix.provenance.fingerprint for matrix in matrices])

@@ -1,0 +1,146 @@
+"""Who does the work of a run: this process, Prefect workers, or the processes of a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.embed import embed
+from pixelmill.assign import assigned
+from pixelmill.errors import DeviceUnavailable, WorkersLost
+from pixelmill.job import Job
+from pixelmill.orders import Desk, Orders, whole
+from pixelmill.plan import Plan
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.manifest import Matrix
+from pixelmill.work import ShardReport, past, plan_for
+from tasks.embed import embed_ordered
+from tasks.workers import run_workers
+
+log = logging.getLogger(__name__)
+ROUNDS = 3
+"""How often what lost workers left is shared out again."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the workers did; what went wrong, by worker; whether nobody was left to do the rest."""
+
+    done: list[ShardReport] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    unfinished: bool = False
+
+    @property
+    def warnings(self) -> list[str]:
+        end = "What it left was not done." if self.unfinished else "Others did what it left."
+        return [f"Worker {name} was lost: {reason} {end}" for name, reason in self.lost.items()]
+
+    def check(self) -> None:
+        """Raise WorkersLost if work is left that nobody does."""
+        if self.unfinished:
+            raise WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))
+
+
+def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Outcome:
+    """Have the shards of a plan embedded. What a lost worker left is done by the others."""
+    outcome, desk = Outcome(), Desk(job.store, scan)
+    for _ in range(ROUNDS):
+        if not plan.images:
+            break
+        orders = orders_for(job, scan, matrices, plan)
+        desk.give(orders)
+        lost = _run(job, orders)
+        outcome.done, outcome.lost = desk.reports(), outcome.lost | lost
+        outcome.unfinished = bool(lost)
+        if not lost or past(job.deadline):
+            break
+        with StoreWriter(job.store) as writer:
+            plan = plan_for(job, writer, matrices, scan)
+        outcome.unfinished = bool(plan.images)
+        job = job.model_copy(update={"workers": tuple(w for w in job.workers if w.name not in outcome.lost)})
+        no_device = any(DeviceUnavailable.__name__ in reason for reason in lost.values())
+        if no_device or (job.fan_out == "workers" and not job.workers):
+            break
+    desk.clear()
+    return outcome
+
+
+def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Orders:
+    """Who does what; with workers, as their speed in earlier runs lets expect that it is done soonest."""
+    if job.fan_out != "workers":
+        return whole(job, scan, matrices, plan.shards, job.fan_out)
+    specs = {spec.name: spec for spec in job.specs}
+    with StoreWriter(job.store) as writer:
+        lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
+        assignment = assigned(job, writer.ledger, lacking, plan)
+    log.info("%s", assignment)
+    shares = {share.worker: share.shards for share in assignment.shares}
+    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares)
+
+
+def _run(job: Job, orders: Orders) -> dict[str, str]:
+    """Do as ordered; who was lost on the way, and why."""
+    store = os.fspath(job.store)
+    if job.fan_out == "inline":
+        embed(store, orders.scan, job.fan_out)
+        return {}
+    if job.fan_out == "workers":
+        return run_workers(job, orders)
+    lost: dict[str, str] = embed_on_cluster.with_options(task_runner=_runner(job))(store, orders.scan)
+    return lost
+
+
+@flow(name="embed-on-cluster", flow_run_name="run {run}")
+def embed_on_cluster(store: str, run: int) -> dict[str, str]:
+    """Embed the shards of a run as tasks of a Dask or Ray cluster.
+
+    Args:
+        store: The store's folder, as every machine of the cluster sees it.
+        run: The number of the run, which left its orders in the store.
+    """
+    desk = Desk(Path(store), run)
+    orders = desk.orders()
+    with _resources(orders.job):
+        futures = {shard: embed_ordered.submit(store, run, shard.number) for shard in orders.shards}
+    lost = {}
+    for shard, future in futures.items():
+        try:
+            desk.report(future.result())
+        except Exception as error:
+            lost[f"{orders.job.fan_out}, shard {shard.number}"] = f"{type(error).__name__}: {error}"
+    return lost
+
+
+def _runner(job: Job) -> Any:
+    if job.fan_out == "dask":
+        from prefect_dask.task_runners import DaskTaskRunner
+
+        resources = {"GPU": 1} if _takes_gpu(job) else {}
+        local = {"n_workers": job.cluster_size, "threads_per_worker": 1, "resources": resources}
+        return DaskTaskRunner(address=job.cluster) if job.cluster else DaskTaskRunner(cluster_kwargs=local)
+    from prefect_ray.task_runners import RayTaskRunner
+
+    local = {"num_cpus": job.cluster_size, "include_dashboard": False}
+    return RayTaskRunner(address=job.cluster) if job.cluster else RayTaskRunner(init_kwargs=local)
+
+
+def _resources(job: Job) -> Any:
+    """One task at a time holds a GPU, or a worker's one place on CPUs."""
+    if job.fan_out == "dask":
+        from dask.base import annotate
+
+        return annotate(resources={"GPU": 1}) if _takes_gpu(job) else nullcontext()
+    from prefect_ray.context import remote_options
+
+    return remote_options(num_gpus=1 if _takes_gpu(job) else 0, num_cpus=1, max_retries=3)
+
+
+def _takes_gpu(job: Job) -> bool:
+    return job.device not in ("auto", "cpu")

@@ -1,0 +1,166 @@
+"""What a run leaves in the store for its workers, and what they leave there for it.
+
+    STORE/runs/<scan>/orders.json    the job, the matrices, the shards, who does which
+    STORE/runs/<scan>/<worker>.jsonl what the worker did, one line a shard
+    STORE/runs/<scan>/<worker>.alive touched every few seconds by a worker that lives
+    STORE/runs/<scan>/stop           says why, when the workers are to stop
+
+Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from pixelmill.devices import usable_device
+from pixelmill.errors import StoreError
+from pixelmill.job import Job
+from pixelmill.plan import Shard
+from pixelmill.store.manifest import Matrix
+from pixelmill.work import ShardReport
+
+ALIVE_SECONDS = 5.0
+"""How often a worker says that it lives."""
+_KEPT_SECONDS = 7 * 86_400
+_REPORT = TypeAdapter(ShardReport)
+
+
+class Orders(BaseModel):
+    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: Job
+    scan: int
+    matrices: tuple[Matrix, ...]
+    shards: tuple[Shard, ...]
+    shares: dict[str, dict[int, tuple[str, ...]]]
+
+    def of(self, worker: str) -> Iterator[tuple[Shard, list[Matrix]]]:
+        """The shards that a worker is to do, and the matrices to fill for each."""
+        share = self.shares.get(worker, {})
+        for shard in self.shards:
+            if shard.number in share:
+                yield shard, [m for m in self.matrices if m.provenance.model in share[shard.number]]
+
+    def job_of(self, worker: str) -> tuple[Job, str]:
+        """The job as that worker does it, on its own device, and a warning if that is another than was asked for.
+
+        Raises DeviceUnavailable for a device that is not there, unless the settings let the CPU stand in.
+        """
+        named = {w.name: w.device for w in self.job.workers}
+        asked = _visible(named.get(worker, self.job.device))
+        device, warning = usable_device(asked, fall_back=self.job.missing_device == "cpu")
+        devices = {} if worker in named or warning else self.job.devices
+        return self.job.model_copy(update={"device": device, "devices": devices}), warning and f"{worker}: {warning}"
+
+    def images(self, worker: str) -> dict[str, int]:
+        """At most so many images a worker is to embed, by model."""
+        images: dict[str, int] = {}
+        for shard, matrices in self.of(worker):
+            for matrix in matrices:
+                model = matrix.provenance.model
+                images[model] = images.get(model, 0) + shard.images
+        return images
+
+
+class Desk:
+    """Where the orders and reports of one run lie."""
+
+    def __init__(self, store: Path, scan: int) -> None:
+        self.folder = store / "runs" / str(scan)
+
+    def give(self, orders: Orders) -> None:
+        """Write the orders, for workers to read; those of an earlier round are replaced."""
+        _forget_old(self.folder.parent)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
+        scratch = self.folder / "orders.tmp"
+        scratch.write_text(orders.model_copy(update={"matrices": tuple(bare)}).model_dump_json())
+        scratch.replace(self.folder / "orders.json")
+
+    def orders(self) -> Orders:
+        """Raises StoreError when there are none: the run is over, or the store is another."""
+        try:
+            return Orders.model_validate_json((self.folder / "orders.json").read_text())
+        except OSError as error:
+            raise StoreError(
+                f"Expected the orders of a run in {self.folder}. {error.strerror}: the run is over, or this machine "
+                "does not see the same store. `vectorize` starts `embed`; run that."
+            ) from error
+
+    def report(self, report: ShardReport) -> None:
+        """Add to what a worker did."""
+        with (self.folder / f"{report.worker}.jsonl").open("ab") as file:
+            file.write(_REPORT.dump_json(report) + b"\n")
+
+    def reports(self) -> list[ShardReport]:
+        """What all workers did so far. A line that a killed worker left unfinished is left out."""
+        lines = [line for file in sorted(self.folder.glob("*.jsonl")) for line in file.read_bytes().split(b"\n")[:-1]]
+        return [_REPORT.validate_json(line) for line in lines]
+
+    def seconds_since_alive(self, worker: str) -> float | None:
+        """How long ago a worker last said that it lives; None if it never did."""
+        try:
+            return time.time() - (self.folder / f"{worker}.alive").stat().st_mtime
+        except OSError:
+            return None
+
+    @contextmanager
+    def alive(self, worker: str) -> Iterator[None]:
+        """Say that `worker` lives, every few seconds, while the block runs."""
+        over = threading.Event()
+        sign = self.folder / f"{worker}.alive"
+        sign.touch()
+
+        def beat() -> None:
+            while not over.wait(ALIVE_SECONDS):
+                sign.touch()
+
+        thread = threading.Thread(target=beat, name="alive", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def stop(self, why: str) -> None:
+        """Ask all workers to stop after the batch at hand."""
+        if self.folder.is_dir():
+            (self.folder / "stop").write_text(why)
+
+    def stopped(self) -> bool:
+        return (self.folder / "stop").exists()
+
+    def clear(self) -> None:
+        """Throw it all away, at the end of the run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shard], worker: str) -> Orders:
+    """Orders that give all to one worker."""
+    models = tuple(matrix.provenance.model for matrix in matrices)
+    shares = {worker: {shard.number: models for shard in shards}}
+    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=tuple(shards), shares=shares)
+
+
+def _visible(device: str) -> str:
+    """`cuda:N` as this process must name it: the only GPU that it may see is its first."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return "cuda:0" if device.startswith("cuda:") and shown == device.removeprefix("cuda:") else device
+
+
+def _forget_old(folder: Path) -> None:
+    """Runs that were killed leave theirs; after a week nobody wants them."""
+    for run in folder.iterdir() if folder.is_dir() else ():
+        if time.time() - run.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(run, ignore_errors=True)

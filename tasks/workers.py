@@ -1,0 +1,107 @@
+"""Prefect workers: start an `embed` run for each, watch over them, tell who was lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling, Crashed
+
+from pixelmill.errors import SettingsError
+from pixelmill.job import Job, Worker
+from pixelmill.orders import ALIVE_SECONDS, Desk, Orders
+
+POLL_SECONDS = 2.0
+LOST_SECONDS = 12 * ALIVE_SECONDS
+"""A worker that has not said for so long that it lives is lost."""
+STARTING_SECONDS = 180.0
+"""How long a process may take from its start to its first sign of life: it imports PyTorch."""
+
+
+def run_workers(job: Job, orders: Orders) -> dict[str, str]:
+    """Start the `embed` deployment of each worker that has a share, and wait for all; who was lost, and why.
+
+    Raises SettingsError when a worker's pool has no such deployment.
+    """
+    workers = [worker for worker in job.workers if worker.name in orders.shares]
+    runs = {worker: _start(job, orders.scan, worker).id for worker in workers}
+    desk, lost = Desk(job.store, orders.scan), dict[str, str]()
+    with get_client(sync_client=True) as client:
+        while runs:
+            time.sleep(POLL_SECONDS)
+            for worker, run in list(runs.items()):
+                reason = _reason_lost(client, client.read_flow_run(run), worker, desk, job.worker_start_seconds)
+                if reason is not None:
+                    del runs[worker]
+                if reason:
+                    lost[worker.name] = reason
+    return lost
+
+
+def cancel_workers(flow: Any, flow_run: FlowRun, state: Any) -> None:
+    """Cancel the `embed` runs that a run has started: Prefect leaves them alone when it cancels the run."""
+    children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run.id]))
+    with get_client(sync_client=True) as client:
+        for child in client.read_flow_runs(flow_run_filter=children):
+            if child.state and not child.state.is_final():
+                client.set_flow_run_state(child.id, Cancelling(message="The run that started it was cancelled."))
+
+
+def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
+    name = f"embed/embed-{worker.work_pool}"
+    gpu = worker.device.partition("cuda:")[2]
+    visible = {} if worker.device in ("auto", "gpu", "cuda") else {"env.CUDA_VISIBLE_DEVICES": gpu}
+    try:
+        run: Any = run_deployment(
+            name, timeout=0, parameters={"store": os.fspath(job.store.absolute()), "run": scan, "worker": worker.name},
+            work_queue_name=worker.work_queue, job_variables=visible, tags=[worker.name],
+            flow_run_name=f"{worker.name}, run {scan}",
+        )  # fmt: skip
+    except ObjectNotFound as error:
+        raise SettingsError(
+            f"Expected a deployment {name!r} for worker {worker.name!r}, since its work_pool is {worker.work_pool!r}. "
+            "The Prefect server has none: `prefect deploy --prefect-file deployments/prefect.yaml --all` makes those "
+            "of the pools cpu and gpu."
+        ) from error
+    return cast("FlowRun", run)
+
+
+def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: Desk, patience: float) -> str | None:
+    """Why a worker's run will do no more; '' when it is done; None while it goes on."""
+    state = run.state
+    if state is None:
+        return None
+    age = (datetime.now(UTC) - state.timestamp).total_seconds()
+    if state.is_final():
+        return "" if state.is_completed() else f"{state.name}: {(state.message or 'without a word').rstrip('.')}."
+    if state.is_running():
+        silent = desk.seconds_since_alive(worker.name)
+        if (silent if silent is not None else age - STARTING_SECONDS) > LOST_SECONDS:
+            return _end(client, run.id, Crashed(message=f"No sign of life for {LOST_SECONDS:.0f} s."))
+    elif state.is_scheduled() and age > patience and not _polled(client, worker):
+        words = (
+            f"Nobody took its run within {age:.0f} s: no Prefect worker polls queue {worker.work_queue!r} of pool "
+            f"{worker.work_pool!r}. Start one: prefect worker start --pool {worker.work_pool}."
+        )
+        return _end(client, run.id, Cancelled(message=words))
+    return None
+
+
+def _polled(client: SyncPrefectClient, worker: Worker) -> bool:
+    """Whether a Prefect worker has lately asked for work where this one's waits: then it waits for its turn."""
+    path = {"work_pool_name": worker.work_pool, "name": worker.work_queue}
+    last = client.request("GET", "/work_pools/{work_pool_name}/queues/{name}", path_params=path).json()["last_polled"]
+    return bool(last) and time.time() - datetime.fromisoformat(last).timestamp() < LOST_SECONDS
+
+
+def _end(client: SyncPrefectClient, run: UUID, state: Any) -> str:
+    client.set_flow_run_state(run, state, force=True)
+    return str(state.message)
