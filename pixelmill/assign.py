@@ -72,7 +72,7 @@ def assign(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker]
 
     `specs` are the models by the fingerprint of the matrix that lacks images. A model stays off a device that it does
     not fit. Reading a shard counts once a worker, so that models gather where their images are decoded anyway. List
-    scheduling, longest first: at most 4/3 of the best possible (Graham 1969).
+    scheduling, longest first: on equal workers at most 4/3 of the best possible (Graham 1969).
     """
     shares = {worker.name: Share(worker.name) for worker in workers}
     wanted = {fingerprint: spec for fingerprint, spec in specs.items() if plan.pending.get(fingerprint)}

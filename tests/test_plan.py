@@ -1,0 +1,92 @@
+"""What is left to do, and in which order it is done."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelmill.job import Job
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.reader import Store
+from tests.support.library_run import run
+from tests.test_state_machine import BlockMeans, spec_of
+
+NAMES = [f"{chr(97 + i)}.png" for i in range(20)]
+
+
+@pytest.fixture
+def job(tmp_path: Path, save_picture, monkeypatch: pytest.MonkeyPatch) -> Job:  # type: ignore[no-untyped-def]
+    """Twenty pictures, whose times of modification are in no order of their names."""
+    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    (tmp_path / "weights").write_bytes(b"weights")
+    for i, name in enumerate(NAMES):
+        save_picture(tmp_path / "photos" / name, i)
+        os.utime(tmp_path / "photos" / name, ns=(age(i), age(i)))
+    return Job(
+        sources=(str(tmp_path / "photos"),), store=tmp_path / "store", specs=(spec_of("one", tmp_path),),
+        cache={"cache_dir": tmp_path / "cache"}, precision="float32", max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+        batch_size=2, threads=1, shard_size=6,
+    )  # fmt: skip
+
+
+def age(number: int) -> int:
+    """The time of modification of a picture, in ns: a few of them share one."""
+    return 10**18 + (number * 7 % 20) // 2 * 10**9
+
+
+NEWEST_FIRST = sorted(NAMES, key=lambda name: (-age(NAMES.index(name)), name))
+
+
+def embedded(job: Job) -> list[str]:
+    """The embedded images, in the order in which they got their rows."""
+    store = Store(job.store)
+    return [os.fsdecode(path) for path, done in zip(store.paths, store["one"].embedded, strict=True) if done]
+
+
+def test_without_a_deadline_rows_are_in_path_order(job: Job) -> None:
+    """A run that may take its time goes through the folders as they lie."""
+    run(job)
+    assert embedded(job) == NAMES
+
+
+def test_with_a_deadline_the_newest_come_first(job: Job) -> None:
+    """A run that may not come to the end begins with the newest images, by time and then by path."""
+    run(job.model_copy(update={"deadline": 1e12}))
+    assert embedded(job) == NEWEST_FIRST
+
+
+def test_a_deadline_in_the_middle_leaves_the_oldest(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When time is up the batch at hand is finished and committed; what is left are the oldest images, as pending; the
+    next night does them and no other."""
+    over = []
+
+    def encode(self: BlockMeans, pixels: torch.Tensor) -> torch.Tensor:
+        over.append(True)
+        return real(self, pixels)
+
+    real = BlockMeans.encode_image
+    monkeypatch.setattr(BlockMeans, "encode_image", encode)
+    monkeypatch.setattr("pixelmill.work.past", lambda deadline: deadline is not None and len(over) >= 4)
+    report = run(job.model_copy(update={"deadline": 1e12}))
+    done = embedded(job)
+    assert 8 <= len(done) < 20
+    assert done == NEWEST_FIRST[: len(done)]
+    assert report["models"]["one"]["pending"] == 20 - len(done)
+    before = BlockMeans.seen
+    model = run(job)["models"]["one"]
+    assert (model["embedded"], model["pending"]) == (20 - len(done), 0)
+    assert BlockMeans.seen - before == 20 - len(done)
+    assert sorted(embedded(job)) == NAMES
+
+
+def test_the_list_of_what_is_to_do_goes_with_the_run(job: Job) -> None:
+    """Nothing of a finished run's plan stays in the ledger; a ledger from before there were plans gets the table."""
+    run(job)
+    with Ledger(job.store) as ledger:
+        assert ledger._value("SELECT count(*) FROM work") == 0
+        ledger._db.execute("DROP TABLE work")
+    with Ledger(job.store) as ledger:
+        assert list(ledger.planned(1, 0, 10)) == []
