@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.prefect_server import PrefectServer
+
 # Before Prefect is imported: no telemetry, and a test's own words instead of Prefect's tracebacks.
 os.environ.update(
     DO_NOT_TRACK="1",
@@ -30,6 +32,13 @@ def prefect_api() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A Prefect server as a person starts it, for real workers; how to use it is told in its module."""
+    with PrefectServer(tmp_path_factory.mktemp("prefect") / "home") as server:
+        yield server
 
 
 @pytest.fixture
