@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from prefect import flow
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
 
 from flows.fan_out import share_out
 from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
+from pixelmill.errors import SettingsError
 from pixelmill.job import Job
 from pixelmill.report import Report, dry_run_report, failure_rate
 from pixelmill.scan import scan_sources
@@ -73,7 +75,7 @@ def vectorize(
     job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
     if dry_run:
         return preview_run(job)
-    check_device(job)
+    check_means(job)
     scan = discover_images(job)
     for spec in job.specs:
         fetch_weights(spec, job.cache)
@@ -85,8 +87,14 @@ def vectorize(
     return {**report, "exceeded_failure_rate": failure_rate(outcome.done) > job.max_failure_rate}
 
 
-def check_device(job: Job) -> None:
-    """Refuse a device that is not there before anything is done for it. Leaves torch alone where that is sure."""
+def check_means(job: Job) -> None:
+    """Refuse what cannot be done, before anything is: a device that is not there (torch is left alone where that is
+    sure), workers without a server that could start them."""
+    if job.fan_out == "workers" and not PREFECT_API_URL.value():
+        raise SettingsError(
+            'Expected the address of a Prefect server for fan_out = "workers": it starts them. Set PREFECT_API_URL, or '
+            'run `make ui` and `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`; or fan out "inline".'
+        )
     if job.fan_out == "inline" and job.missing_device == "fail":
         for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
             resolve_device(device)

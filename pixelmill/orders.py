@@ -88,9 +88,13 @@ class Desk:
         scratch.replace(self.folder / "orders.json")
 
     def orders(self) -> Orders:
-        """Raises StoreError when there are none: the run is over, or the store is another."""
+        """The orders, for the store as this process sees it; the path of the process that gave them may be another.
+
+        Raises StoreError when there are none: the run is over, or the store is another.
+        """
         try:
-            return Orders.model_validate_json((self.folder / "orders.json").read_text())
+            orders = Orders.model_validate_json((self.folder / "orders.json").read_text())
+            return orders.model_copy(update={"job": orders.job.model_copy(update={"store": self.folder.parents[1]})})
         except OSError as error:
             raise StoreError(
                 f"Expected the orders of a run in {self.folder}. {error.strerror}: the run is over, or this machine "
