@@ -1,0 +1,284 @@
+"""Several processes on one store: Prefect workers, Dask, Ray; some of them die. The result is that of one process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+from prefect.states import Cancelling
+
+import tasks.workers
+from flows.vectorize import vectorize
+from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
+from pixelmill.orders import Desk
+from pixelmill.store.reader import Store
+from pixelmill.store.verify import verify
+from tests.conftest import SavePicture
+from tests.support.prefect_server import PrefectServer, wait_until
+
+IMAGES, MODEL = 60, "efficientnet_lite0"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server with the pool `cpu`, queues `a` and `b`, and the deployments of `embed` and `vectorize`."""
+    with PrefectServer(tmp_path_factory.mktemp("prefect")) as server:
+        server.prefect("work-pool", "create", "cpu", "--type", "process")
+        for queue in "ab":
+            server.prefect("work-queue", "create", "--pool", "cpu", queue)
+        server.prefect("deploy", "flows/embed.py:embed", "--name", "embed-cpu", "--pool", "cpu")
+        server.prefect("deploy", "flows/vectorize.py:vectorize", "--name", "vectorize", "--pool", "cpu")
+        yield server
+
+
+@pytest.fixture
+def photos(tmp_path: Path, save_picture: SavePicture) -> Path:
+    for seed in range(IMAGES):
+        save_picture(tmp_path / "photos" / f"{seed:02}.png", seed)
+    return tmp_path / "photos"
+
+
+def configure(folder: Path, fan_out: str, *workers: str, **run: object) -> str:
+    """A settings file; each of `workers` is TOML for one, beside its name and pool."""
+    lines = [
+        f'fan_out = "{fan_out}"',
+        'precision = "float32"',
+        "shard_size = 4",
+        "batch_size = 4",
+        f'store = "{folder}/store"',
+    ]
+    lines += [f"{name} = {value!r}" for name, value in run.items()]
+    tables = [f'[[workers]]\nname = "{["one", "two", "three"][i]}"\n{toml}' for i, toml in enumerate(workers)]
+    (folder / "pixelmill.toml").write_text("\n".join(["[run]", *lines, *tables]))
+    return str(folder / "pixelmill.toml")
+
+
+ONE, TWO = 'device = "cpu"\nwork_queue = "a"', 'device = "cpu"\nwork_queue = "b"'
+
+
+def vectors(folder: Path) -> dict[str, np.ndarray]:
+    """The vectors by path."""
+    store = Store(folder)
+    assert store[MODEL].embedded.all()
+    return dict(zip(map(os.fsdecode, store.paths), store[MODEL].read(), strict=True))
+
+
+def assert_as_inline(folder: Path, photos: Path) -> None:
+    """The store is sound, and holds for each picture what a run in one process gives."""
+    assert verify(folder) == []
+    found, expected = vectors(folder), inline(photos)
+    assert found.keys() == expected.keys()
+    for path, vector in found.items():
+        np.testing.assert_allclose(vector, expected[path], rtol=1e-3, atol=1e-4)
+    assert not list((folder / "runs").iterdir()), "the orders stay behind"
+
+
+def inline(photos: Path) -> dict[str, np.ndarray]:
+    configure(photos.parent, "inline")
+    vectorize([str(photos)], store=str(photos.parent / "inline"))
+    return vectors(photos.parent / "inline")
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while the block runs; what it raises, fails the test."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            act()
+        except BaseException as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    yield
+    thread.join()
+    assert not failures, failures
+
+
+def some_embedded(folder: Path) -> bool:
+    try:
+        return len(Store(folder)) > 0
+    except (StoreError, StoreDamaged):
+        return False
+
+
+def process_that_did(server: PrefectServer, folder: Path, worker: str) -> psutil.Process:
+    """The process of a worker, once it has done a shard."""
+    wait_until(lambda: any((folder / "runs").glob(f"*/{worker}.jsonl")), 90, f"a shard of {worker}")
+    named = [p for p in map(psutil.Process, server.processes()) if f'"worker": "{worker}"' in parameters_of(server, p)]
+    assert named, "no process of that worker"
+    return named[0]
+
+
+def parameters_of(server: PrefectServer, process: psutil.Process) -> str:
+    import json
+
+    run = process.environ().get("PREFECT__FLOW_RUN_ID")
+    return json.dumps(server.run(run).parameters) if run else ""  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", ["nobody", "its process", "its process and its Prefect worker"])
+def test_two_prefect_workers_one_of_which_dies(
+    dies: str, server: PrefectServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two `embed` runs in two pools' queues share a run. If one is killed in the middle the other does what it left,
+    and the report says so; also if nobody is left to tell the server."""
+    monkeypatch.setattr(tasks.workers, "LOST_SECONDS", 12.0)
+    config = configure(tmp_path, "workers", ONE, TWO)
+    with ExitStack() as stack:
+        first = stack.enter_context(server.worker("cpu", "--work-queue", "a"))
+        stack.enter_context(server.worker("cpu", "--work-queue", "b"))
+        stack.enter_context(server.used())
+
+        def kill() -> None:
+            victim = process_that_did(server, tmp_path / "store", "one")
+            if "Prefect worker" in dies:
+                first.kill()
+            victim.kill()
+
+        if dies != "nobody":
+            stack.enter_context(meanwhile(kill))
+        report = vectorize([str(photos)], config=config)
+    assert report["models"][MODEL]["pending"] == 0
+    assert set(report["workers"]) == {"one", "two"}
+    lost = [warning for warning in report["warnings"] if "Worker one was lost" in warning and "Others did" in warning]
+    assert len(lost) == (dies != "nobody")
+    if dies == "nobody":
+        assert sum(did["images"] for did in report["workers"].values()) == IMAGES
+    with server.used():
+        assert_as_inline(tmp_path / "store", photos)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("mode", ["dask", "ray"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_cluster_one_process_of_which_dies(
+    mode: str, dies: bool, server: PrefectServer, photos: Path, tmp_path: Path
+) -> None:
+    """Two processes of a cluster on this machine do the shards as tasks; one that is killed costs nothing."""
+    config = configure(tmp_path, mode, cluster_size=2)
+    killed = []
+
+    def kill() -> None:
+        wait_until(lambda: some_embedded(tmp_path / "store"), 120, "a first commit")
+        killed.append(cluster_process(mode))
+        killed[0].kill()
+
+    with server.used(), meanwhile(kill if dies else time.time):
+        report = vectorize([str(photos)], config=config)
+    assert len(killed) == dies
+    assert report["models"][MODEL]["pending"] == 0
+    assert report["workers"].keys() == {mode}
+    with server.used():
+        assert_as_inline(tmp_path / "store", photos)
+
+
+def cluster_process(mode: str) -> psutil.Process:
+    """A process of this process's cluster that embeds."""
+    sign = {"dask": "multiprocessing", "ray": "ray::"}[mode]
+    busy = [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if sign in " ".join(process.cmdline())
+        and "tracker" not in " ".join(process.cmdline())
+        and process.memory_info().rss > 300 << 20
+    ]
+    assert busy, "no process of the cluster has a model"
+    return busy[0]
+
+
+@pytest.mark.slow
+def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
+    """A worker that never begins is passed over after `worker_start_seconds`, and the report says which worker to start;
+    without another one the run fails with those words, after the report."""
+    both = configure(tmp_path, "workers", ONE, TWO, worker_start_seconds=15.0)
+    with server.used(), server.worker("cpu", "--work-queue", "a"):
+        report = vectorize([str(photos)], config=both)
+    assert report["models"][MODEL]["pending"] == 0
+    assert any("Worker two was lost" in w and "prefect worker start --pool cpu" in w for w in report["warnings"])
+    with server.used():
+        assert_as_inline(tmp_path / "store", photos)
+        alone = configure(tmp_path, "workers", ONE, worker_start_seconds=5.0)
+        (photos / "new.png").write_bytes((photos / "00.png").read_bytes() + b"\0")
+        time.sleep(tasks.workers.LOST_SECONDS)  # until the queue counts as polled no more
+        with pytest.raises(WorkersLost, match=r"one was lost: Nobody took its run.*next run does the rest"):
+            vectorize([str(photos)], config=alone)
+
+
+@pytest.mark.slow
+def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
+    """A worker asked for a GPU where there is none: the run fails and names the device, or, where the settings say so, the
+    CPU does its work and the report says that. Never silence."""
+    gpu = 'device = "cuda:7"\nwork_queue = "a"'
+    with server.used(), server.worker("cpu"):
+        with pytest.raises(WorkersLost, match=r"one was lost.*DeviceUnavailable.*cuda:7"):
+            vectorize([str(photos)], config=configure(tmp_path, "workers", gpu, TWO))
+        assert Store(tmp_path / "store")[MODEL].embedded.sum() < IMAGES, "the other worker did not do it all in silence"
+        report = vectorize([str(photos)], config=configure(tmp_path, "workers", gpu, TWO, missing_device="cpu"))
+        assert any("one: Expected device" in w and "The CPU does its work" in w for w in report["warnings"])
+        assert report["models"][MODEL]["pending"] == 0
+        assert_as_inline(tmp_path / "store", photos)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fan_out", ["inline", "workers"])
+def test_cancelling_stops_all_and_harms_nothing(
+    fan_out: str, server: PrefectServer, photos: Path, tmp_path: Path, save_picture: SavePicture
+) -> None:
+    """A run that is cancelled, as the UI does it, ends with all its workers within seconds; what was committed is sound,
+    and the next run does the rest."""
+    for seed in range(IMAGES, 6 * IMAGES):
+        save_picture(photos / f"{seed:03}.png", seed)
+    config = configure(tmp_path, fan_out, ONE, TWO)
+    with server.used(), server.worker("cpu"):
+        run = run_deployment("vectorize/vectorize", parameters={"sources": [str(photos)], "config": config}, timeout=0)
+        wait_until(lambda: some_embedded(tmp_path / "store"), 120, "a first commit")
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Cancelling())
+        assert server.wait_for(run.id, seconds=60).name == "Cancelled"
+        wait_until(lambda: not flow_processes(server), 45, "all processes of the run to end")
+        assert verify(tmp_path / "store") == []
+        done = int(Store(tmp_path / "store")[MODEL].embedded.sum())
+        assert 0 < done < 6 * IMAGES
+        report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
+        assert report["models"][MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report["models"][MODEL]
+
+
+def flow_processes(server: PrefectServer) -> list[Any]:
+    return [pid for pid in server.processes() if "PREFECT__FLOW_RUN_ID" in environment(pid)]
+
+
+def environment(pid: int) -> dict[str, str]:
+    try:
+        return psutil.Process(pid).environ()
+    except psutil.Error:
+        return {}
+
+
+def test_workers_need_a_server(photos: Path, tmp_path: Path, prefect_api: None) -> None:
+    """Without the address of a server nobody could start the workers: that is said before anything is done."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(SettingsError, match="PREFECT_API_URL"):
+        vectorize.fn([str(photos)], config=configure(tmp_path, "workers", ONE))
+    assert not (tmp_path / "store").exists()
+
+
+def test_orders_are_for_the_store_as_it_is_seen(tmp_path: Path) -> None:
+    """Orders that are not there are told in words: which store, and what starts whom."""
+    with pytest.raises(StoreError, match=r"Expected the orders of a run in .*runs/7.*`vectorize` starts `embed`"):
+        Desk(tmp_path, 7).orders()
