@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.logging import get_run_logger
 
 from flows.embed import embed
 from pixelmill.assign import assigned
@@ -24,7 +24,6 @@ from pixelmill.work import ShardReport, past, plan_for
 from tasks.embed import embed_ordered
 from tasks.workers import run_workers
 
-log = logging.getLogger(__name__)
 ROUNDS = 3
 """How often what lost workers left is shared out again."""
 
@@ -80,7 +79,7 @@ def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> O
     with StoreWriter(job.store) as writer:
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
         assignment = assigned(job, writer.ledger, lacking, plan)
-    log.info("%s", assignment)
+    get_run_logger().info(str(assignment))
     shares = {share.worker: share.shards for share in assignment.shares}
     return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares)
 

@@ -92,7 +92,7 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("run",), "Missing argument"),
+        (("run",), "Expected at least one SOURCE"),
         (("run", "nowhere"), "nowhere"),
         (("run", "PHOTOS", "--models", "openai_clip_vit_b23"), "Did you mean 'openai_clip_vit_b32'"),
         (("run", "PHOTOS", "--models", "resnet18,resnet18"), "each named once"),

@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @click.command(short_help="Embed what is new or missing.")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.argument("sources", nargs=-1, metavar="[SOURCE…]")
 @click.option("--models", metavar="A,B", help="Models, in the order of ensembles; see `pixelmill models`.")
 @click.option("--store", metavar="DIR", help="Folder of the store; made if need be.")
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
@@ -29,6 +29,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @common.config_file
 def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, **flags: Any) -> int:
     """Embed the images in each SOURCE (a file, a folder with all below it, or a list of paths as @list.txt).
+    Without one: in the `sources` of the settings.
 
     Only what is new or missing is embedded: a second run makes no model call.
     """

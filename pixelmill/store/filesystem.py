@@ -39,6 +39,12 @@ def warnings_for(folder: Path) -> tuple[str, ...]:
     return tuple(told)
 
 
+def is_shared(folder: Path) -> bool:
+    """Whether the file system under `folder` may be that of another machine, which writes there as well."""
+    mount = mount_of(folder)
+    return mount is not None and _is_shared(mount)
+
+
 def mount_of(folder: Path, mounts: Path = MOUNTS) -> Mount | None:
     """The mount that `folder` lies on; None where the system has no such list."""
     try:
@@ -64,7 +70,7 @@ def _parsed(line: str) -> Mount | None:
 def _of_mount(folder: Path, mount: Mount) -> list[str]:
     if mount.type in _IN_MEMORY:
         return [f"{folder} lies in memory ({mount.type}): it is gone after a restart. Keep a store on a disk."]
-    if _SHARED.fullmatch(mount.type) and mount.type not in _LOCAL_FUSE:
+    if _is_shared(mount):
         return [
             f"{folder} lies on a network or shared file system ({mount.type}), where SQLite and locks cannot be "
             "relied on: let one machine at a time write to it, or better keep the store on a local disk."
@@ -73,6 +79,10 @@ def _of_mount(folder: Path, mount: Mount) -> list[str]:
         option = min(mount.options & _NO_BARRIER)
         return [f"{folder}: {mount.point} is mounted with {option}: a power cut may take rows that a run has reported."]
     return []
+
+
+def _is_shared(mount: Mount) -> bool:
+    return bool(_SHARED.fullmatch(mount.type)) and mount.type not in _LOCAL_FUSE
 
 
 def _folders_can_be_synced(folder: Path) -> bool:

@@ -80,6 +80,19 @@ def test_what_is_said_of_a_file_system(mount: Mount | None, words: str, tmp_path
         assert str(tmp_path) in told[0]
 
 
+@pytest.mark.parametrize(("kind", "journal"), [("nfs4", "truncate"), ("ext4", "wal")])
+def test_machines_that_share_a_file_system_share_no_memory(kind: str, journal: str, folder: Path) -> None:
+    """SQLite's write-ahead log, which needs memory that all writers see, is left on a file system that machines share;
+    what is in one is taken over, and the store goes on."""
+    with StoreWriter(folder) as writer:
+        writer.commit(harvest(range(3), [writer.matrix(provenance("a"), "float32")]))
+    with mock.patch.object(filesystem, "mount_of", return_value=Mount("/", kind)), StoreWriter(folder) as writer:
+        assert writer.ledger._db.execute("PRAGMA journal_mode").fetchone() == (journal,)
+        assert writer.ledger.row_count() == 3
+        writer.commit(harvest(range(3, 6), [writer.matrix(provenance("a"), "float32")]))
+    check_plain(folder, {sha256(number): {"a": True} for number in range(6)})
+
+
 def test_a_run_and_info_say_once_that_a_store_lies_in_memory(
     memory: Path, tmp_path: Path, prefect_api: None, save_picture: SavePicture,
     capsys: pytest.CaptureFixture[str],
