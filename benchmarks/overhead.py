@@ -1,0 +1,133 @@
+"""What Prefect costs: the same run through the library alone and through flows on a running server, in turns.
+
+    python benchmarks/overhead.py [--images 1500] [--turns 2] [--shard 128]
+
+Each run is a process of its own over the same pictures (rendered, 500 x 375 JPEG) with efficientnet_lite0 in float32,
+into a new store. Printed: seconds and peak memory of each, and their ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = """
+import resource, sys, time
+start = time.perf_counter()
+from pathlib import Path
+from settings import load_settings
+from settings.job import make_job
+from pixelmill.report import make_report
+from pixelmill.scan import scan_sources
+from pixelmill.store.commit import StoreWriter
+from pixelmill.work import embed_shard, prepare
+job = make_job(load_settings(Path(sys.argv[1])))
+with StoreWriter(job.store) as writer:
+    scan = scan_sources(writer.ledger, job.sources)
+    matrices, plan = prepare(job, writer, scan.number)
+    done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
+    changes = writer.ledger.changes()
+    writer.update_locations(changes.stale_rows)
+    writer.serve([matrix.provenance.fingerprint for matrix in matrices])
+    report = make_report(job, writer, scan, matrices, changes, done, started=0.0, seconds=0.0)
+"""
+FLOW = """
+import resource, sys, time
+start = time.perf_counter()
+from flows.vectorize import vectorize
+report = vectorize(config=sys.argv[1])
+"""
+END = """
+import json
+embedded = report["models"]["efficientnet_lite0"]["embedded"]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": time.perf_counter() - start, "peak_mb": peak, "embedded": embedded}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1500)
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--shard", type=int, default=128)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
+        folder = Path(name)
+        render(folder / "photos", given.images)
+        took: dict[str, list[dict[str, float]]] = {"library": [], "flow": []}
+        with server(folder / "prefect") as environment:
+            for turn in range(given.turns):
+                for kind, code in (("library", LIBRARY), ("flow", FLOW)):
+                    found = measured(folder, f"{kind}-{turn}", code, environment, given.shard)
+                    assert found["embedded"] == given.images
+                    took[kind].append(found)
+                    print(f"{kind:<8}{found['seconds']:8.1f} s  {found['peak_mb']:7.0f} MB", flush=True)
+    seconds = {kind: min(run["seconds"] for run in runs) for kind, runs in took.items()}
+    more = seconds["flow"] - seconds["library"]
+    shards = -(-given.images // given.shard)
+    print(f"{shards} shards; flow / library {seconds['flow'] / seconds['library']:.3f}: {more:.1f} s more")
+    print(f"of a five-minute run {more / 300:.1%}, if it has {shards} shards as well")
+
+
+def render(folder: Path, images: int) -> None:
+    """Soft coloured noise, as many bytes as a photograph of that size has."""
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for number in range(images):
+        coarse = Image.fromarray(random.integers(0, 256, (47, 63, 3), dtype=np.uint8))
+        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg", quality=90)
+
+
+def measured(folder: Path, name: str, code: str, environment: dict[str, str], shard: int) -> dict[str, float]:
+    """One run in a process of its own."""
+    config = folder / f"{name}.toml"
+    lines = [f'sources = ["{folder}/photos"]', f'store = "{folder}/{name}"', f"shard_size = {shard}"]
+    config.write_text("\n".join(["[run]", *lines, 'precision = "float32"']))
+    done = subprocess.run(
+        [sys.executable, "-c", code + END, str(config)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@contextmanager
+def server(home: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server; the environment of its clients."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = os.environ | {
+        "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "ERROR",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(240):
+                time.sleep(0.5)
+                try:
+                    if httpx.get(f"{environment['PREFECT_API_URL']}/health").is_success:
+                        break
+                except httpx.TransportError:
+                    continue
+            yield environment
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()
