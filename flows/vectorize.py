@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from flows.fan_out import share_out
+from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
 from pixelmill.errors import SettingsError
@@ -38,19 +39,20 @@ def run_name() -> str:
     return " with ".join(", ".join(part) for part in parts if part)[:200]
 
 
+@as_form
 @flow(name="vectorize", flow_run_name=run_name, on_cancellation=[cancel_workers], on_crashed=[cancel_workers])
 def vectorize(
-    sources: list[str] | None = None,
-    models: list[str] | None = None,
-    store: str | None = None,
-    device: str | None = None,
-    batch_size: int | None = None,
-    precision: Literal["auto", "float32", "bfloat16", "float16"] | None = None,
-    decode: Literal["fast", "reference"] | None = None,
-    deadline: str | None = None,
-    paranoid: bool | None = None,
+    sources: Texts = None,
+    models: Models = None,
+    store: Text = None,
+    device: Device = None,
+    batch_size: Count = None,
+    precision: Precision = None,
+    decode: Decode = None,
+    deadline: Deadline = None,
+    paranoid: Switch = None,
     dry_run: bool = False,
-    config: str | None = None,
+    config: Text = None,
 ) -> Report:
     """Embed what is new or missing of the images in `sources` with each of `models`, into the HDF5 store.
 
