@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from pixelmill.devices import usable_device
+from pixelmill.devices import resolve_device, usable_device
 from pixelmill.errors import StoreError
 from pixelmill.job import Job
 from pixelmill.plan import Shard
@@ -79,9 +79,11 @@ class Desk:
         self.folder = store / "runs" / str(scan)
 
     def give(self, orders: Orders) -> None:
-        """Write the orders, for workers to read; those of an earlier round are replaced."""
+        """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced."""
         _forget_old(self.folder.parent)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for sign in self.folder.glob("*.alive"):
+            sign.unlink(missing_ok=True)
         bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
         scratch = self.folder / "orders.tmp"
         scratch.write_text(orders.model_copy(update={"matrices": tuple(bare)}).model_dump_json())
@@ -158,9 +160,10 @@ def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shar
 
 
 def _visible(device: str) -> str:
-    """`cuda:N` as this process must name it: the only GPU that it may see is its first."""
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    return "cuda:0" if device.startswith("cuda:") and shown == device.removeprefix("cuda:") else device
+    """`cuda:N` as this process must name it: the only GPU that it may see, if it is there, is its first."""
+    if not device.startswith("cuda:") or os.environ.get("CUDA_VISIBLE_DEVICES") != device.removeprefix("cuda:"):
+        return device
+    return "cuda:0" if resolve_device("auto") == "cuda:0" else device
 
 
 def _forget_old(folder: Path) -> None:
