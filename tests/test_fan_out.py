@@ -189,16 +189,11 @@ def test_a_cluster_one_process_of_which_dies(
 
 def cluster_process(mode: str) -> psutil.Process:
     """A process of this process's cluster that embeds."""
-    sign = {"dask": "multiprocessing", "ray": "ray::"}[mode]
-    busy = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if sign in " ".join(process.cmdline())
-        and "tracker" not in " ".join(process.cmdline())
-        and process.memory_info().rss > 300 << 20
-    ]
-    assert busy, "no process of the cluster has a model"
-    return busy[0]
+    sign = {"dask": "multiprocessing.spawn", "ray": "ray::"}[mode]
+    lines = {process: " ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)}
+    embedding = [process for process, line in lines.items() if sign in line]
+    assert embedding, f"no process of the cluster among {list(lines.values())}"
+    return embedding[0]
 
 
 @pytest.mark.slow
