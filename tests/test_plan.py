@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pixelmill.job import Job
+from pixelmill.plan import cut
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.support.library_run import run
@@ -80,6 +81,21 @@ def test_a_deadline_in_the_middle_leaves_the_oldest(job: Job, monkeypatch: pytes
     assert (model["embedded"], model["pending"]) == (20 - len(done), 0)
     assert BlockMeans.seen - before == 20 - len(done)
     assert sorted(embedded(job)) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("images", "workers", "most"), [(1_000_000, 1, 250), (1_000_000, 8, 250), (100, 4, 16), (1, 8, 1)]
+)
+def test_a_million_images_are_a_few_hundred_tasks(images: int, workers: int, most: int) -> None:
+    """A shard is a task of Prefect: a few hundred for a million images, with the default size; few images are still
+    enough for all workers; together the shards are all images, once."""
+    shards = cut(images, 4096, workers)
+    assert len(shards) <= most
+    assert len(shards) >= min(workers, images)
+    assert [(shard.number, shard.first) for shard in shards] == [
+        (i, sum(s.images for s in shards[:i])) for i in range(len(shards))
+    ]
+    assert sum(shard.images for shard in shards) == images
 
 
 def test_the_list_of_what_is_to_do_goes_with_the_run(job: Job) -> None:
