@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pixelmill.images.discover import Source, discover, parse_source
 from pixelmill.rehash import rehash
@@ -16,12 +16,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at."""
+    """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at; and
+    the images seen below each source that is a folder."""
 
     number: int
     seen: int
     skipped: int
     problems: tuple[str, ...] = ()
+    folders: Mapping[str, int] = field(default_factory=dict)
 
 
 def scan_sources(
@@ -36,14 +38,17 @@ def scan_sources(
     number = ledger.new_scan()
     discovery = discover(sources, known=ledger.is_known, on_problem=problems.__setitem__)
     ledger.record_scan(number, discovery)
+    folders = {}
     for source in map(parse_source, sources):
+        if source.kind == "folder":
+            folders[source.root] = ledger.seen_under(number, source.root)
         _mark_gone(ledger, number, source, problems)
     if paranoid:
         _rehash(ledger, number, problems, threads, deadline)
     told = tuple(f"{path}: {reason}" for path, reason in problems.items())
     for problem in told:
         log.warning("%s", problem)
-    return Scan(number, ledger.seen(number), discovery.skipped, told)
+    return Scan(number, ledger.seen(number), discovery.skipped, told, folders)
 
 
 def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, deadline: float | None) -> None:

@@ -22,6 +22,8 @@ from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.images.discover import FoundFile
 from pixelmill.store.durable import no_space
 from pixelmill.store.explained import explained
+from pixelmill.store.failures import REFUSED_SEEN, FailureGroup, grouped
+from pixelmill.store.filesystem import is_shared
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import REFUSED, UNKNOWN, Settlement
 from pixelmill.store.settlement import Changes as Changes
@@ -117,7 +119,9 @@ class Ledger:
                 self._refuse_newer()
                 return
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            # A write-ahead log is shared through memory, which other machines do not see (sqlite.org/wal.html).
+            journal = "TRUNCATE" if is_shared(folder) else "WAL"
+            self._db.executescript(f"PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL;")
             self._harden()
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -352,14 +356,15 @@ class Ledger:
 
     def quarantined_seen(self, scan: int, fingerprints: Sequence[str] = ()) -> int:
         """How many images of a scan are in quarantine, for every model or for one of the matrices named."""
-        return self._value(
-            "SELECT count(*) FROM seen JOIN files f USING (path) WHERE seen.scan = ? AND NOT f.gone AND ("
-            "EXISTS (SELECT 1 FROM quarantine q WHERE q.row = f.row AND (q.fingerprint = '' OR q.fingerprint IN "
-            "(SELECT value FROM json_each(?)))) OR "
-            "(f.row IS NULL AND EXISTS (SELECT 1 FROM quarantine q WHERE q.row IS NULL AND q.path = f.path)))",
-            scan,
-            json.dumps(list(fingerprints)),
-        )
+        values = {"scan": scan, "fingerprints": json.dumps(list(fingerprints))}
+        found = self._db.execute(f"SELECT count(DISTINCT path) FROM ({REFUSED_SEEN})", values).fetchone()  # noqa: S608
+        return int(found[0])
+
+    def failures(self, scan: int, fingerprints: Sequence[str], since: float) -> list[FailureGroup]:
+        """The images of a scan in quarantine, as in `quarantined_seen`, by reason; those from `since` on are new."""
+        values = {"scan": scan, "fingerprints": json.dumps(list(fingerprints)), "new": since}
+        query = f"SELECT path, stage, reason, since >= :new FROM ({REFUSED_SEEN}) ORDER BY since < :new, path"  # noqa: S608
+        return grouped(self._db.execute(query, values))
 
     def quarantine(self) -> list[Quarantined]:
         """Everything in quarantine that a file still holds, by path."""
@@ -408,6 +413,21 @@ class Ledger:
         ).fetchone()
         return (_blob(found[0]), _blob(found[1])) if found else (b"", b"")
 
+    def live_rows(self, rows: int) -> np.ndarray:
+        """(rows,) bool: which of the first `rows` rows a file still holds."""
+        live = np.zeros(rows, dtype=bool)
+        held = self._db.execute("SELECT DISTINCT row FROM files WHERE row IS NOT NULL")
+        for some in batched((row for (row,) in held), ADOPTED_AT_ONCE):
+            live[[row for row in some if row < rows]] = True
+        gone = self._db.execute("SELECT DISTINCT row FROM files INDEXED BY files_gone WHERE gone > 0 AND row >= 0")
+        for (row,) in gone:
+            live[row : row + 1] &= self.is_live(row)
+        return live
+
+    def unread(self) -> int:
+        """How many files there are whose content is not known: refused before it was, or waiting to be read."""
+        return self._value("SELECT count(*) FROM files WHERE row IS NULL AND NOT gone")
+
     def is_live(self, row: int) -> bool:
         """Whether a file still holds the content of row `row`."""
         return bool(self._value("SELECT EXISTS (SELECT 1 FROM files WHERE row = ? AND NOT gone)", row))
@@ -422,6 +442,11 @@ class Ledger:
         """The reports of the last runs, newest first."""
         cursor = self._db.execute("SELECT report FROM runs ORDER BY id DESC LIMIT ?", (most,))
         return [json.loads(report) for (report,) in cursor]
+
+    def last_finished(self) -> float | None:
+        """When the last run ended, in Unix seconds; None before there was one."""
+        found = self._db.execute("SELECT max(finished) FROM runs").fetchone()[0]
+        return None if found is None else float(found)
 
     def row_count(self) -> int:
         """How many rows the ledger knows."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import itemgetter
+
+from pixelmill.store.folders import KINDS, FolderCount, FolderCounts
 
 UNKNOWN = -1
 """Stands in `files.previous_row` for a file that was told of while nobody knew its content."""
@@ -16,11 +21,18 @@ _CHANGED = (
     "unsettled AND NOT gone AND previous_row IS NOT NULL AND "
     f"(row IS NOT NULL AND row IS NOT previous_row OR row IS NULL AND previous_row <> {UNKNOWN} AND {REFUSED})"
 )
+# A file that changed and vanished before it was told of counts for what it held when last told.
+_GONE = "gone > 0 AND NOT (unsettled AND previous_row IS NULL)"
+_HELD = "CASE WHEN unsettled THEN previous_row ELSE row END"
+
+Event = tuple[str, int | None, bytes, bytes]
+"""What happened to a file: its kind (see `KINDS`), the row it holds or held, its source root and its path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a run found: numbers of files since the last settled run, and the rows whose path must be published anew."""
+    """What a run found: numbers of files since the last settled run, in all and by folder, and the rows whose path must
+    be published anew."""
 
     new: int = 0
     changed: int = 0
@@ -28,6 +40,7 @@ class Changes:
     duplicate: int = 0
     removed: int = 0
     stale_rows: tuple[int, ...] = ()
+    folders: tuple[FolderCount, ...] = ()
 
 
 class Settlement:
@@ -36,7 +49,8 @@ class Settlement:
     A known path with another content is *changed*. A path not known before is an arrival: *duplicate* if a file that is
     no arrival holds the same content; else the first arrival (by path) is *new* if the content is new to the store and
     *moved* if not, and further ones are duplicates. A known path that is gone is *removed*, unless a move accounts for
-    it. A file whose content cannot be had (empty, too large) arrives as new, and does not change while it is refused.
+    it (for the first, by path, of those that held the content). A file whose content cannot be had (empty, too large)
+    arrives as new, and does not change while it is refused.
     """
 
     def __init__(self, db: sqlite3.Connection, settled_rows: int) -> None:
@@ -45,40 +59,50 @@ class Settlement:
 
     def changes(self) -> Changes:
         stale = {row for (row,) in self._db.execute("SELECT row FROM stale")}
-        changed = [row for (row,) in self._db.execute(f"SELECT row FROM files WHERE {_CHANGED}")]  # noqa: S608 - constants
-        stale.update(row for row in changed if row is not None)
-        gone = self._gone_rows()
-        counts = {"new": self._refused_arrivals(), "moved": 0, "duplicate": 0}
-        for row, number in self._arrivals():
-            kind = self._first_arrival(row)
+        counts, folders = dict.fromkeys(KINDS, 0), FolderCounts()
+        for kind, row, source, path in self._events():
             counts[kind] += 1
-            counts["duplicate"] += number - 1
-            if kind == "moved":
+            folders.add(kind, source, path)
+            if kind in ("changed", "moved") and row is not None:
                 stale.add(row)
-                gone[row] = max(gone.get(row, 0) - 1, 0)
-        return Changes(**counts, changed=len(changed), removed=sum(gone.values()), stale_rows=tuple(sorted(stale)))
+        return Changes(**counts, stale_rows=tuple(sorted(stale)), folders=folders.largest())
 
-    def _arrivals(self) -> sqlite3.Cursor:
-        query = f"SELECT row, count(*) FROM files WHERE {_ARRIVED} AND row IS NOT NULL GROUP BY row"  # noqa: S608 - constants
+    def _events(self) -> Iterator[Event]:
+        for file in self._files(_CHANGED):
+            yield "changed", *file
+        for file in self._files(f"{_ARRIVED} AND row IS NULL AND {REFUSED}"):
+            yield "new", *file
+        yield from self._arrivals()
+        yield from self._removals()
+
+    def _arrivals(self) -> Iterator[Event]:
+        arrived = self._files(f"{_ARRIVED} AND row IS NOT NULL ORDER BY row, path")
+        for row, files in groupby(arrived, itemgetter(0)):
+            kind = self._first_arrival(row)
+            for file in files:
+                yield kind, *file
+                kind = "duplicate"
+
+    def _removals(self) -> Iterator[Event]:
+        gone = self._db.execute(f"SELECT {_HELD} AS held, source, path FROM files WHERE {_GONE} ORDER BY held, path")  # noqa: S608
+        for row, files in groupby(gone, itemgetter(0)):
+            for file in islice(files, int(self._has_moved(row)), None):
+                yield "removed", *file
+
+    def _files(self, which: str) -> Iterator[tuple[int | None, bytes, bytes]]:
+        # By name: SQLite would rather go through all files in the order of their rows, every night.
+        query = f"SELECT row, source, path FROM files INDEXED BY files_unsettled WHERE {which}"  # noqa: S608 - constants
         return self._db.execute(query)
 
-    def _gone_rows(self) -> dict[int | None, int]:
-        # A file that changed and vanished before it was told of counts for what it held when last told.
-        cursor = self._db.execute(
-            "SELECT CASE WHEN unsettled THEN previous_row ELSE row END AS held, count(*) FROM files "
-            "WHERE gone > 0 AND NOT (unsettled AND previous_row IS NULL) GROUP BY held"
-        )
-        return dict(cursor.fetchall())
-
-    def _first_arrival(self, row: int) -> str:
+    def _first_arrival(self, row: int | None) -> str:
         holder = self._db.execute(
             "SELECT 1 FROM files WHERE row = ? AND NOT gone AND (NOT unsettled OR previous_row IS NOT NULL) LIMIT 1",
             (row,),
         ).fetchone()
         if holder:
             return "duplicate"
-        return "new" if row >= self._settled_rows else "moved"
+        return "new" if row is None or row >= self._settled_rows else "moved"
 
-    def _refused_arrivals(self) -> int:
-        query = f"SELECT count(*) FROM files WHERE {_ARRIVED} AND row IS NULL AND {REFUSED}"  # noqa: S608 - constants
-        return int(self._db.execute(query).fetchone()[0])
+    def _has_moved(self, row: int | None) -> bool:
+        query = f"SELECT 1 FROM files WHERE row = ? AND {_ARRIVED} LIMIT 1"  # noqa: S608 - constants
+        return self._db.execute(query, (row,)).fetchone() is not None and self._first_arrival(row) == "moved"

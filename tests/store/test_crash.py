@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,8 @@ def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         assert verify(folder) == []
         writer.commit(harvest(range(2, 9), matrices, bad=[5]))
-        assert writer.ledger.changes() == Changes(new=5, stale_rows=tuple(range(4, 9)) if published == 9 else ())
+        changes = replace(writer.ledger.changes(), folders=())
+        assert changes == Changes(new=5, stale_rows=tuple(range(4, 9)) if published == 9 else ())
         assert writer.ledger.quarantined_rows("") == [5]
         assert writer.ledger.row_count() == 9
     check_plain(folder, everything(9, bad=(5,)))

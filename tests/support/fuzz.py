@@ -280,6 +280,10 @@ def _run(store: Path, forged: bool) -> None:
         writer.update_locations(ledger.changes().stale_rows)
         ledger.settle()
         ledger.quarantined_seen(scan)
+        ledger.failures(scan, [], 0.0)
+        ledger.live_rows(20)
+        ledger.unread()
+        ledger.last_finished()
         ledger.release()
 
 
