@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,20 +55,25 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
             break
         orders = orders_for(job, scan, matrices, plan)
         desk.give(orders)
+        outcome.unfinished = False
         lost = _run(job, orders)
         outcome.done, outcome.lost = desk.reports(), outcome.lost | lost
-        outcome.unfinished = bool(lost)
         if not lost or past(job.deadline):
             break
         with StoreWriter(job.store) as writer:
             plan = plan_for(job, writer, matrices, scan)
         outcome.unfinished = bool(plan.images)
         job = job.model_copy(update={"workers": tuple(w for w in job.workers if w.name not in outcome.lost)})
-        no_device = any(DeviceUnavailable.__name__ in reason for reason in lost.values())
-        if no_device or (job.fan_out == "workers" and not job.workers):
+        if _nobody_helps(job, lost):
             break
     desk.clear()
     return outcome
+
+
+def _nobody_helps(job: Job, lost: Mapping[str, str]) -> bool:
+    """Whether another round is of no use: nobody is left, or a device is not there and no other may stand in for it."""
+    no_device = any(DeviceUnavailable.__name__ in reason for reason in lost.values())
+    return no_device or (job.fan_out == "workers" and not job.workers)
 
 
 def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Orders:
