@@ -41,7 +41,7 @@ bench: $(STAMP)
 	for benchmark in benchmarks/[a-z]*.py; do echo "$$benchmark" && $(BIN)/python $$benchmark || exit 1; done
 
 ui: $(STAMP)
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash deployments/ui.sh
+	$(BIN)/python deployments/ui.py
 
 clean:
 	rm -rf $(VENV) demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -11,17 +11,20 @@ from pixelmill.errors import StoreDamaged
 from pixelmill.store import compact as compaction
 from pixelmill.store import verify as verification
 from pixelmill.store.commit import StoreWriter
+from settings import load_settings
 
 
 @flow(name="maintain")
-def maintain(store: str) -> dict[str, int]:
+def maintain(store: str | None = None, config: str | None = None) -> dict[str, int]:
     """Verify a store, then compact it. Fails, touching nothing, when the store is damaged.
 
     Args:
-        store: The store's folder.
+        store: The store's folder. Default: from the settings.
+        config: A settings file other than pixelmill.toml.
     """
-    verify_store(Path(store))
-    return compact_store(Path(store))
+    folder = load_settings(Path(config) if config else None, {"run": {"store": store}}).run.store
+    verify_store(folder)
+    return compact_store(folder)
 
 
 @task(name="verify", cache_policy=NO_CACHE)
