@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
 
 from flows.fan_out import share_out
+from flows.labels import label_run, run_name
 from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
@@ -32,13 +32,6 @@ from tasks.weights import fetch_weights
 from tasks.workers import cancel_workers
 
 
-def run_name() -> str:
-    """What a run is called in the Prefect UI: what it looks at, and the models where they are named."""
-    given = flow_run.parameters
-    parts = [given.get("sources") or ["the settings' sources"], given.get("models") or []]
-    return " with ".join(", ".join(part) for part in parts if part)[:200]
-
-
 @as_form
 @flow(name="vectorize", flow_run_name=run_name, on_cancellation=[cancel_workers], on_crashed=[cancel_workers])
 def vectorize(
@@ -57,17 +50,17 @@ def vectorize(
     """Embed what is new or missing of the images in `sources` with each of `models`, into the HDF5 store.
 
     Args:
-        sources: Files, folders (with all that is below) or @lists of paths. Default: from the settings.
-        models: Names from `pixelmill models`, in the order of ensembles. Default: from the settings.
-        store: The store's folder. Default: from the settings.
-        device: auto, cpu, gpu, cuda or cuda:N. Default: from the settings.
-        batch_size: Images that a model takes at once. Halved when the device's memory does not hold them.
-        precision: What the models compute in; auto measures. Default: from the settings.
-        decode: fast, or reference for upstream's own preprocessing. Default: what the store's matrix was made with.
-        deadline: When to stop, as 06:00 or 90m; the rest is done by the next run.
-        paranoid: Also read and hash the files whose size and times are unchanged. Default: from the settings.
+        sources: Files, folders (with all that is below) or @lists of paths. Empty: those of the settings.
+        models: One or more, in the order of ensembles; `pixelmill models` describes them. Empty: those of the settings.
+        store: The folder of the store; made if need be. Empty: that of the settings.
+        device: Where the models run; auto is the first GPU, else the CPU. Empty: as in the settings.
+        batch_size: Images a model takes at once; halved when they do not fit the device. Empty: as in the settings.
+        precision: What the models compute in; auto measures which is fastest. Empty: as in the settings.
+        decode: fast, or reference for upstream's own preprocessing. Empty: as the store's matrix was made.
+        deadline: When to stop, as 06:00 or 90m; the next run does the rest. Empty: as in the settings.
+        paranoid: Also read and hash the files whose size and times are unchanged. Untouched: as in the settings.
         dry_run: Only tell what would be done.
-        config: A settings file other than pixelmill.toml.
+        config: The settings file. Empty: pixelmill.toml.
     """
     started = time.time()
     flags: dict[str, Any] = {
@@ -75,6 +68,7 @@ def vectorize(
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
     }  # fmt: skip
     job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
+    label_run(job, dry_run=dry_run)
     if dry_run:
         return preview_run(job)
     check_means(job)

@@ -1,0 +1,48 @@
+"""What a run is called, and tagged with, in the Prefect UI: what it looks at, and with which models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from pixelmill.job import Job
+
+_MOST = 3
+"""How many names are said; the rest is counted."""
+
+
+def run_name() -> str:
+    """A run's name by its parameters alone, before the settings are read."""
+    given = flow_run.parameters
+    sources, models = given.get("sources") or ["the settings' sources"], given.get("models") or []
+    return _name(sources, models, bool(given.get("dry_run")))
+
+
+def label_run(job: Job, *, dry_run: bool) -> None:
+    """Name and tag this flow run by its sources' and models' names; the UI filters by tags."""
+    models = [spec.name for spec in job.specs]
+    tags = dict.fromkeys([*flow_run.tags, *map(_short, job.sources), *models])
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.id), name=_name(job.sources, models, dry_run), tags=list(tags))
+
+
+def _name(sources: Iterable[str], models: Sequence[str], dry_run: bool) -> str:
+    name = _listed([_short(source) for source in sources])
+    return name + (f" with {_listed(models)}" if models else "") + (" (dry run)" if dry_run else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """As "a, b, c and 4 more"."""
+    more = len(names) - _MOST
+    return ", ".join(names[:_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def _short(source: str) -> str:
+    """The last part of a path or an address: a folder's name, as text that JSON can hold."""
+    name = Path(source).absolute().name or source
+    return os.fsencode(name).decode(errors="replace")
