@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import ProgressArtifact, update_progress_artifact
+from prefect.runtime import flow_run
 
 from pixelmill.progress import embedding_bars
 
@@ -17,20 +19,39 @@ _EVERY = 5.0
 
 @contextmanager
 def shown(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Show how far the images in `totals` (by model) are embedded while the block runs; what it gives counts them."""
-    total, done, told = sum(totals.values()), 0, time.monotonic()
-    words = ", ".join(f"{images:,} images with {model}" for model, images in totals.items())
-    artifact: Any = create_progress_artifact(0.0, key="progress", description=words) if total else None
+    """Show how far the images in `totals` (by model) are embedded while the block runs; what it gives counts them.
+
+    In the UI it is an artifact of the run that started this one, where people look.
+    """
+    done, told = dict.fromkeys(totals, 0), time.monotonic()
+    artifact = _artifact(totals, done) if sum(totals.values()) else None
     with embedding_bars(totals) as advance:
 
         def count(model: str, images: int) -> None:
-            nonlocal done, told
+            nonlocal told
             advance(model, images)
-            done += images
+            done[model] += images
             if artifact and time.monotonic() - told > _EVERY:
                 told = time.monotonic()
-                update_progress_artifact(artifact, min(100.0 * done / total, 100.0))
+                update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
 
         yield count
     if artifact:
-        update_progress_artifact(artifact, 100.0)
+        update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
+
+
+def _artifact(totals: Mapping[str, int], done: Mapping[str, int]) -> UUID:
+    run = UUID(flow_run.parent_flow_run_id or flow_run.id)
+    artifact: Any = ProgressArtifact(key="progress", progress=0.0, description=_words(totals, done), flow_run_id=run)
+    created: UUID = artifact.create(_sync=True).id
+    return created
+
+
+def _percent(totals: Mapping[str, int], done: Mapping[str, int]) -> float:
+    return round(min(100.0 * sum(done.values()) / sum(totals.values()), 100.0), 1)
+
+
+def _words(totals: Mapping[str, int], done: Mapping[str, int]) -> str:
+    """Cards show the description only; the worker is in the name of its run."""
+    parts = (f"{done[model]:,} of {images:,} images with {model}" for model, images in totals.items())
+    return f"{flow_run.name}: {', '.join(parts)}"
