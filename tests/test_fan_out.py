@@ -27,6 +27,7 @@ from tests.conftest import SavePicture
 from tests.support.prefect_server import PrefectServer, wait_until
 
 IMAGES, MODEL = 60, "efficientnet_lite0"
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,6 @@ def test_two_prefect_workers_one_of_which_dies(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("mode", ["dask", "ray"])
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_cluster_one_process_of_which_dies(
