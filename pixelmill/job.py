@@ -46,7 +46,7 @@ class Job(BaseModel):
     fastest precision that holds, and "fast". `devices` names another device for some models.
     `deadline` is in Unix seconds. `fan_out` says who does the work: this process, `workers`, or a Dask or Ray `cluster`
     (its address; None: one of `cluster_size` processes on this machine). `missing_device`: what to do without a GPU
-    that was asked for.
+    that was asked for. `gallery` is the address that reports link to.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +78,7 @@ class Job(BaseModel):
     cluster_size: int = 2
     worker_start_seconds: float = 300.0
     missing_device: Literal["fail", "cpu"] = "fail"
+    gallery: str | None = None
 
     @property
     def parallel(self) -> int:

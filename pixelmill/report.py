@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from pixelmill.assign import Assignment
+from pixelmill.bottleneck import advice
 from pixelmill.job import Job
+from pixelmill.nights import comparable, night, notable
 from pixelmill.plan import count_pending
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes
 from pixelmill.work import ShardReport, combined
 
 Report = dict[str, Any]
 
+_RUNS = 50
+"""How many runs back are looked through for those over the same sources."""
+
 
 def make_report(
     job: Job, writer: StoreWriter, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
-    done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (),
+    done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
 ) -> Report:  # fmt: skip
     """The report of a finished run: counts of images and, for each model, of vectors. The ledger settles and keeps it.
 
-    `done` is what the workers did, shard by shard. `embedded` counts this run's vectors; `quarantined` and `pending`
-    what of the images seen is so now.
+    `done` is what the workers did, shard by shard, as `plan` said in words. `embedded` counts this run's vectors;
+    `quarantined` and `pending` what of the images seen is so now. README.md says what each key means.
     """
     total = combined(done)
     workers = by_worker(done)
     store, ledger = writer.snapshot(), writer.ledger
     fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
-    pending = count_pending(ledger, store, matrices, scan.number)
+    failures = ledger.failures(scan.number, fingerprints, _new_since(ledger, started))
     report: Report = {
         "store": os.fspath(job.store),
+        "started": datetime.fromtimestamp(started).astimezone().isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
+        "sources": dict(scan.folders),
         "images": {
             "seen": scan.seen,
             "new": changes.new,
@@ -44,15 +55,39 @@ def make_report(
             "removed": changes.removed,
             "quarantined": ledger.quarantined_seen(scan.number, fingerprints),
         },
-        "models": {m.provenance.model: _model(job, m, pending, total, workers) for m in matrices},
+        "models": _models(job, store, ledger, scan, matrices, total, workers),
         "bottleneck": total.timing.bottleneck,
+        "advice": advice(total, matrices),
+        "coverage": coverage(store, ledger),
+        "folders": [asdict(folder) for folder in changes.folders],
+        "failures": [asdict(group) for group in failures],
         "warnings": [*warnings, *writer.warnings, *scan.problems, *total.unread, *dict.fromkeys(total.warnings)],
         "workers": {name: _worker(did) for name, did in workers.items()},
+        "plan": plan,
     }
+    earlier = comparable(report, ledger.runs(_RUNS))
+    report["nights"] = [asdict(night(run)) for run in earlier]
+    report["notable"] = notable(report, earlier)
     ledger.settle()
     ledger.forget_scan(scan.number)
     ledger.record_run(started, report)
     return report
+
+
+def coverage(store: Store, ledger: Ledger) -> dict[str, float]:
+    """The share, by dataset, of the contents that some file holds now which have a vector there. Copies count once."""
+    live = ledger.live_rows(len(store))
+    images = int(live.sum()) + ledger.unread()
+    return {
+        matrix.published_name: int((store.embedded(matrix) & live).sum()) / images if images else 0.0
+        for matrix in store.manifest.matrices
+    }
+
+
+def _new_since(ledger: Ledger, started: float) -> float:
+    """From when on failures are new: none has told of those of a run that died."""
+    last = ledger.last_finished()
+    return 0.0 if last is None else min(last, started)
 
 
 def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
@@ -61,20 +96,28 @@ def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
     return {name: combined([report for report in done if report.worker == name]) for name in names}
 
 
-def _model(
-    job: Job, matrix: Matrix, pending: Mapping[str, int], total: ShardReport, workers: Mapping[str, ShardReport]
-) -> dict[str, Any]:
-    made = matrix.provenance
-    speeds = [did.embedded.get(made.model, 0) / did.seconds for did in workers.values() if did.seconds]
-    return {
-        "embedded": total.embedded.get(made.model, 0),
-        "pending": pending.get(made.fingerprint, 0),
-        "dim": made.dim,
-        "device": total.devices.get(made.model, job.devices.get(made.model, job.device)),
-        "precision": made.precision,
-        "decode": made.decode,
-        "images_per_second": round(sum(speeds), 1),
-    }
+def _models(
+    job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], total: ShardReport,
+    workers: Mapping[str, ShardReport],
+) -> dict[str, Any]:  # fmt: skip
+    pending = count_pending(ledger, store, matrices, scan.number)
+    models = {}
+    for matrix in matrices:
+        made = matrix.provenance
+        name = made.model
+        speeds = [did.embedded.get(name, 0) / did.seconds for did in workers.values() if did.seconds]
+        models[name] = {
+            "embedded": total.embedded.get(name, 0),
+            "pending": pending.get(made.fingerprint, 0),
+            "quarantined": ledger.quarantined_seen(scan.number, [made.fingerprint]),
+            "dim": made.dim,
+            "device": total.devices.get(name, job.devices.get(name, job.device)),
+            "precision": made.precision,
+            "decode": made.decode,
+            "images_per_second": round(sum(speeds), 1),
+            "dataset": (store.manifest.matrix(made.fingerprint) or matrix).published_name,
+        }
+    return models
 
 
 def _worker(did: ShardReport) -> dict[str, Any]:
@@ -110,22 +153,3 @@ def failure_rate(done: Sequence[ShardReport]) -> float:
     """The share of the images read in this run that were refused."""
     total = combined(done)
     return total.refused / total.read if total.read else 0.0
-
-
-def as_markdown(report: Report) -> str:
-    """A report as people read it in the Prefect UI."""
-    images = ", ".join(f"{number:,} {name}" for name, number in report["images"].items())
-    lines = [
-        f"# {report['store']}",
-        "",
-        f"{images}; {report['seconds']:,} s; bottleneck: {report['bottleneck'] or 'nothing to do'}.",
-        "",
-        "| model | embedded | pending | dim | device | precision | decode | images/s |",
-        "|---|---:|---:|---:|---|---|---|---:|",
-    ]
-    for name, m in report["models"].items():
-        cells = (name, f"{m['embedded']:,}", f"{m['pending']:,}", m["dim"], m["device"], m["precision"], m["decode"])
-        lines.append(f"| {' | '.join(map(str, cells))} | {m['images_per_second']:,} |")
-    if report["warnings"]:
-        lines += ["", "Warnings:", "", *(f"- `{warning}`" for warning in report["warnings"])]
-    return "\n".join(lines)

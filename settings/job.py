@@ -49,6 +49,7 @@ def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
         cluster_size=run.cluster_size,
         worker_start_seconds=run.worker_start_seconds,
         missing_device=run.missing_device,
+        gallery=settings.web.url,
         deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
         **settings.images.model_dump(),
     )

@@ -23,6 +23,7 @@ from pixelmill.errors import SettingsError, nearest
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import RunSettings
+from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
 
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     run: RunSettings = RunSettings()
     images: ImageSettings = ImageSettings()
     weights: WeightsSettings = WeightsSettings()
+    web: WebSettings = WebSettings()
     models: dict[str, OwnModel] = {}
     workers: tuple[WorkerSettings, ...] = ()
 

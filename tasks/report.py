@@ -6,11 +6,13 @@ import time
 from collections.abc import Sequence
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pixelmill.job import Job
-from pixelmill.report import Report, as_markdown, make_report
+from pixelmill.markdown import as_markdown
+from pixelmill.morning import headline
+from pixelmill.report import Report, make_report
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Changes
@@ -21,13 +23,20 @@ from pixelmill.work import ShardReport
 @task(name="report", cache_policy=NO_CACHE)
 def report_run(
     job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: Sequence[ShardReport],
-    started: float, warnings: Sequence[str],
+    started: float, warnings: Sequence[str], plan: str = "",
 ) -> Report:  # fmt: skip
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
     with StoreWriter(job.store) as writer:
         report = make_report(
             job, writer, scan, matrices, changes, done,
-            started=started, seconds=time.time() - started, warnings=warnings,
+            started=started, seconds=time.time() - started, warnings=warnings, plan=plan,
         )  # fmt: skip
-    create_markdown_artifact(as_markdown(report), key="report", description="What the run did")
+    show_report(job, report)
     return report
+
+
+def show_report(job: Job, report: Report) -> None:
+    """Make artifacts of a report, and of the gallery's address if the settings have one."""
+    create_markdown_artifact(as_markdown(report, job.gallery), key="report", description=headline(report))
+    if job.gallery:
+        create_link_artifact(job.gallery, link_text="The gallery", key="gallery", description="Search the images")

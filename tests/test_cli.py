@@ -77,12 +77,17 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("lies in memory (tmpfs)") == is_tmpfs(memory)
     report = json.loads(done.stdout)
-    assert set(report) == {"store", "seconds", "images", "models", "bottleneck", "warnings"}
+    assert set(report) == {
+        "store", "started", "seconds", "sources", "images", "models", "bottleneck", "advice", "coverage", "folders",
+        "failures", "nights", "notable", "warnings", "workers", "plan",
+    }  # fmt: skip
     assert report["images"] == {
         "seen": 4, "new": 4, "changed": 0, "moved": 0, "duplicate": 0, "removed": 0, "quarantined": 0,
     }  # fmt: skip
     model = report["models"][MODEL]
-    assert set(model) == {"embedded", "pending", "dim", "device", "precision", "decode", "images_per_second"}
+    assert set(model) == {
+        "embedded", "pending", "quarantined", "dim", "device", "precision", "decode", "images_per_second", "dataset",
+    }  # fmt: skip
     assert (model["embedded"], model["pending"], model["dim"], model["decode"]) == (4, 0, 1280, "fast")
     assert model["precision"] in ("float32", "bfloat16", "float16")
     assert model["images_per_second"] > 0

@@ -144,16 +144,19 @@ def test_a_dry_run_makes_nothing(photos: Path) -> None:
 
 
 def test_the_run_leaves_its_report_as_an_artifact(photos: Path) -> None:
-    """The Prefect UI gets the report as a table."""
+    """The Prefect UI gets the report as Markdown, and the gallery's address where the settings name one."""
     from prefect.client.orchestration import get_client
 
+    Path("pixelmill.toml").write_text('[web]\nurl = "http://gallery.example:8000"\n')
     state = vectorize([str(photos)], store="store", precision="float32", return_state=True)
     flow_run = UUID(str(state.state_details.flow_run_id))
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
-    mine = [a for a in artifacts if a.flow_run_id == flow_run]
-    assert len(mine) == 1
-    assert f"| {MODEL} | 6 | 0 |" in str(mine[0].data)
+    mine = {a.key: str(a.data) for a in artifacts if a.flow_run_id == flow_run}
+    assert set(mine) == {"progress", "report", "gallery"}
+    assert f"| `{MODEL}` | 6 | 0 | 0 | 100% |" in mine["report"]
+    assert "(http://gallery.example:8000)" in mine["report"]
+    assert mine["gallery"] == "[The gallery](http://gallery.example:8000)"
 
 
 def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save_picture: SavePicture) -> None:

@@ -41,6 +41,7 @@ def test_the_file_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[run]\nbatch_size = 0", "run.batch_size: .*greater than or equal to 1. Got 0"),
         ('[run]\ndevice = "tpu"', "run.device: .*Got 'tpu'"),
         ('[models.mine]\nbackend = "open_clip"\narchitecture = "x"\nchekpoint = "y"', "Did you mean 'checkpoint'"),
+        ('[web]\nurl = "gallery"', "web.url: .*Got 'gallery'"),
         ("[run", "Expected pixelmill.toml to be TOML"),
     ],
 )
@@ -101,7 +102,7 @@ def test_the_example_file_is_valid_and_shows_every_setting() -> None:
     file = Path(__file__).parent.parent / "examples" / "pixelmill.toml"
     load_settings(file)
     text = file.read_text()
-    for group in ("run", "images", "weights"):
+    for group in ("run", "images", "weights", "web"):
         annotation = Settings.model_fields[group].annotation
         assert annotation is not None
         for field in annotation.model_fields:

@@ -29,6 +29,7 @@ from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.report import Report
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
+from pixelmill.store.folders import KINDS
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.crash import crashing
@@ -40,7 +41,7 @@ CONTENTS = st.integers(0, 6)
 MODELS = st.sampled_from([("one",), ("second",), ("one", "second")])
 BROKEN = {5, 6}
 """The contents that cannot be decoded."""
-STORE_STEPS, COMPACT_STEPS = 52, 16
+STORE_STEPS, COMPACT_STEPS = 56, 16
 """A run of this machine takes at most so many durable steps, and a compaction."""
 
 
@@ -223,12 +224,18 @@ class Collection(RuleBasedStateMachine):
     def check_report(self, report: Report, models: tuple[str, ...]) -> int:
         """The counts are those of the dict; returns how many vectors were made."""
         assert report["images"] == self.expected_counts()
+        folders = {str(count.pop("folder")): count for count in report["folders"]}
+        assert folders == self.expected_folders()
         wanted = {key[0]: self.good() - self.held.done[key] for key in self.generations(models)}
         for model, contents in wanted.items():
             assert (model in report["models"]) >= bool(contents)
             if model in report["models"]:
                 assert report["models"][model]["embedded"] == len(contents)
                 assert report["models"][model]["pending"] == 0
+                live = set((self.files or self.told).values())
+                covered = live & (self.held.done[model, self.weights] | self.good())
+                coverage = report["coverage"][report["models"][model]["dataset"]]
+                assert coverage == (len(covered) / len(live) if live else 0.0)
         return sum(map(len, wanted.values()))
 
     def finish(self, models: tuple[str, ...]) -> None:
@@ -250,29 +257,42 @@ class Collection(RuleBasedStateMachine):
         return any(p.model == model and p.weights_sha256 == self.weights for p in made)
 
     def expected_counts(self) -> dict[str, int]:
-        counts = dict.fromkeys(("seen", "new", "changed", "moved", "duplicate", "removed", "quarantined"), 0)
+        counts = dict.fromkeys(("seen", *KINDS, "quarantined"), 0)
+        if self.told and not self.files:
+            return counts
+        for kind, _ in self.expected_events():
+            counts[kind] += 1
+        counts["seen"] = len(self.files)
+        counts["quarantined"] = sum(number in BROKEN for number in self.files.values())
+        return counts
+
+    def expected_folders(self) -> dict[str, dict[str, int]]:
+        """The same counts by folder."""
+        folders: dict[str, dict[str, int]] = {}
+        for kind, path in self.expected_events():
+            counts = folders.setdefault(str((self.photos / path).parent), dict.fromkeys(KINDS, 0))
+            counts[kind] += 1
+        return folders
+
+    def expected_events(self) -> list[tuple[str, str]]:
+        """What happened to which path."""
         now, told = self.files, self.told
         if told and not now:
-            return counts
-        gone = [told[path] for path in told if path not in now]
-        for path in sorted(now):
-            if path in told:
-                counts["changed"] += now[path] != told[path]
+            return []
+        events = [("changed", path) for path in now if path in told and now[path] != told[path]]
+        gone = sorted(path for path in told if path not in now)
         for number in sorted(set(now.values())):
-            arrivals = [path for path in now if now[path] == number and path not in told]
+            arrivals = sorted(path for path in now if now[path] == number and path not in told)
             if not arrivals:
                 continue
             if any(now[path] == number for path in now if path in told):
-                counts["duplicate"] += len(arrivals)
+                events += [("duplicate", path) for path in arrivals]
                 continue
-            counts["duplicate"] += len(arrivals) - 1
-            counts["moved" if number in self.settled else "new"] += 1
-            if number in self.settled and number in gone:
-                gone.remove(number)
-        counts["removed"] = len(gone)
-        counts["seen"] = len(now)
-        counts["quarantined"] = sum(number in BROKEN for number in now.values())
-        return counts
+            events += [("duplicate", path) for path in arrivals[1:]]
+            events.append(("moved" if number in self.settled else "new", arrivals[0]))
+            moved = [path for path in gone if told[path] == number] if number in self.settled else []
+            gone = [path for path in gone if path not in moved[:1]]
+        return events + [("removed", path) for path in gone]
 
     def check_store(self, *, paths: bool = True) -> None:
         """Plain h5py finds each content once, its vectors right and NaN elsewhere, and its path where it is now."""
@@ -347,9 +367,6 @@ class TestCollectionForLong(Collection.TestCase):  # type: ignore[name-defined, 
     settings = settings(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-TOLD_ONCE = ("new", "changed", "moved", "duplicate", "removed")
-
-
 @pytest.fixture
 def night() -> Iterator[Collection]:
     """Files came, changed, moved, were copied and deleted since the last run, and the weights are new."""
@@ -374,11 +391,11 @@ def test_a_night_that_dies_is_counted_once(step: int, night: Collection) -> None
     """A run that dies at this step takes nothing from what the next one counts, which embeds only what is missing; and
     the one after that does nothing."""
     counts = night.expected_counts()
-    assert [counts[kind] for kind in TOLD_ONCE] == [1] * 5
+    assert [counts[kind] for kind in KINDS] == [1] * 5
     night.die(("one", "second"), step)
     assert not night.unfinished or night.expected_counts() == counts
     night.run(("one", "second"))
-    assert [night.expected_counts()[kind] for kind in TOLD_ONCE] == [0] * 5
+    assert [night.expected_counts()[kind] for kind in KINDS] == [0] * 5
     before = BlockMeans.seen
     night.run(("one", "second"))
     assert BlockMeans.seen == before

@@ -34,10 +34,8 @@ def print_table(table: Table) -> None:
     """A table on stdout, as wide as it needs to be when that is no terminal."""
     from rich.console import Console
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)
-    console.print(table)
+    width = None if Console().is_terminal else 10_000
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)  # names may hold anything
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -49,12 +47,6 @@ def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
-
-
-def printable(name: str) -> str:
-    """A file name for a person's eyes: control characters and bytes that are no UTF-8 are escaped."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def human_bytes(number: float) -> str:

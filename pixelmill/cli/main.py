@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "run",
     "models": "models",
     "pull": "models",
+    "report": "report",
     "info": "store",
     "quarantine": "store",
     "verify": "store",

@@ -10,6 +10,7 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, TOO_MANY_REFUSED
+from pixelmill.words import number_of, printable
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -49,11 +50,13 @@ def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Pat
 
 
 def _quiet_prefect() -> None:
-    """Errors are told by the command, once, in words; nothing about this run leaves this machine."""
+    """Errors are told by the command, once, in words; nothing about this run leaves this machine. A busy one may take
+    its time to start Prefect's API."""
     for name, value in {
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     }.items():
         os.environ.setdefault(name, value)
     _warn_on_stderr()
@@ -71,23 +74,22 @@ def _warn_on_stderr() -> None:
 
 
 def _show(report: dict[str, Any]) -> None:
-    images = report["images"]
-    counts = ", ".join(f"{number:,} {name}" for name, number in images.items() if number or name == "seen")
-    click.echo(f"{report['store']}: {counts}; {report['seconds']:,} s")
-    columns = ("model", "embedded", "pending", "dim", "device", "precision", "decode", "images/s")
-    table = common.table("", *columns, right=("embedded", "pending", "dim", "images/s"))
-    for name, m in report["models"].items():
-        numbers = (f"{m['embedded']:,}", f"{m['pending']:,}", str(m["dim"]))
-        table.add_row(name, *numbers, m["device"], m["precision"], m["decode"], f"{m['images_per_second']:,}")
-    common.print_table(table)
-    if report["bottleneck"]:
-        click.echo(f"Bottleneck: {report['bottleneck']}.")
-    if images["quarantined"]:
-        click.echo(f"{images['quarantined']:,} in quarantine: `pixelmill quarantine {report['store']}` says why.")
+    from pixelmill.cli.report import show_section
+    from pixelmill.morning import headline, models
+
+    click.echo(f"{printable(report['store'])}: {headline(report)}")
+    for line in report["notable"]:
+        click.echo(printable(line))
+    show_section(models(report))
+    if report["images"]["quarantined"]:
+        quarantined = number_of(report["images"]["quarantined"], "image")
+        click.echo(f"{quarantined} in quarantine: `pixelmill quarantine {report['store']}` says why.")
 
 
 def _show_preview(report: dict[str, Any]) -> None:
-    click.echo(f"{report['images']['seen']:,} images seen. A run would embed:")
-    for model, numbers in report["models"].items():
-        click.echo(f"  {numbers['pending']:,} with {model}")
-    click.echo(report["plan"])
+    from pixelmill.cli.report import show_section
+    from pixelmill.morning import headline, sections
+
+    click.echo(headline(report))
+    for section in sections(report):
+        show_section(section)

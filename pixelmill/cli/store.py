@@ -11,6 +11,7 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED
+from pixelmill.words import printable
 
 if TYPE_CHECKING:
     from pixelmill.store.ledger import Quarantined
@@ -38,7 +39,7 @@ def info(store: Path, as_json: bool) -> None:
         table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
     common.print_table(table)
     for warning in described["warnings"]:
-        click.echo(f"Warning: {common.printable(warning)}")
+        click.echo(f"Warning: {printable(warning)}")
 
 
 @click.command(short_help="Which images were refused, and why.")
@@ -54,7 +55,7 @@ def quarantine(store: Path, as_json: bool, retry: bool) -> None:
     table = common.table("", "file", "stage", "reason", "model", "since")
     for entry in entries:
         since = datetime.fromtimestamp(entry.since).strftime("%Y-%m-%d %H:%M")
-        table.add_row(common.printable(entry.path), entry.stage, entry.reason, entry.model or "every model", since)
+        table.add_row(printable(entry.path), entry.stage, entry.reason, entry.model or "every model", since)
     common.print_table(table)
     click.echo(f"{len(entries):,} images{', released for the next run' if retry else ''}.")
 
@@ -78,7 +79,7 @@ def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
         )
     else:
         for line in [*map(str, damages), *map(str, checks)]:
-            click.echo(common.printable(line))
+            click.echo(printable(line))
         click.echo(
             "Sound." if not damages and not drifted else f"Damaged. `pixelmill repair {store}` saves what it can."
         )
@@ -132,17 +133,10 @@ def export(store: Path, out: Path, models: str, normalize: bool, weights: str | 
 
 def _listed(store: Path) -> list[Quarantined]:
     """The quarantine, read without writing a byte: the store may lie on read-only media."""
-    from pixelmill.store.consult import consulted
-    from pixelmill.store.ledger import LEDGER
-    from pixelmill.store.newer import refuse_newer
-    from pixelmill.store.reader import Store
+    from pixelmill.store.consult import ledger_of
 
-    opened = Store(store)
-    refuse_newer(opened.folder)
-    if not (opened.folder / LEDGER).exists():
-        return []
-    with consulted(opened.folder) as ledger:
-        return [] if ledger.is_empty() or not ledger.belongs_to(opened) else ledger.quarantine()
+    with ledger_of(store) as ledger:
+        return ledger.quarantine() if ledger else []
 
 
 def _released(store: Path) -> list[Quarantined]:

@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote_from_bytes
 
 from pixelmill.store.ledger import LEDGER, Ledger
+from pixelmill.store.newer import refuse_newer
+from pixelmill.store.reader import Store
 
 
 @contextmanager
@@ -29,6 +31,19 @@ def consulted(folder: Path) -> Iterator[Ledger]:
             yield ledger
     except sqlite3.DatabaseError as error:
         raise Ledger.unusable(path, error) from error
+
+
+@contextmanager
+def ledger_of(folder: Path) -> Iterator[Ledger | None]:
+    """The ledger of the store in `folder`, for reading only; None if it has none of its own. Raises StoreError where
+    there is no store."""
+    store = Store(folder)
+    refuse_newer(store.folder)
+    if not (store.folder / LEDGER).exists():
+        yield None
+        return
+    with consulted(store.folder) as ledger:
+        yield None if ledger.is_empty() or not ledger.belongs_to(store) else ledger
 
 
 @contextmanager

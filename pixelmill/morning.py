@@ -1,0 +1,173 @@
+"""A report as people read it in the morning: a headline, a few sentences, tables; for the terminal and the browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pixelmill.assign import in_words
+from pixelmill.store.folders import KINDS
+from pixelmill.words import moment, number_of, percent
+
+Report = Mapping[str, Any]
+Names = tuple[str, ...]
+"""A cell of names: of files, folders, models. They may hold anything."""
+Row = tuple[str | Names, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table with a title and a note below; without rows, the note alone. The columns in `words` hold no numbers."""
+
+    title: str
+    columns: Names
+    rows: list[Row]
+    words: Names = ()
+    note: str = ""
+
+
+def headline(report: Report) -> str:
+    """The run in one line."""
+    seen, models = report["images"]["seen"], report["models"]
+    if report.get("dry_run"):
+        most = max((model["pending"] for model in models.values()), default=0)
+        return f"A run would embed {most:,} of {number_of(seen, 'image')}." if most else "Nothing to embed."
+    embedded, pending = (_sum(report, which) for which in ("embedded", "pending"))
+    told = _kinds(report["images"])
+    if not (told or embedded or pending):
+        return f"Nothing new. {_all_embedded(report)}"
+    made = [f"{number_of(embedded, 'vector')} made in {in_words(report['seconds'])}"] if embedded else []
+    left = [f"{number_of(pending, 'vector')} pending"] if pending else []
+    return f"{', '.join(told) or 'No image changed'}. {', '.join([*made, *left])}".removesuffix(". ") + "."
+
+
+def summary(report: Report) -> str:
+    """When the run was, and the counts of the images seen."""
+    images = report["images"]
+    new, known = (sum(group[which] for group in report["failures"]) for which in ("new", "known"))
+    quarantined = f", {images['quarantined']:,} of them in quarantine" if images["quarantined"] else ""
+    fresh = " (all new)" if new and not known else f" ({new:,} new)" if new else ""
+    run = f"Run of {moment(report['started'])}, {in_words(report['seconds'])}"
+    return f"{run}: {number_of(images['seen'], 'image')} seen{quarantined}{fresh if quarantined else ''}."
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """The tables that have something to tell."""
+    if report.get("dry_run"):
+        if any(model["pending"] for model in report["models"].values()):
+            yield _preview(report)
+        return
+    yield models(report)
+    if len(report["workers"]) > 1:
+        yield _workers(report)
+    if report["folders"]:
+        yield _folders(report)
+    if report["failures"]:
+        yield _failures(report)
+    if report["nights"]:
+        yield _nights(report)
+
+
+def models(report: Report) -> Section:
+    """What each model did, and how much of the collection its matrix covers."""
+    rows: list[Row] = []
+    coverage = dict(report["coverage"])
+    for name, model in report["models"].items():
+        counts = (f"{model['embedded']:,}", f"{model['pending']:,}", f"{model['quarantined']:,}")
+        speed = f"{model['images_per_second']:,}" if model["embedded"] else ""
+        covered = percent(coverage.pop(model["dataset"], 0.0))
+        rows.append(((name,), *counts, covered, speed, model["device"], model["precision"]))
+    others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
+    columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
+    note = " ".join(filter(None, [report["advice"], others and f"Also in the store: {others}."]))
+    return Section("Models", columns, rows, ("model", "device", "precision"), note)
+
+
+def _preview(report: Report) -> Section:
+    rows: list[Row] = [((name,), f"{model['pending']:,}") for name, model in report["models"].items()]
+    return Section("Models", ("model", "to embed"), rows, ("model",), report["plan"])
+
+
+def _workers(report: Report) -> Section:
+    rows: list[Row] = []
+    for name, did in report["workers"].items():
+        speed = f"{did['images'] / did['seconds']:,.1f}" if did["seconds"] else ""
+        devices = dict.fromkeys(model["device"] for model in did["models"].values())
+        work = (", ".join(devices), f"{did['images']:,}", in_words(did["seconds"]), speed)
+        rows.append(((name,), *work, tuple(did["models"])))
+    columns = ("worker", "device", "images", "time", "images/s", "models")
+    return Section("Workers", columns, rows, ("worker", "device", "models"), report["plan"])
+
+
+def _folders(report: Report) -> Section:
+    kinds = [kind for kind in KINDS if report["images"][kind]]
+    rows: list[Row] = []
+    for count in report["folders"]:
+        folder = "all others" if count["folder"] is None else (count["folder"],)
+        rows.append((folder, *(_count(count[kind]) for kind in kinds)))
+    return Section("Folders", ("folder", *kinds), rows, ("folder",))
+
+
+def _failures(report: Report) -> Section:
+    rows: list[Row] = []
+    for group in (group for group in report["failures"] if group["new"]):
+        reason = "other reasons" if group["reason"] is None else f"{group['stage']}: {group['reason']}"
+        rows.append((reason, _count(group["new"]), _count(group["known"]), tuple(map(_short, group["examples"]))))
+    known = sum(group["known"] for group in report["failures"])
+    earlier = f"{'' if rows else 'None is new; '}{known:,} known from earlier runs. " if known else ""
+    note = f"{earlier}All of them: pixelmill quarantine {report['store']}"
+    return _trimmed("Failures", ("reason", "new", "known", "for example"), rows, ("reason", "for example"), note)
+
+
+def _nights(report: Report) -> Section:
+    rows: list[Row] = [_night(run) for run in report["nights"]]
+    columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s")
+    return _trimmed("Last runs", columns, rows, ("started",))
+
+
+def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: str = "") -> Section:
+    """A section without the columns that are empty."""
+    kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    shown: list[Row] = [tuple(row[i] for i in kept) for row in rows]
+    return Section(title, tuple(columns[i] for i in kept), shown, words, note)
+
+
+def _night(run: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = (_count(run[which]) for which in ("new", "embedded", "quarantined", "pending"))
+    return (moment(run["started"]), *counts, in_words(run["seconds"]), str(run["images_per_second"] or ""))
+
+
+def _all_embedded(report: Report) -> str:
+    images, models = report["images"], report["models"]
+    good = images["seen"] - images["quarantined"]
+    which = "All" if good == images["seen"] else f"{good:,} of"
+    what = number_of(images["seen"], "image")
+    verb = "is" if images["seen"] == 1 else "are"
+    by = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
+    rest = "" if good == images["seen"] else f"; {images['quarantined']:,} in quarantine"
+    return f"{which} {what} {verb} embedded with {by}{rest}." if images["seen"] else "No image was found."
+
+
+def _kinds(images: Mapping[str, int]) -> list[str]:
+    """`312 new images`, `3 changed`: what happened, the first with its noun."""
+    told = [f"{images[kind]:,} {kind}" for kind in KINDS if images[kind]]
+    if told:
+        count = next(images[kind] for kind in KINDS if images[kind])
+        told[0] += " image" if count == 1 else " images"
+    return told
+
+
+def _sum(report: Report, which: str) -> int:
+    return sum(model[which] for model in report["models"].values())
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else ""
+
+
+def _short(path: str) -> str:
+    """A path's last two parts."""
+    folder, name = os.path.split(path)
+    return f"…/{os.path.basename(folder)}/{name}"  # noqa: PTH119 - as the file system spells it

@@ -1,0 +1,118 @@
+"""A run beside the last ones over the same sources: a line for each, and words where this one stands out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+Report = Mapping[str, Any]
+
+LAST = 7
+"""Earlier runs that one is compared with."""
+ENOUGH = 3
+"""Fewer of them tell nothing about what is usual."""
+SLOW, MEASURED = 0.5, 100
+"""A run is slow below this share of the median speed; runs that read fewer images measure no speed."""
+FAILING, MANY = 3.0, 10
+"""Failures are many from this number on, if they are more than so many times the median share of the images read."""
+SHRUNK = 0.9
+"""A source has shrunk below this share of the images that the run before saw there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """One run in numbers. `started` in ISO 8601; `embedded` and `pending` are vectors, of all models; images a second
+    as they were read, for all models at once."""
+
+    started: str
+    new: int
+    embedded: int
+    quarantined: int
+    pending: int
+    seconds: float
+    images_per_second: float
+
+
+def comparable(report: Report, runs: Sequence[Report]) -> list[Report]:
+    """Those of `runs` (newest first) that were over the same folders as the run of `report`, at most `LAST`."""
+    return [run for run in runs if set(run.get("sources", ["?"])) == set(report["sources"])][:LAST]
+
+
+def night(report: Report) -> Night:
+    images = report["images"]
+    return Night(
+        started=report["started"],
+        new=images["new"],
+        embedded=_vectors(report, "embedded"),
+        quarantined=images["quarantined"],
+        pending=_vectors(report, "pending"),
+        seconds=report["seconds"],
+        images_per_second=round(_speed(report), 1),
+    )
+
+
+def notable(report: Report, earlier: Sequence[Report]) -> list[str]:
+    """What stands out of a run beside `earlier` ones (newest first), in words."""
+    return [*_slow(report, earlier), *_failing(report, earlier), *_shrunk(report, earlier), *_behind(report, earlier)]
+
+
+def _slow(report: Report, earlier: Sequence[Report]) -> Iterator[str]:
+    like = [run for run in earlier if _models(run) == _models(report) and _read(run) >= MEASURED]
+    if _read(report) < MEASURED or len(like) < ENOUGH:
+        return
+    speed, usual = _speed(report), median(map(_speed, like))
+    if speed < SLOW * usual:
+        yield f"Slow: {speed:,.1f} images/s; the last runs made {usual:,.1f} (median)."
+
+
+def _failing(report: Report, earlier: Sequence[Report]) -> Iterator[str]:
+    if _failed(report) < MANY or len(earlier) < ENOUGH:
+        return
+    share, usual = _failed_share(report), median(map(_failed_share, earlier))
+    if share > FAILING * usual:
+        yield (
+            f"Many failures: {_failed(report):,} new, {share:.1%} of the images read; "
+            f"in the last runs it was {usual:.1%} (median)."
+        )
+
+
+def _shrunk(report: Report, earlier: Sequence[Report]) -> Iterator[str]:
+    before = earlier[0]["sources"] if earlier else {}
+    for source, seen in report["sources"].items():
+        if 0 < seen < SHRUNK * before.get(source, 0):  # of one that is empty the run warns
+            yield f"{source} has shrunk: {seen:,} images; the run before saw {before[source]:,}."
+
+
+def _behind(report: Report, earlier: Sequence[Report]) -> Iterator[str]:
+    pending, before = _vectors(report, "pending"), _vectors(earlier[0], "pending") if earlier else 0
+    if pending > before > 0:
+        yield f"Falling behind: {pending:,} vectors are pending; after the run before it were {before:,}."
+
+
+def _vectors(report: Report, which: str) -> int:
+    return sum(model[which] for model in report["models"].values())
+
+
+def _models(report: Report) -> set[str]:
+    return {name for name, model in report["models"].items() if model["embedded"]}
+
+
+def _read(report: Report) -> int:
+    return sum(worker["images"] for worker in report["workers"].values())
+
+
+def _speed(report: Report) -> float:
+    """Images a second of all workers, which run beside each other."""
+    workers = report["workers"].values()
+    return float(sum(worker["images"] / worker["seconds"] for worker in workers if worker["seconds"]))
+
+
+def _failed(report: Report) -> int:
+    return sum(group["new"] for group in report["failures"])
+
+
+def _failed_share(report: Report) -> float:
+    """New failures by images read; a run that died may have read those that this one tells of."""
+    return _failed(report) / max(_read(report), _failed(report), 1)

@@ -1,0 +1,485 @@
+"""The morning report: what it counts, over real runs with a stand-in model, and how people get to read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from markdown_it import MarkdownIt
+from PIL import Image
+
+from pixelmill.assign import Assignment
+from pixelmill.bottleneck import advice
+from pixelmill.cli.main import main
+from pixelmill.job import Job
+from pixelmill.markdown import as_markdown
+from pixelmill.morning import headline, sections, summary
+from pixelmill.nights import ENOUGH, FAILING, LAST, MANY, MEASURED, SHRUNK, SLOW, comparable, notable
+from pixelmill.pipeline import Timing
+from pixelmill.report import Report, dry_run_report
+from pixelmill.scan import Scan, scan_sources
+from pixelmill.store import failures
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.folders import KINDS
+from pixelmill.work import ShardReport, embed_shard, prepare
+from tests.support.library_run import run
+from tests.test_state_machine import BlockMeans, spec_of
+
+HTML = "<html>no picture</html>"
+HOSTILE = [
+    "a|b.png",
+    "c`d``.png",
+    "new\nline.png",
+    "[x](e) <b>&amp;*_.png",
+    "[/b].png",
+    os.fsdecode(b"caf\xe9.png"),
+    "\\|.png",
+]
+
+
+class Half(BlockMeans):
+    """Makes nothing but NaN of pictures that are all black."""
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        made = super().encode_image(pixels)
+        return torch.where(made.amax(dim=1, keepdim=True) < 0, torch.nan, made)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A run over two empty sources with one model."""
+    stand_ins = {"half": Half}
+    monkeypatch.setattr(
+        "pixelmill.work.load_file", lambda spec, file, **_: stand_ins.get(spec.name, BlockMeans)(spec, file.sha256)
+    )
+    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    (tmp_path / "weights").write_bytes(b"weights")
+    for name in ("photos", "scans"):
+        (tmp_path / name).mkdir()
+    return Job(
+        sources=(str(tmp_path / "photos"), str(tmp_path / "scans")), store=tmp_path / "store",
+        specs=(spec_of("one", tmp_path),), cache={"cache_dir": tmp_path / "cache"}, precision="float32",
+        max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def put(job: Job) -> Callable[..., Path]:
+    """Write a picture that no other is like, or the given bytes, below the folder of the sources."""
+    numbers = iter(range(10**6))
+
+    def write(path: str | Path, data: bytes | None = None) -> Path:
+        file = job.store.parent / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(picture(next(numbers)) if data is None else data)
+        return file
+
+    return write
+
+
+def picture(seed: int) -> bytes:
+    buffer = BytesIO()
+    random = np.random.default_rng(seed)
+    Image.fromarray(random.integers(1, 256, (12, 12, 3), dtype=np.uint8)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def black() -> bytes:
+    buffer = BytesIO()
+    Image.new("RGB", (12, 12)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def with_models(job: Job, *names: str) -> Job:
+    return job.model_copy(update={"specs": tuple(spec_of(name, job.store.parent) for name in names)})
+
+
+def by_folder(job: Job, report: Report) -> dict[str, dict[str, int]]:
+    """The counts by folder, below that of the sources, without the zeros."""
+    return {
+        os.path.relpath(count["folder"], job.store.parent): {kind: count[kind] for kind in KINDS if count[kind]}
+        for count in report["folders"]
+    }
+
+
+def reasons(report: Report) -> list[tuple[str, int, int]]:
+    return [(group["reason"], group["new"], group["known"]) for group in report["failures"]]
+
+
+# By folder
+
+
+def test_what_happened_is_told_by_the_folder_where_it_did(job: Job, put: Callable[..., Path]) -> None:
+    """New, changed, moved, copied and deleted files of two sources each count once, where they are or were; all of it
+    adds up to the counts of the run, and the next run tells of none of it."""
+    for name in ("keep", "change", "move", "copy", "delete", "both", "both too"):
+        put(f"photos/{name}/1.png")
+    put("scans/flat.png")
+    run(job)
+    put("photos/new/2.png")
+    put("scans/flat too.png")
+    put("photos/change/1.png")
+    root = job.store.parent
+    (root / "photos/moved").mkdir()
+    (root / "photos/move/1.png").rename(root / "photos/moved/1.png")
+    (root / "photos/copied").mkdir()
+    shutil.copy(root / "photos/copy/1.png", root / "photos/copied/1.png")
+    (root / "photos/delete/1.png").unlink()
+    report = run(job)
+    assert by_folder(job, report) == {
+        "photos/new": {"new": 1}, "scans": {"new": 1}, "photos/change": {"changed": 1}, "photos/moved": {"moved": 1},
+        "photos/copied": {"duplicate": 1}, "photos/delete": {"removed": 1},
+    }  # fmt: skip
+    for kind in KINDS:
+        assert sum(count[kind] for count in report["folders"]) == report["images"][kind] == (2 if kind == "new" else 1)
+    assert run(job)["folders"] == []
+
+
+def test_of_copies_that_go_the_first_counts_as_moved(job: Job, put: Callable[..., Path]) -> None:
+    """Three copies become one elsewhere: one has moved, there; two are removed, in the folders that come last."""
+    put("photos/stays.png")
+    data = picture(100)
+    for name in "abc":
+        put(f"photos/{name}/1.png", data)
+    run(job)
+    for name in "abc":
+        (job.store.parent / f"photos/{name}/1.png").unlink()
+    put("scans/1.png", data)
+    counts = by_folder(job, run(job))
+    assert counts == {"photos/b": {"removed": 1}, "photos/c": {"removed": 1}, "scans": {"moved": 1}}
+
+
+def test_a_run_that_died_leaves_its_folders_to_the_next(job: Job, put: Callable[..., Path]) -> None:
+    """What was found and embedded, but not told, is told by the run that comes to its end."""
+    put("photos/a/1.png")
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, job.sources)
+        matrices, plan = prepare(job, writer, scan.number)
+        embed_shard(job, writer, matrices, scan.number, plan.shards[0])
+        writer.ledger.changes()
+    put("photos/b/1.png")
+    assert by_folder(job, run(job)) == {"photos/a": {"new": 1}, "photos/b": {"new": 1}}
+
+
+# Failures
+
+
+def test_new_failures_are_told_apart_from_known_ones(job: Job, put: Callable[..., Path]) -> None:
+    """A refused file is new once; beside it the next night stand those that came since, by reason, with examples."""
+    put("photos/1.png")
+    put("photos/page.jpg", HTML.encode())
+    put("scans/empty.png", b"")
+    first = run(job)
+    assert sorted(group["new"] for group in first["failures"]) == [1, 1]
+    assert first["models"]["one"]["quarantined"] == first["images"]["quarantined"] == 2
+    put("photos/page2.jpg", HTML.encode() + b" ")
+    second = run(job)
+    (html, new, known), (empty, *rest) = reasons(second)
+    assert ("HTML" in html, new, known) == (True, 1, 1)
+    assert ("empty" in empty, *rest) == (True, 0, 1)
+    assert [Path(path).name for path in second["failures"][0]["examples"]] == ["page2.jpg", "page.jpg"]
+    assert [new for _, new, _ in reasons(run(job))] == [0, 0]
+
+
+def test_reasons_that_differ_in_numbers_are_one(job: Job, put: Callable[..., Path]) -> None:
+    """Pictures that are cut off at many places are one line; numbers that all share stay."""
+    limited = job.model_copy(update={"max_pixels": 100})
+    for seed in range(2 * failures.EXAMPLES):
+        put(f"photos/{seed}.png")
+    ((reason, new, _),) = reasons(run(limited))
+    assert (reason, new) == ("Expected at most 100 pixels. The image is 12 x 12 = 144.", 2 * failures.EXAMPLES)
+    buffer = BytesIO()
+    Image.new("RGB", (20, 30)).save(buffer, "png")
+    put("photos/other.png", buffer.getvalue())
+    report = run(limited)
+    assert reasons(report) == [("Expected at most … pixels. The image is … x … = ….", 1, 2 * failures.EXAMPLES)]
+    assert len(report["failures"][0]["examples"]) == failures.EXAMPLES
+    assert report["failures"][0]["examples"][0].endswith("other.png")
+
+
+def test_a_model_that_refuses_an_image_counts_it_alone(job: Job, put: Callable[..., Path]) -> None:
+    """A vector that is not finite is a failure of that model; the other one has embedded the image."""
+    put("photos/1.png")
+    put("photos/black.png", black())
+    report = run(with_models(job, "one", "half"))
+    assert [report["models"][name]["quarantined"] for name in ("one", "half")] == [0, 1]
+    assert [report["coverage"][f"vectors/{name}"] for name in ("one", "half")] == [1.0, 0.5]
+    ((reason, new, _),) = reasons(report)
+    assert reason.startswith("half in float32")
+    assert (new, report["images"]["quarantined"]) == (1, 1)
+
+
+def test_failures_of_a_run_that_died_are_new_in_the_next(job: Job, put: Callable[..., Path]) -> None:
+    """Nobody has been told of them."""
+    put("photos/1.png")
+    run(job)
+    put("photos/page.jpg", HTML.encode())
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, job.sources)
+        matrices, plan = prepare(job, writer, scan.number)
+        embed_shard(job, writer, matrices, scan.number, plan.shards[0])
+    assert [new for _, new, _ in reasons(run(job))] == [1]
+
+
+def test_reasons_without_end_are_summed_up() -> None:
+    """The largest groups are told, the rest is one line; nothing is lost from the sum."""
+    refused = [(b"/%d" % i, "decode", "x" * (i % 3000), i % 2 == 0) for i in range(6000)]
+    groups = failures.grouped(refused)
+    assert len(groups) == failures.SHOWN + 1
+    assert groups[-1].reason is None
+    assert (sum(group.new for group in groups), sum(group.known for group in groups)) == (3000, 3000)
+    assert all(len(group.examples) <= failures.EXAMPLES for group in groups)
+
+
+# Coverage
+
+
+def test_coverage_is_of_the_images_that_are_there(job: Job, put: Callable[..., Path]) -> None:
+    """Copies count once, refused images count, gone ones do not; a matrix that this run leaves alone is told as well."""
+    assert run(job)["coverage"] == {}
+    first = put("photos/1.png")
+    put("photos/2.png")
+    shutil.copy(first, job.store.parent / "scans/copy.png")
+    assert run(job)["coverage"] == {"vectors/one": 1.0}
+    put("photos/page.jpg", HTML.encode())
+    put("photos/empty.jpg", b"")
+    assert run(job)["coverage"] == {"vectors/one": 0.5}
+    put("photos/3.png")
+    later = run(with_models(job, "second"))
+    assert later["coverage"] == {"vectors/one": 0.4, "vectors/second": 0.6}
+    assert "Also in the store: vectors/one covers 40%." in as_markdown(later)
+    (job.store.parent / "photos/2.png").unlink()
+    (job.store.parent / "photos/page.jpg").unlink()
+    assert run(job)["coverage"] == {"vectors/one": 2 / 3, "vectors/second": 2 / 3}
+
+
+# The last nights
+
+
+def test_the_last_nights_over_the_same_sources_stand_beside(job: Job, put: Callable[..., Path]) -> None:
+    """At most `LAST` of them, newest first, each in its own numbers; runs over other folders are left out."""
+    for number in range(LAST + 2):
+        put(f"photos/{number}.png")
+        report = run(with_models(job, "one", "second"))
+        run(job.model_copy(update={"sources": (job.sources[1],)}))
+    assert len(report["nights"]) == LAST
+    assert {(night["new"], night["embedded"], night["pending"]) for night in report["nights"]} == {(1, 2, 0)}
+    starts = [night["started"] for night in report["nights"]]
+    assert starts == sorted(starts, reverse=True)
+    assert report["started"] >= starts[0]
+    assert report["sources"] == {job.sources[0]: LAST + 2, job.sources[1]: 0}
+
+
+def made(
+    speed: float = 10.0, read: int = 10 * MEASURED, new_failures: int = 0, pending: int = 0, **changes: Any
+) -> Report:
+    """A report of a run, as far as the comparison looks at it."""
+    return {
+        "sources": {"/photos": 1000},
+        "models": {"one": {"embedded": read - new_failures, "pending": pending}},
+        "workers": {"inline": {"images": read, "seconds": read / speed}},
+        "failures": [{"new": new_failures, "known": 0}],
+        **changes,
+    }
+
+
+LIKE = [made() for _ in range(ENOUGH)]
+
+
+@pytest.mark.parametrize(
+    ("report", "earlier", "words"),
+    [
+        (made(), LIKE, None),
+        (made(speed=10 * SLOW - 0.1), LIKE, "Slow: 4.9 images/s; the last runs made 10.0"),
+        (made(speed=10 * SLOW), LIKE, None),
+        (made(speed=1, read=MEASURED - 1), LIKE, None),
+        (made(speed=1), LIKE[1:], None),
+        (made(speed=1), [made(read=MEASURED - 1)] * ENOUGH, None),
+        (made(speed=1, models={"two": {"embedded": 1, "pending": 0}}), LIKE, None),
+        (made(speed=1), [*LIKE, *[made(speed=1.5)] * (ENOUGH + 1)], None),
+        (made(new_failures=MANY), LIKE, "Many failures: 10 new, 1.0% of the images read"),
+        (made(new_failures=MANY - 1), LIKE, None),
+        (made(new_failures=int(FAILING) * MANY), [made(new_failures=MANY)] * ENOUGH, None),
+        (made(new_failures=int(FAILING) * MANY + 1), [made(new_failures=MANY)] * ENOUGH, "usual|Many failures: 31"),
+        (made(new_failures=MANY, read=0, workers={}), LIKE, "Many failures: 10 new, 100.0%"),
+        (made(sources={"/photos": int(1000 * SHRUNK) - 1}), LIKE[:1], "/photos has shrunk: 899 images"),
+        (made(sources={"/photos": int(1000 * SHRUNK)}), LIKE, None),
+        (made(sources={"/photos": 0}), LIKE, None),
+        (made(sources={"/new": 1}), LIKE, None),
+        (made(pending=3), [made(pending=2)], "Falling behind: 3 vectors are pending"),
+        (made(pending=2), [made(pending=2)], None),
+        (made(pending=2), [made()], None),
+        (made(), [], None),
+    ],
+)  # fmt: skip
+def test_a_night_that_stands_out_is_told_in_words(report: Report, earlier: list[Report], words: str | None) -> None:
+    """Each threshold from both sides: slow, failing, shrunk, falling behind; with too little to compare, nothing."""
+    told = notable(report, earlier)
+    assert (len(told) == 1 and any(word in told[0] for word in words.split("|"))) if words else told == []
+
+
+def test_reports_of_other_sources_and_of_before_are_not_compared() -> None:
+    """A report that does not say what it was over is compared with nothing."""
+    assert comparable(made(), [{"store": "golden"}, made(sources={}), made(sources={"/photos": 5})]) == [
+        made(sources={"/photos": 5})
+    ]
+
+
+# As people read it
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "second")])
+def test_a_night_with_nothing_new_says_so(job: Job, put: Callable[..., Path], names: tuple[str, ...]) -> None:
+    """One sentence tells that everything is there, or but what is in quarantine; and how many models that holds for."""
+    by = "one" if names == ("one",) else "2 models"
+    assert headline(run(with_models(job, *names))) == "Nothing new. No image was found."
+    for number in range(3):
+        put(f"photos/{number}.png")
+    assert headline(run(with_models(job, *names))) == f"3 new images. {3 * len(names)} vectors made in 1 s."
+    assert headline(run(with_models(job, *names))) == f"Nothing new. All 3 images are embedded with {by}."
+    put("photos/page.jpg", HTML.encode())
+    report = run(with_models(job, *names))
+    assert headline(report) == "1 new image."
+    assert "4 images seen, 1 of them in quarantine (all new)." in summary(report)
+    report = run(with_models(job, *names))
+    assert headline(report) == f"Nothing new. 3 of 4 images are embedded with {by}; 1 in quarantine."
+    assert "None is new; 1 known from earlier runs. All of them: pixelmill quarantine" in as_markdown(report)
+
+
+def test_what_waits_is_told(job: Job, put: Callable[..., Path]) -> None:
+    """A run past its deadline says how many vectors are left."""
+    put("photos/1.png")
+    assert headline(run(job.model_copy(update={"deadline": 1.0}))) == "No image changed. 1 vector pending."
+
+
+def test_a_dry_run_reads_well(job: Job) -> None:
+    """It says what a run would do, by model, and who would; with nothing to do it is one sentence."""
+    report = dry_run_report(job, Scan(1, 4212, 0), {"one": 312, "second": 4212}, Assignment(4212, 2, (), measured=True))
+    assert as_markdown(report).startswith("# A run would embed 4,212 of 4,212 images.\n")
+    assert "| `one` | 312 |\n| `second` | 4,212 |" in as_markdown(report)
+    nothing = dry_run_report(job, Scan(1, 5, 0), {"one": 0}, Assignment(0, 0, (), measured=True))
+    assert as_markdown(nothing) == "# Nothing to embed.\n"
+
+
+def test_several_workers_have_a_line_each(job: Job, put: Callable[..., Path]) -> None:
+    """What each worker did, with which models, and what the plan was; one worker alone has no such table."""
+    put("photos/1.png")
+    report = run(job)
+    assert "## Workers" not in as_markdown(report)
+    worker = report["workers"]["inline"]
+    shared = report | {"workers": {"gpu0": worker, "cpu": worker | {"models": {}}}, "plan": "1 image x 1 model"}
+    assert "| `gpu0` | cpu | 1 |" in as_markdown(shared)
+    assert "1 image x 1 model" in as_markdown(shared)
+
+
+@pytest.mark.parametrize(
+    ("timing", "devices", "words"),
+    [
+        (Timing(models={"one": 9.3}, wait=0.7), {"one": "cpu"}, "at work 93% of the time. A GPU or a smaller model"),
+        (Timing(models={"one": 9.3}, wait=0.7), {"one": "cuda:0"}, "A larger batch_size or another GPU would help."),
+        (
+            Timing(models={"one": 1.7}, wait=8.3, decode=5),
+            {"one": "cpu"},
+            "17% of the time. More threads (now 2), cores",
+        ),
+        (Timing(models={"one": 1.7}, wait=8.3, read=5), {"one": "cpu"}, "A faster disk or network would help"),
+        (Timing(), {}, ""),
+    ],
+)
+def test_the_bottleneck_is_told_with_what_would_help(timing: Timing, devices: dict[str, str], words: str) -> None:
+    """A sentence for each stage that may hold a run up, with the share of time that the models were at work."""
+    told = advice(ShardReport(timing=timing, devices=devices, threads=2), [])
+    assert words in told if words else told == ""
+
+
+def tables(report: Report) -> list[list[list[str]]]:
+    """The tables of the Markdown, as CommonMark with GFM tables reads them: rows of cells of text."""
+    found: list[list[list[str]]] = []
+    for token in MarkdownIt("commonmark").enable("table").parse(as_markdown(report)):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type == "inline":
+            kinds = {child.type for child in token.children or ()}
+            assert kinds <= {"text", "code_inline", "softbreak", "text_special", "strong_open", "strong_close"}, kinds
+            if found and token.level == 4:
+                found[-1][-1].append("".join(child.content for child in token.children or ()))
+    return found
+
+
+def test_no_name_breaks_the_markdown(job: Job, put: Callable[..., Path]) -> None:
+    """Folders, files, models and warnings with pipes, backticks, newlines, HTML, links and bytes that are no UTF-8: each
+    table keeps its rows and columns, nothing is markup, and every name can be told."""
+    for name in HOSTILE:
+        put(Path("photos", name, "1.png"))
+        put(Path("scans", name), HTML.encode() + name.encode(errors="surrogateescape"))
+    report = run(with_models(job, "a|b`<i>"))
+    report["warnings"] += [f"/photos/{name}: <b>no</b> *such* _file_" for name in HOSTILE]
+    as_markdown(report).encode()
+    models, folders, failed = tables(report)
+    assert [len(row) for row in models] == [8, 8]
+    assert models[1][0] == r"a\x7cb\x60<i>"
+    assert [len(row) for row in folders] == [2] * (len(HOSTILE) + 3), "header, scans and scans/["
+    assert [len(row) for row in failed] == [3, 3]
+    shown = "".join(row[0] for row in folders)
+    for name in (r"a\x7cb", r"c\x60d\x60\x60", r"new\nline", "[x](e) <b>&amp;*_.png", r"caf\udce9"):
+        assert name in shown
+    text = as_markdown(report)
+    assert text.count("\n- /photos/") == len(HOSTILE)
+    assert "<b>no" not in text
+
+
+def test_many_warnings_are_cut() -> None:
+    """A disk that fails a million times does not make a report of a million lines."""
+    report = {"dry_run": True, "images": {"seen": 0}, "models": {}, "plan": "", "warnings": ["x"] * 1000}
+    assert as_markdown(report).count("\n- x") == 20
+    assert as_markdown(report).endswith("- … and 980 more.\n")
+
+
+# pixelmill report
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments))
+    assert int(stop.value.code or 0) == code
+    return capsys.readouterr().out
+
+
+def test_the_last_report_can_be_read_in_a_terminal(
+    job: Job, put: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`pixelmill report` shows the last run's with all its tables, whatever the files are called; --json gives what
+    `run --json` gave, word by word."""
+    run(job)
+    for name in HOSTILE:
+        put(Path("photos", name, "1.png"))
+        put(Path("scans", name), HTML.encode() + name.encode(errors="surrogateescape"))
+    report = run(job)
+    assert json.loads(output(capsys, "report", str(job.store), "--json")) == json.loads(json.dumps(report))
+    shown = output(capsys, "report", str(job.store))
+    assert shown.startswith(f"{job.store}: {headline(report)}\n{summary(report)}\n")
+    for section in sections(report):
+        assert f"\n{section.title}\n" in shown
+    assert "photos/[/b].png" in shown
+    assert r"photos/new\nline.png" in shown
+    assert "scans/[/b].png" in output(capsys, "quarantine", str(job.store))
+
+
+def test_a_store_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store that no run has told of, or that is none, is an error in words."""
+    with StoreWriter(tmp_path / "store"):
+        pass
+    output(capsys, "report", str(tmp_path / "store"), code=1)
+    output(capsys, "report", str(tmp_path / "nothing"), code=1)
+    assert not (tmp_path / "nothing").exists()
