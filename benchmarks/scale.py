@@ -205,13 +205,15 @@ def commit_second(given: Given) -> Details:
 
 
 def settle(given: Given) -> Details:
-    """What the end of a run asks: what is new, moved or gone; serve what is complete; settle."""
+    """What the end of a run asks: what is new, moved or gone, in which folders, and what is covered; settle."""
+    from pixelmill.report import coverage
     from pixelmill.store.commit import StoreWriter
 
     with StoreWriter(given.store) as writer:
         changes = writer.ledger.changes()
         writer.update_locations(changes.stale_rows)
         writer.serve([provenance("first").fingerprint])
+        coverage(writer.snapshot(), writer.ledger)
         writer.ledger.settle()
     return {"new": changes.new, "moved": changes.moved, "stale": len(changes.stale_rows)}
 

@@ -27,8 +27,8 @@ def as_markdown(report: Report, gallery: str | None = None) -> str:
 
 
 def plain(text: str) -> str:
-    """Text in which nothing is markup."""
-    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", printable(text))
+    """Text in which nothing is markup. The Prefect UI knows backslashes, and shows HTML's entities as they are."""
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
 
 
 def code(name: str) -> str:
@@ -38,7 +38,7 @@ def code(name: str) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    rules = ("---" if column in section.words else "---:" for column in section.columns)
+    rules = (":---" if column in section.words else "---:" for column in section.columns)
     table = [section.columns, tuple(rules), *(tuple(map(_cell, row)) for row in section.rows)] if section.rows else []
     lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
     return list(filter(None, [f"## {section.title}", lines, plain(section.note)]))

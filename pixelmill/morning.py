@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pixelmill.assign import in_words
+from pixelmill.nights import night
 from pixelmill.store.folders import KINDS
 from pixelmill.words import moment, number_of, percent
 
@@ -75,14 +76,14 @@ def models(report: Report) -> Section:
     rows: list[Row] = []
     coverage = dict(report["coverage"])
     for name, model in report["models"].items():
-        counts = (f"{model['embedded']:,}", f"{model['pending']:,}", f"{model['quarantined']:,}")
+        counts = (f"{model['embedded']:,}", f"{model['pending']:,}", _count(model["quarantined"]))
         speed = f"{model['images_per_second']:,}" if model["embedded"] else ""
         covered = percent(coverage.pop(model["dataset"], 0.0))
         rows.append(((name,), *counts, covered, speed, model["device"], model["precision"]))
     others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
     columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
     note = " ".join(filter(None, [report["advice"], others and f"Also in the store: {others}."]))
-    return Section("Models", columns, rows, ("model", "device", "precision"), note)
+    return _trimmed("Models", columns, rows, ("model", "device", "precision"), note)
 
 
 def _preview(report: Report) -> Section:
@@ -114,21 +115,22 @@ def _failures(report: Report) -> Section:
     rows: list[Row] = []
     for group in (group for group in report["failures"] if group["new"]):
         reason = "other reasons" if group["reason"] is None else f"{group['stage']}: {group['reason']}"
-        rows.append((reason, _count(group["new"]), _count(group["known"]), tuple(map(_short, group["examples"]))))
+        rows.append((_count(group["new"]), _count(group["known"]), reason, tuple(map(_short, group["examples"]))))
     known = sum(group["known"] for group in report["failures"])
     earlier = f"{'' if rows else 'None is new; '}{known:,} known from earlier runs. " if known else ""
     note = f"{earlier}All of them: pixelmill quarantine {report['store']}"
-    return _trimmed("Failures", ("reason", "new", "known", "for example"), rows, ("reason", "for example"), note)
+    return _trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
 
 
 def _nights(report: Report) -> Section:
-    rows: list[Row] = [_night(run) for run in report["nights"]]
+    this = ("this one", *_night(asdict(night(report)))[1:])
+    rows: list[Row] = [this, *map(_night, report["nights"])]
     columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s")
     return _trimmed("Last runs", columns, rows, ("started",))
 
 
 def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: str = "") -> Section:
-    """A section without the columns that are empty."""
+    """A section without the columns that are empty: the Prefect UI does not wrap what is wide."""
     kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
     shown: list[Row] = [tuple(row[i] for i in kept) for row in rows]
     return Section(title, tuple(columns[i] for i in kept), shown, words, note)
@@ -136,7 +138,7 @@ def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: st
 
 def _night(run: Mapping[str, Any]) -> tuple[str, ...]:
     counts = (_count(run[which]) for which in ("new", "embedded", "quarantined", "pending"))
-    return (moment(run["started"]), *counts, in_words(run["seconds"]), str(run["images_per_second"] or ""))
+    return (moment(run["started"]), *counts, in_words(run["seconds"]), _count(run["images_per_second"]))
 
 
 def _all_embedded(report: Report) -> str:
@@ -163,7 +165,7 @@ def _sum(report: Report, which: str) -> int:
     return sum(model[which] for model in report["models"].values())
 
 
-def _count(number: int) -> str:
+def _count(number: float) -> str:
     return f"{number:,}" if number else ""
 
 

@@ -11,12 +11,12 @@ from prefect.cache_policies import NO_CACHE
 
 from pixelmill.job import Job
 from pixelmill.markdown import as_markdown
-from pixelmill.morning import headline
 from pixelmill.report import Report, make_report
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
+from pixelmill.words import printable
 from pixelmill.work import ShardReport
 
 
@@ -37,6 +37,7 @@ def report_run(
 
 def show_report(job: Job, report: Report) -> None:
     """Make artifacts of a report, and of the gallery's address if the settings have one."""
-    create_markdown_artifact(as_markdown(report, job.gallery), key="report", description=headline(report))
+    store = f"Store {printable(report['store'])}"
+    create_markdown_artifact(as_markdown(report, job.gallery), key="report", description=store)
     if job.gallery:
         create_link_artifact(job.gallery, link_text="The gallery", key="gallery", description="Search the images")

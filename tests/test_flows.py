@@ -154,7 +154,7 @@ def test_the_run_leaves_its_report_as_an_artifact(photos: Path) -> None:
         artifacts = client.read_artifacts()
     mine = {a.key: str(a.data) for a in artifacts if a.flow_run_id == flow_run}
     assert set(mine) == {"progress", "report", "gallery"}
-    assert f"| `{MODEL}` | 6 | 0 | 0 | 100% |" in mine["report"]
+    assert f"| `{MODEL}` | 6 | 0 | 100% |" in mine["report"]
     assert "(http://gallery.example:8000)" in mine["report"]
     assert mine["gallery"] == "[The gallery](http://gallery.example:8000)"
 

@@ -16,6 +16,7 @@ MOST = {
     "discover": 50,
     "plan, all new": 50,
     "commit": 50,
+    "settle": 50,
     "plan, nothing": 50,
     "open": 50,
     "rebuild ledger": 50,
