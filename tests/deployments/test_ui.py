@@ -1,0 +1,190 @@
+"""`make ui`: all in one terminal, nothing twice, nothing left behind; told in words when it cannot be."""
+
+from __future__ import annotations
+
+import http.server
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.settings import PREFECT_API_URL
+
+from deployments.set_up import deploy, install_automation
+from deployments.ui import shipped_variables
+from tests.support import waiting
+from tests.support.prefect_server import ROOT, PrefectServer, wait_until
+
+UP = "(Ctrl-C stops everything)"
+
+
+class Terminal:
+    """`make ui` in a terminal whose address, folder and variables are those of a server that does not run yet."""
+
+    def __init__(self, server: PrefectServer) -> None:
+        self.server = server
+        self.log = server.home / "terminal.log"
+
+    @contextmanager
+    def open(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Wait until it says that it is up; in the end, ask it to stop."""
+        self.server.home.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(**self._command(), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_until(lambda: UP in self.log.read_text(), 240, f"{UP} in {self.log}", process)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(90)
+
+    def refusal(self) -> str:
+        """What it says when it does not start; its exit code is 1, and nothing is on stdout."""
+        done = subprocess.run(**self._command(), capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr
+
+    def _command(self) -> dict[str, Any]:
+        env = {name: value for name, value in self.server.env.items() if name != "PREFECT_API_URL"}
+        port = {"PREFECT_SERVER_API_PORT": str(self.server.port)}
+        return {"args": [sys.executable, ROOT / "deployments" / "ui.py"], "env": env | port}
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Terminal:
+    return Terminal(PrefectServer(tmp_path / "prefect", **shipped_variables()))
+
+
+def inventory(client: SyncPrefectClient) -> dict[str, list[str]]:
+    """All that a start makes, by name."""
+    pools = [pool.name for pool in client.read_work_pools()]
+    queues = [f"{pool}/{queue.name}" for pool in pools for queue in client.read_work_queues(work_pool_name=pool)]
+    deployments = client.read_deployments()
+    return {
+        "pools": sorted(pools),
+        "queues": sorted(queues),
+        "deployments": sorted(deployment.name for deployment in deployments),
+        "schedules": sorted(str(schedule.slug) for deployment in deployments for schedule in deployment.schedules),
+        "automations": sorted(automation.name for automation in client.read_automations()),
+        "workers": sorted(worker.name for pool in pools for worker in client.read_workers_for_work_pool(pool)),
+    }
+
+
+def test_a_port_that_another_program_holds_is_named(terminal: Terminal) -> None:
+    """Port, reason and what to do; nothing is started."""
+    with http.server.HTTPServer(("127.0.0.1", terminal.server.port), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        said = terminal.refusal()
+        other.shutdown()
+    port = terminal.server.port
+    assert said == (
+        f"Port {port} cannot be used: Address already in use. Stop the program that holds it, or take another port: "
+        f"make ui PREFECT_SERVER_API_PORT={port + 1}.\n"
+    )
+    assert terminal.server.processes() == []
+
+
+def test_settings_that_are_wrong_are_told_before_anything_starts(terminal: Terminal) -> None:
+    """A misspelt name in pixelmill.toml is a message, not a server without workers."""
+    Path("pixelmill.toml").write_text("[run]\nmodel = ['resnet18']\n")
+    assert "model is not a setting. Did you mean 'models'?" in terminal.refusal()
+    assert terminal.server.processes() == []
+
+
+@pytest.mark.usefixtures("prefect_api")
+def test_a_prefect_server_that_runs_already_is_left_alone(terminal: Terminal) -> None:
+    """It says which version runs there, and how to use it."""
+    address = str(PREFECT_API_URL.value()).removesuffix("/api")
+    terminal.server.port = int(address.rpartition(":")[2])
+    assert terminal.refusal().startswith(f"A Prefect server (3.8.8) already runs at {address}. Stop it, or")
+    assert httpx.get(f"{address}/api/health").is_success
+
+
+def test_the_set_up_needs_a_server(terminal: Terminal) -> None:
+    """Without an address, or where nobody answers, it says so; Prefect would start a server for a moment."""
+    command = [sys.executable, ROOT / "deployments" / "set_up.py"]
+    env = dict(terminal.server.env)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Expected a Prefect server at {env.pop('PREFECT_API_URL')}.")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.split(" to name")[0]) == (1, "Expected PREFECT_API_URL")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
+    """Twice the same things are there; a run is scheduled; a run that goes down with it is Crashed; no process is left."""
+    server = terminal.server
+    with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
+        first = inventory(client)
+        assert first["deployments"] == ["embed-cpu", "embed-gpu", "maintain", "nightly", "vectorize"]
+        assert {"cpu", "gpu"} <= set(first["pools"])
+        assert first["schedules"] == ["nightly", "weekly"]
+        assert len(first["automations"]) == 1
+        wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
+        waiting.deploy("long", "cpu")
+        run = waiting.start("long", 600)
+        server.wait_for(run, "Running")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(90) == 0
+        assert server.processes() == []
+    with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
+        assert inventory(client) == first | {"deployments": sorted([*first["deployments"], "long"])}
+        assert (server.run(run).state.name, server.run(run).state.message) == ("Crashed", "`make ui` was stopped.")
+        assert terminal.refusal().startswith("A Prefect server")
+        process.terminate()
+        assert process.wait(90) == 0
+    assert server.processes() == []
+
+
+def nights(client: SyncPrefectClient) -> list[Any]:
+    """The runs of `nightly` that the server has planned."""
+    nightly = DeploymentFilter(name=DeploymentFilterName(any_=["nightly"]))
+    return client.read_flow_runs(deployment_filter=nightly)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_server_that_dies_ends_it_all(terminal: Terminal) -> None:
+    """A process that ends by itself is named, the others are stopped, and the exit code says that it went wrong."""
+    server = terminal.server
+    with terminal.open() as process:
+        (pid,) = [pid for pid in server.processes() if b"server\0start" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+        assert process.wait(90) == 1
+    assert "The Prefect server has ended by itself (exit code -9)." in terminal.log.read_text()
+    assert server.processes() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_a_person_paused_stays_paused(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second set-up leaves a paused deployment, a switched-off schedule and automation as they are."""
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
+    zombies = ROOT / "deployments" / "automations" / "crash-zombies.yaml"
+    with prefect_server.used(), get_client(sync_client=True) as client:
+        for pool in ("cpu", "gpu"):
+            prefect_server.prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
+        deploy(client)
+        install_automation(client, zombies)
+        nightly, maintain = (
+            client.read_deployment_by_name(f"{name}") for name in ("vectorize/nightly", "maintain/maintain")
+        )
+        client.pause_deployment(nightly.id)
+        client.update_deployment_schedule(maintain.id, maintain.schedules[0].id, active=False)
+        (automation,) = client.read_automations()
+        client.pause_automation(automation.id)
+        deploy(client)
+        install_automation(client, zombies)
+        assert client.read_deployment(nightly.id).paused
+        assert not client.read_deployment(maintain.id).schedules[0].active
+        assert [found.enabled for found in client.read_automations()] == [False]
