@@ -30,10 +30,11 @@ ROUNDS = 3
 
 @dataclass(slots=True)
 class Outcome:
-    """What the workers did; what went wrong, by worker; whether nobody was left to do the rest."""
+    """What the workers did, and were to do; who was lost, and why; whether nobody was left to do the rest."""
 
     done: list[ShardReport] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
+    plan: str = ""
     unfinished: bool = False
 
     @property
@@ -55,6 +56,7 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
             break
         orders = orders_for(job, scan, matrices, plan)
         desk.give(orders)
+        outcome.plan = outcome.plan or orders.plan
         outcome.unfinished = False
         lost = _run(job, orders)
         outcome.done, outcome.lost = desk.reports(), outcome.lost | lost
@@ -84,9 +86,10 @@ def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> O
     with StoreWriter(job.store) as writer:
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
         assignment = assigned(job, writer.ledger, lacking, plan)
-    get_run_logger().info(str(assignment))
     shares = {share.worker: share.shards for share in assignment.shares}
-    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares)
+    words = str(assignment)
+    get_run_logger().info(words)
+    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares, plan=words)
 
 
 def _run(job: Job, orders: Orders) -> dict[str, str]:

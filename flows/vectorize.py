@@ -78,7 +78,7 @@ def vectorize(
     matrices, plan = plan_work(job, scan.number)
     outcome = share_out(job, scan.number, matrices, plan)
     changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
-    report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings)
+    report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
     outcome.check()
     return {**report, "exceeded_failure_rate": failure_rate(outcome.done) > job.max_failure_rate}
 

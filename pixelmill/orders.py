@@ -34,7 +34,8 @@ _REPORT = TypeAdapter(ShardReport)
 
 
 class Orders(BaseModel):
-    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with."""
+    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `plan` says
+    it in words."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,6 +44,7 @@ class Orders(BaseModel):
     matrices: tuple[Matrix, ...]
     shards: tuple[Shard, ...]
     shares: dict[str, dict[int, tuple[str, ...]]]
+    plan: str = ""
 
     def of(self, worker: str) -> Iterator[tuple[Shard, list[Matrix]]]:
         """The shards that a worker is to do, and the matrices to fill for each."""
