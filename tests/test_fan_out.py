@@ -155,6 +155,7 @@ def test_two_prefect_workers_one_of_which_dies(
         report = vectorize([str(photos)], config=config)
     assert report["models"][MODEL]["pending"] == 0
     assert set(report["workers"]) == {"one", "two"}
+    assert report["plan"].startswith(f"{IMAGES} images x 1 model, about ")
     lost = [warning for warning in report["warnings"] if "Worker one was lost" in warning and "Others did" in warning]
     assert len(lost) == (dies != "nobody")
     if dies == "nobody":
