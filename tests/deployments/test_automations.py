@@ -1,0 +1,168 @@
+"""The automations that are shipped: Prefect understands every key, and failing nights are told by each way, for real."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from apprise import Apprise
+from apprise.plugins.email.base import NotifyEmail
+from apprise.plugins.slack import NotifySlack
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import SlackWebhook
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import get_client
+from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotification
+from prefect.events.schemas.automations import AutomationCore, EventTrigger
+
+from tests.deployments.test_prefect_yaml import misfits
+from tests.support import waiting
+from tests.support.prefect_server import ROOT, PrefectServer, free_port, wait_until
+
+FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))
+SOME_ID = "00000000-0000-0000-0000-000000000000"
+ACTIONS = {
+    "change-flow-run-state": ChangeFlowRunState,
+    "send-notification": SendNotification,
+    "call-webhook": CallWebhook,
+}
+NOTIFY = ("slack", "mail", "webhook")
+
+
+def template(kind: str) -> str:
+    return (ROOT / "deployments" / "automations" / f"notify-{kind}.yaml").read_text()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_prefect_knows_every_key(file: Path) -> None:
+    """Prefect ignores keys that it does not know, here too."""
+    described = yaml.safe_load(file.read_text().replace("FILL-IN", SOME_ID))
+    for automation in described.get("automations", [described]):
+        assert list(misfits("", automation, AutomationCore)) == []
+        assert list(misfits("trigger", automation["trigger"], EventTrigger)) == []
+        for action in automation["actions"]:
+            assert list(misfits("action", action, ACTIONS[action["type"]])) == []
+
+
+def test_a_template_is_shipped_for_each_way() -> None:
+    assert [file.stem for file in FILES] == ["crash-zombies", *sorted(f"notify-{kind}" for kind in NOTIFY)]
+
+
+def test_the_addresses_in_the_templates_are_what_they_say() -> None:
+    """Apprise, which Prefect's blocks hand an address to, takes the examples for Slack and for mail."""
+    slack = "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"
+    (mail,) = re.findall(r'url="(mailtos:[^"]+)"', template("mail"))
+    assert isinstance(Apprise.instantiate(slack), NotifySlack)
+    sender = Apprise.instantiate(mail)
+    assert isinstance(sender, NotifyEmail)
+    assert (sender.smtp_host, sender.port, sender.secure) == ("mail.example", 465, True)
+    assert (sender.from_addr[1], sender.targets[0][1]) == ("pixelmill@mail.example", "you@mail.example")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_night_that_fails_or_does_not_begin_is_told(prefect_server: PrefectServer, tmp_path: Path) -> None:
+    """Each template, filled in as it says, tells by its way which night went wrong, why, and where to look; once."""
+    with posts() as (address, posted), mails() as (mail_address, mailed), prefect_server.used():
+        blocks: dict[str, Block] = {
+            "slack": SlackWebhook(url=f"{address.replace('http', 'json')}/slack"),
+            "mail": SlackWebhook(url=f"{mail_address}?from=pixelmill@localhost&to=you@localhost"),
+            "webhook": Webhook(url=f"{address}/webhook"),
+        }
+        prefect_server.prefect("work-pool", "create", "nights", "--type", "process")
+        for kind, block in blocks.items():
+            fill_in(prefect_server, kind, block.save(f"night-{kind}", overwrite=True), tmp_path)
+        waiting.deploy("nightly", "nights")
+        waiting.deploy("by-day", "nights")
+        late = waiting.start("nightly", 0)
+        wait_until(lambda: len(posted) + len(mailed) >= 3, 120, "three words of the night that did not begin")
+        with prefect_server.worker("nights"):
+            assert prefect_server.wait_for(late).name == "Completed"
+            failed = waiting.start("nightly", -1)
+            prefect_server.wait_for(failed)
+            prefect_server.wait_for(waiting.start("by-day", -1))
+            wait_until(lambda: len(posted) + len(mailed) >= 6, 60, "three words of the night that failed")
+        with get_client(sync_client=True) as client:
+            for automation in client.read_automations():
+                client.delete_automation(automation.id)
+        name = prefect_server.run(failed).name
+    begun, hooked = (body for path, body in posted if path == "/webhook")
+    assert begun | {"night": "not begun", "deployment": "nightly", "state": "Late"} == begun
+    assert hooked | {"night": "failed", "deployment": "nightly", "run": name, "state": "Failed"} == hooked
+    assert "sleep length must be non-negative" in hooked["message"]
+    assert str(failed) in hooked["url"]
+    (_, slack) = (body for path, body in posted if path == "/slack")
+    for body in (slack["message"], mailed[1].get_body(("plain",)).get_content()):
+        assert name in body
+        assert "sleep length must be non-negative" in body
+        assert str(failed) in body
+    assert [mail["Subject"] for mail in mailed] == ["Pixelmill: nightly has not begun", "Pixelmill: nightly Failed"]
+    assert (len(posted), len(mailed)) == (4, 2)
+
+
+@pytest.mark.slow
+def test_a_template_that_is_not_filled_in_is_refused(prefect_server: PrefectServer) -> None:
+    """Otherwise a person would believe to be told."""
+    with pytest.raises(AssertionError, match="valid UUID"):
+        prefect_server.prefect("automation", "create", "--from-file", "deployments/automations/notify-slack.yaml")
+
+
+def fill_in(server: PrefectServer, kind: str, block: UUID, folder: Path) -> None:
+    """As the template says; half an hour is ten seconds here."""
+    filled = folder / f"notify-{kind}.yaml"
+    filled.write_text(template(kind).replace("FILL-IN", str(block), 2).replace("within: 1800", "within: 10"))
+    server.prefect("automation", "create", "--from-file", str(filled))
+
+
+@contextmanager
+def posts() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """An HTTP server that keeps the JSON it is sent, with the path."""
+    posted: list[tuple[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append((self.path.rstrip("/"), json.loads(body)))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", free_port()), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", posted
+        server.shutdown()
+
+
+@contextmanager
+def mails() -> Iterator[tuple[str, list[Any]]]:
+    """A mail server that keeps what it is sent."""
+    mailed: list[Any] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 here\r\n")
+            while line := self.rfile.readline():
+                if line.upper().startswith(b"DATA"):
+                    self.wfile.write(b"354 go on\r\n")
+                    content = b"".join(iter(self.rfile.readline, b".\r\n"))
+                    mailed.append(email.message_from_bytes(content, policy=email.policy.default))
+                self.wfile.write(b"250 ok\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"mailto://127.0.0.1:{server.server_address[1]}", mailed
+        server.shutdown()
