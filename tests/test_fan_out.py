@@ -130,7 +130,7 @@ def parameters_of(server: PrefectServer, process: psutil.Process) -> str:
     return json.dumps(server.run(run).parameters) if run else ""  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("dies", ["nobody", "its process", "its process and its Prefect worker"])
 def test_two_prefect_workers_one_of_which_dies(
     dies: str, server: PrefectServer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -164,7 +164,7 @@ def test_two_prefect_workers_one_of_which_dies(
         assert_as_inline(tmp_path / "store", photos)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("mode", ["dask", "ray"])
 @pytest.mark.parametrize("dies", [False, True])
 def test_a_cluster_one_process_of_which_dies(
@@ -197,7 +197,7 @@ def cluster_process(mode: str) -> psutil.Process:
     return embedding[0]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
     """A worker that never begins is passed over after `worker_start_seconds`, and the report says which worker to start;
     without another one the run fails with those words, after the report."""
@@ -215,7 +215,7 @@ def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path:
             vectorize([str(photos)], config=alone)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
     """A worker asked for a GPU where there is none: the run fails and names the device, or, where the settings say so, the
     CPU does its work and the report says that. Never silence."""
@@ -230,7 +230,7 @@ def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: 
         assert_as_inline(tmp_path / "store", photos)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("fan_out", ["inline", "workers"])
 def test_cancelling_stops_all_and_harms_nothing(
     fan_out: str, server: PrefectServer, photos: Path, tmp_path: Path, save_picture: SavePicture

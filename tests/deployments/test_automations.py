@@ -71,7 +71,7 @@ def test_the_addresses_in_the_templates_are_what_they_say() -> None:
     assert (sender.from_addr[1], sender.targets[0][1]) == ("pixelmill@mail.example", "you@mail.example")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(600)
 def test_a_night_that_fails_or_does_not_begin_is_told(prefect_server: PrefectServer, tmp_path: Path) -> None:
     """Each template, filled in as it says, tells by its way which night went wrong, why, and where to look; once."""
@@ -112,7 +112,7 @@ def test_a_night_that_fails_or_does_not_begin_is_told(prefect_server: PrefectSer
     assert (len(posted), len(mailed)) == (4, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_template_that_is_not_filled_in_is_refused(prefect_server: PrefectServer) -> None:
     """Otherwise a person would believe to be told."""
     with pytest.raises(AssertionError, match="valid UUID"):

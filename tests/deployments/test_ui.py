@@ -119,7 +119,7 @@ def test_the_set_up_needs_a_server(terminal: Terminal) -> None:
     assert (done.returncode, done.stderr.split(" to name")[0]) == (1, "Expected PREFECT_API_URL")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(900)
 def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
     """Twice the same things are there; a run is scheduled; a run that goes down with it is Crashed; no process is left."""
@@ -152,7 +152,7 @@ def nights(client: SyncPrefectClient) -> list[Any]:
     return client.read_flow_runs(deployment_filter=nightly)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(600)
 def test_a_server_that_dies_ends_it_all(terminal: Terminal) -> None:
     """A process that ends by itself is named, the others are stopped, and the exit code says that it went wrong."""
@@ -165,7 +165,7 @@ def test_a_server_that_dies_ends_it_all(terminal: Terminal) -> None:
     assert server.processes() == []
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.timeout(600)
 def test_what_a_person_paused_stays_paused(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second set-up leaves a paused deployment, a switched-off schedule and automation as they are."""

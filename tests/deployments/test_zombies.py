@@ -20,7 +20,7 @@ from deployments.ui import shipped_variables
 from tests.support import waiting
 from tests.support.prefect_server import PrefectServer, having
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 SILENCE = 45
 """Seconds without a sign of life after which a run is a zombie here: Prefect's heartbeats come every 30 s at most."""
 SOON = SILENCE + 60

@@ -51,7 +51,7 @@ class PrefectServer:
             **variables,
         }
         self._server: subprocess.Popen[bytes] | None = None
-        self._workers = 0
+        self._started = 0
 
     @property
     def url(self) -> str:
@@ -100,9 +100,14 @@ class PrefectServer:
     @contextmanager
     def worker(self, pool: str, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """A process worker of a pool while the block runs. May be killed there: `.kill()`."""
-        self._workers += 1
-        command = ("worker", "start", "--pool", pool, "--type", "process", *arguments)
-        process = self._popen(command, self.home / f"worker-{self._workers}.log", variables)
+        with self.running("worker", "start", "--pool", pool, "--type", "process", *arguments, **variables) as process:
+            yield process
+
+    @contextmanager
+    def running(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A command of Prefect that goes on while the block runs."""
+        self._started += 1
+        process = self._popen(arguments, self.home / f"{arguments[0]}-{self._started}.log", variables)
         try:
             yield process
         finally:
