@@ -1,0 +1,207 @@
+"""Pixelmill as a service: units and compose file are checked by their own programs, and the compose file's topology runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.settings.models.root import Settings as PrefectSettings
+
+from deployments.set_up import ZOMBIES, install_automation
+from deployments.ui import shipped_variables
+from settings import load_settings
+from tests.deployments.test_ui import inventory, nights
+from tests.support import waiting
+from tests.support.prefect_server import ROOT, PrefectServer, wait_until
+from tests.support.services import PASSWORD, postgres, postgres_programs, redis
+
+DEPLOYMENTS = ROOT / "deployments"
+UNITS = sorted((DEPLOYMENTS / "systemd").glob("*.service"))
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+ENVIRONMENT: dict[str, str] = SERVICES["server"]["environment"]
+
+
+def compose_command() -> list[str]:
+    """Docker's plugin where there is one, else the program of old."""
+    plugin = (
+        shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
+    )
+    if not plugin and not shutil.which("docker-compose"):
+        pytest.skip("Neither `docker compose` nor docker-compose is installed.")
+    return ["docker", "compose"] if plugin else ["docker-compose"]
+
+
+def composed(folder: Path, *, filled_in: bool) -> subprocess.CompletedProcess[str]:
+    """What compose makes of the file, with the example of .env as it is, or with a password in it."""
+    variables = (DEPLOYMENTS / "compose.env.example").read_text()
+    (folder / ".env").write_text(variables.replace("PASSWORD=", "PASSWORD=secret") if filled_in else variables)
+    command = [*compose_command(), "--env-file", folder / ".env", "-f", DEPLOYMENTS / "compose.yaml"]
+    return subprocess.run([*command, "--profile", "gpu", "config"], capture_output=True, text=True)
+
+
+def test_compose_takes_the_file(tmp_path: Path) -> None:
+    """`docker compose config` has nothing to say against it, and finds each variable in the example of .env."""
+    done = composed(tmp_path, filled_in=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == set(SERVICES)
+    assert "postgresql+asyncpg://prefect:secret@postgres:5432/prefect" in services["server"]["environment"].values()
+
+
+def test_compose_wants_a_password(tmp_path: Path) -> None:
+    """There is none that everybody knows."""
+    done = composed(tmp_path, filled_in=False)
+    assert done.returncode != 0
+    assert "POSTGRES_PASSWORD" in done.stderr
+
+
+def test_prefect_knows_the_variables() -> None:
+    """Each variable of compose.yaml and prefect.env is a setting of Prefect's or of its integration; a slip is ignored."""
+    from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
+    from prefect_redis.client import RedisMessagingSettings
+
+    known = {"DO_NOT_TRACK", *names_of(PrefectSettings), *names_of(RedisMessagingSettings)}
+    known |= names_of(RedisWorkerCleanupQueueSettings)
+    assert "PREFECT_REDIS_MESSAGING_URL" in known
+    assert {*ENVIRONMENT, *shipped_variables()} - known == set()
+
+
+def names_of(model: Any) -> set[str]:
+    """The environment variables of a group of Prefect's settings and of those below it."""
+    names: set[str] = set()
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and hasattr(inner, "model_fields"):
+            names |= names_of(inner)
+        aliases = getattr(field.validation_alias, "choices", [])
+        names |= {alias.upper() for alias in aliases if isinstance(alias, str)}
+        names.add(f"{model.model_config['env_prefix']}{name}".upper())
+    return names
+
+
+def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources, store, models and workers reach Pixelmill through variables that it knows."""
+    values = {"MODELS": "resnet18,vit_b_16", "FAN_OUT": "workers", "WORKERS": '[{"name": "gpu0", "work_pool": "gpu"}]'}
+    for name, value in SERVICES["worker-gpu"]["environment"].items():
+        if name.startswith("PIXELMILL_"):
+            monkeypatch.setenv(name, re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], value))
+    settings = load_settings()
+    assert (settings.run.sources, settings.run.store) == (("/photos",), Path("/store"))
+    assert settings.run.models == ("resnet18", "vit_b_16")
+    assert [worker.work_pool for worker in settings.workers] == ["gpu"]
+
+
+def test_the_image_copies_what_is_there() -> None:
+    """Each source of a COPY exists, and is not left out of the build's context."""
+    ignored = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().split()
+    for line in (DEPLOYMENTS / "Dockerfile").read_text().splitlines():
+        for source in line.split()[1:-1] if line.startswith("COPY") else ():
+            assert (ROOT / source).exists()
+            assert f"!{source}" in ignored
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say against it, with this checkout in the place of /opt/pixelmill."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed.")
+    assert verified(unit.read_text(), tmp_path / unit.name) == ""
+    assert "Restarts" in verified(unit.read_text().replace("Restart=", "Restarts="), tmp_path / unit.name)
+
+
+def verified(text: str, place: Path) -> str:
+    """What systemd says to a unit; templates are looked at as their first instance."""
+    place = place.with_name(place.name.replace("@", "@0"))
+    python = Path(sys.executable).parent.parent
+    place.write_text(text.replace("/opt/pixelmill/.venv", str(python)).replace("/opt/pixelmill", str(ROOT)))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", place], capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_runs_a_command_that_prefect_has(unit: Path) -> None:
+    """Its options are those of the command."""
+    (command,) = re.findall(r"^ExecStart=\S+/prefect (.*)$", unit.read_text(), re.MULTILINE)
+    words = [word for word in command.split() if word[0].isalpha()][:2]
+    help_text = subprocess.run(
+        [sys.executable, "-m", "prefect", *words, "--help"], capture_output=True, text=True
+    ).stdout
+    assert all(option in help_text for option in re.findall(r"--[a-z-]+", command))
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[PrefectServer]:
+    """The compose file's server, in its variables and commands, on a Postgres and a Redis of this machine."""
+    programs = postgres_programs()
+    if programs is None or not shutil.which("redis-server"):
+        pytest.skip("Postgres (initdb) or Redis (redis-server) is not installed.")
+    with postgres(programs) as database, redis() as broker:
+        places = {
+            "${POSTGRES_PASSWORD:?}": PASSWORD, "postgres:5432": f"127.0.0.1:{database}",
+            "${ADDRESS:?}": "http://127.0.0.1", "//redis:6379": f"//127.0.0.1:{broker}",
+        }  # fmt: skip
+        variables = shipped_variables() | ENVIRONMENT | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+        for there, here in places.items():
+            variables = {name: value.replace(there, here) for name, value in variables.items()}
+        server = PrefectServer(tmp_path / "prefect", **variables)
+        server.home.mkdir()
+        server.prefect(*SERVICES["migrate"]["command"][1:])
+        server.start(*api_arguments())
+        with server.running(*SERVICES["services"]["command"][1:]):
+            yield server
+        server.stop()
+        assert server.processes() == []
+
+
+def api_arguments() -> list[str]:
+    assert SERVICES["server"]["command"] == ["prefect", "server", "start", "--no-services", "--host", "0.0.0.0"]
+    return ["--no-services"]
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
+    """Set-up twice, a planned night, a run, a run across a restart of the API, a zombie: all that one process does."""
+    for _ in range(2):
+        command = [sys.executable, *SERVICES["set-up"]["command"][1:]]
+        subprocess.run(command, cwd=ROOT, env=stack.env, check=True, timeout=180)
+    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+    with stack.used(), get_client(sync_client=True) as client:
+        found = inventory(client)
+        assert found["deployments"] == ["embed-cpu", "embed-gpu", "maintain", "nightly", "vectorize"]
+        assert (len(found["schedules"]), len(found["automations"])) == (2, 1)
+        wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
+        waiting.deploy("one", "cpu", concurrency_limit=limit)
+        with stack.running(*SERVICES["worker-cpu"]["command"][1:]) as worker:
+            assert stack.wait_for(waiting.start("one", 0)).name == "Completed"
+            run = waiting.start("one", 30)
+            lease = stack.wait_for(run, "Running").state_details.deployment_concurrency_lease_id
+            stack.kill()
+            stack.start(*api_arguments())
+            client.renew_concurrency_lease(lease, lease_duration=300)
+            assert stack.wait_for(run, seconds=120).name == "Completed"
+            install_automation(client, ZOMBIES, within=45)
+            killed(stack, run := waiting.start("one", 600), worker.pid)
+        assert stack.wait_for(run, seconds=180).name == "Crashed"
+        assert not (stack.home / "prefect.db").exists()
+        with stack.worker("cpu"):
+            assert stack.wait_for(waiting.start("one", 0)).name == "Completed"
+
+
+def killed(server: PrefectServer, run: UUID, worker: int) -> None:
+    """Kill the process of a run, and the worker."""
+    server.wait_for(run, "Running")
+    for pid in (worker, server.process_of(run)):
+        os.kill(pid, 9)
