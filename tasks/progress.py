@@ -52,6 +52,6 @@ def _percent(totals: Mapping[str, int], done: Mapping[str, int]) -> float:
 
 
 def _words(totals: Mapping[str, int], done: Mapping[str, int]) -> str:
-    """Cards show the description only; the worker is in the name of its run."""
-    parts = (f"{done[model]:,} of {images:,} images with {model}" for model, images in totals.items())
-    return f"{flow_run.name}: {', '.join(parts)}"
+    """Cards show the description alone, and of that the beginning; the worker is in the name of its run."""
+    parts = (f"{done[model]:,} of {images:,} with {model}" for model, images in totals.items())
+    return f"{_percent(totals, done):.0f}%: {', '.join(parts)} ({flow_run.name})"
