@@ -27,7 +27,7 @@ from settings.job import make_job
 from tasks.discover import discover_images
 from tasks.plan import plan_work
 from tasks.publish import publish_changes
-from tasks.report import report_run
+from tasks.report import report_run, show_report
 from tasks.weights import fetch_weights
 from tasks.workers import cancel_workers
 
@@ -70,7 +70,9 @@ def vectorize(
     job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
     label_run(job, dry_run=dry_run)
     if dry_run:
-        return preview_run(job)
+        told = preview_run(job)
+        show_report(job, told)
+        return told
     check_means(job)
     scan = discover_images(job)
     for spec in job.specs:

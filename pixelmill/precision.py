@@ -22,6 +22,8 @@ LEAST_COSINE = 0.999
 LEAST_GAIN = 1.15
 """A lower precision must be this much faster than float32, so that noise in the measurement does not choose it."""
 _REPEATS = 3
+_HOPELESS = 5.0
+"""A lower precision whose first pass takes so many times float32's is slow in software; it is not tried again."""
 
 
 def fastest_precision(model: EmbeddingModel, samples: Sequence[np.ndarray]) -> str:
@@ -38,7 +40,7 @@ def fastest_precision(model: EmbeddingModel, samples: Sequence[np.ndarray]) -> s
     reference, base = _measured(model, batch, torch.float32)
     best, best_seconds = "float32", base / LEAST_GAIN
     for dtype in candidates:
-        vectors, seconds = _measured(_as(model, dtype), batch, dtype)
+        vectors, seconds = _measured(_as(model, dtype), batch, dtype, enough=_HOPELESS * base)
         cosine = least_cosine(reference, vectors)
         name = str(dtype).removeprefix("torch.")
         log.info("precision: model=%s %s cosine=%.5f speed=%.2fx", model.spec.name, name, cosine, base / seconds)
@@ -54,19 +56,23 @@ def _as(model: EmbeddingModel, dtype: torch.dtype) -> EmbeddingModel:
     return other
 
 
-def _measured(model: EmbeddingModel, batch: torch.Tensor, dtype: torch.dtype) -> tuple[np.ndarray, float]:
-    """Embeddings, and the least seconds that a pass took."""
+def _measured(
+    model: EmbeddingModel, batch: torch.Tensor, dtype: torch.dtype, enough: float = float("inf")
+) -> tuple[np.ndarray, float]:
+    """Embeddings, and the least seconds that a pass took. A first pass of `enough` seconds is the only one."""
     import torch
 
     seconds = []
     with torch.inference_mode():
         pixels = normalize(batch, model.preprocessing, dtype)
+        start = time.perf_counter()
         embeddings = model.encode_image(pixels).float().cpu().numpy()
-        for _ in range(_REPEATS):
+        first = time.perf_counter() - start
+        for _ in range(_REPEATS if first < enough else 0):
             start = time.perf_counter()
             model.encode_image(pixels).float().cpu()
             seconds.append(time.perf_counter() - start)
-    return embeddings, min(seconds)
+    return embeddings, min(seconds, default=first)
 
 
 def least_cosine(a: np.ndarray, b: np.ndarray) -> float:
