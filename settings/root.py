@@ -22,7 +22,7 @@ from pydantic_settings import (
 from pixelmill.errors import SettingsError, nearest
 from settings.images import ImageSettings
 from settings.models import OwnModel
-from settings.run import RunSettings
+from settings.run import WORDS, RunSettings
 from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
@@ -124,7 +124,8 @@ def _problems(error: ValidationError) -> Iterable[str]:
         elif problem["type"] == "missing":
             yield f"{name} is missing."
         else:
-            yield f"{name}: {problem['msg'].rstrip('.')}. Got {problem['input']!r}."
+            words = WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
+            yield f"{name}: {words}. Got {problem['input']!r}."
 
 
 def _siblings(place: list[str]) -> list[str]:

@@ -15,6 +15,11 @@ from settings.group import Group
 
 DEVICE = r"^(auto|cpu|gpu|cuda(:\d+)?)$"
 DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
+WORDS = {
+    DEVICE: "Expected auto, cpu, gpu, cuda or cuda:N",
+    DEADLINE: "Expected a time such as 06:00, or a span such as 90m",
+}
+"""What is said instead of a pattern."""
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
