@@ -43,7 +43,7 @@ def main() -> int:
         settings = load_settings()
         check_free(port, address)
         bring_up(processes, settings, address)
-        print(f"Pixelmill's flows are at {address}/deployments (Ctrl-C stops everything).", flush=True)
+        print(f"Pixelmill's flows are at {address}/v2/deployments (Ctrl-C stops everything).", flush=True)
         while True:
             watch(processes)
             time.sleep(0.5)

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
+from deployments.ui import shipped_variables
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
@@ -41,8 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     folder = tmp_path_factory.mktemp("prefect")
     settings = folder / "pixelmill.toml"
     settings.touch()
-    variables = {"PIXELMILL_CONFIG": str(settings), "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
-    with PrefectServer(folder / "home", **variables) as server:
+    with PrefectServer(folder / "home", **shipped_variables(), PIXELMILL_CONFIG=str(settings)) as server:
         subprocess.run([sys.executable, "deployments/set_up.py"], cwd=ROOT, env=server.env, check=True)
         with server.worker("cpu"):
             yield server
@@ -175,6 +175,7 @@ def take_picture(page: Page, name: str) -> None:
     """The whole page into the documentation, if that is to be made: in 64 colours, a tenth of the size."""
     if SCREENSHOTS is None:
         return
+    page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur()")
     height = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": WIDTH, "height": height})
