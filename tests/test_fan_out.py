@@ -15,14 +15,17 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 import tasks.workers
-from flows.vectorize import vectorize
+from flows.vectorize import check_means, vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
 from pixelmill.orders import Desk
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
+from settings import load_settings
+from settings.job import make_job
 from tests.conftest import SavePicture
 from tests.support.prefect_server import PrefectServer, wait_until
 
@@ -265,13 +268,11 @@ def environment(pid: int) -> dict[str, str]:
         return {}
 
 
-def test_workers_need_a_server(photos: Path, tmp_path: Path, prefect_api: None) -> None:
+def test_workers_need_a_server(photos: Path, tmp_path: Path) -> None:
     """Without the address of a server nobody could start the workers: that is said before anything is done."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+    job = make_job(load_settings(Path(configure(tmp_path, "workers", ONE))), [str(photos)])
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(SettingsError, match="PREFECT_API_URL"):
-        vectorize.fn([str(photos)], config=configure(tmp_path, "workers", ONE))
-    assert not (tmp_path / "store").exists()
+        check_means(job)
 
 
 def test_orders_are_for_the_store_as_it_is_seen(tmp_path: Path) -> None:
