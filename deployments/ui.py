@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,13 @@ def main() -> int:
     os.environ.update({**shipped_variables(), **os.environ, "PREFECT_API_URL": f"{address}/api"})
     for number in SIGNALS:
         signal.signal(number, interrupted)
+    with tempfile.TemporaryDirectory(prefix="pixelmill-") as scratch:
+        os.environ["TMPDIR"] = scratch  # Prefect's workers share a folder in /tmp, which the first user of it owns
+        return run(port, address)
+
+
+def run(port: int, address: str) -> int:
+    """Bring everything up, and take it down when a signal or the end of a process says so; the exit code."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         settings = load_settings()
