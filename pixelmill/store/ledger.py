@@ -193,8 +193,7 @@ class Ledger:
 
     def forget_scan(self, scan: int) -> None:
         """Drop the list of what a scan found, and of what was to be done of it."""
-        with self.transaction():
-            self._forget("scan = ?", scan)
+        self._forget("scan = ?", scan)
 
     def _forget(self, which: str, scan: int) -> None:
         for table in ("seen", "work"):
@@ -234,7 +233,7 @@ class Ledger:
 
         Files that were refused before their content was known, and have not changed since, are left out.
         """
-        return self._images(f"seen {_AND_FILES} WHERE seen.scan = ? AND {_OPEN} ORDER BY seen.path", scan)
+        yield from self._images(f"seen {_AND_FILES} WHERE seen.scan = ? AND {_OPEN} ORDER BY seen.path", scan)
 
     def plan(self, scan: int, files: Iterable[FoundFile], *, newest_first: bool) -> int:
         """Record what of a scan is to be embedded, in the order given or the newest first; how many images that are."""
@@ -258,7 +257,7 @@ class Ledger:
     def planned(self, scan: int, first: int, images: int) -> Iterator[tuple[FoundFile, int | None]]:
         """Of what is to be embedded, `images` from position `first` on, like `images`."""
         which = f"work {_AND_FILES} WHERE work.scan = ? AND work.position BETWEEN ? AND ? AND {_OPEN} ORDER BY position"
-        return self._images(which, scan, first, first + images - 1)
+        yield from self._images(which, scan, first, first + images - 1)
 
     def _images(self, which: str, *values: int) -> Iterator[tuple[FoundFile, int | None]]:
         query = f"SELECT path, source, size, mtime_ns, ctime_ns, row FROM {which}"  # noqa: S608 - constants
