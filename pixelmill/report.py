@@ -25,6 +25,8 @@ Report = dict[str, Any]
 
 _RUNS = 50
 """How many runs back are looked through for those over the same sources."""
+_PATHS = 50
+"""Paths that warnings name one by one: a disk that fails must not swell the report, which is kept."""
 
 
 def make_report(
@@ -61,7 +63,13 @@ def make_report(
         "coverage": coverage(store, ledger),
         "folders": [asdict(folder) for folder in changes.folders],
         "failures": [asdict(group) for group in failures],
-        "warnings": [*warnings, *writer.warnings, *scan.problems, *total.unread, *dict.fromkeys(total.warnings)],
+        "warnings": [
+            *warnings,
+            *writer.warnings,
+            *_some(scan.problems),
+            *_some(total.unread),
+            *dict.fromkeys(total.warnings),
+        ],
         "workers": {name: _worker(did) for name, did in workers.items()},
         "plan": plan,
     }
@@ -145,8 +153,14 @@ def dry_run_report(job: Job, scan: Scan, pending: dict[str, int], assignment: As
         "workers": {
             share.worker: {"images": share.images, "seconds": round(share.seconds)} for share in assignment.shares
         },
-        "warnings": list(scan.problems),
+        "warnings": _some(scan.problems),
     }
+
+
+def _some(paths: Sequence[str]) -> list[str]:
+    """The first of many paths with what is wrong with them, and how many there are beyond."""
+    beyond = len(paths) - _PATHS
+    return [*paths[:_PATHS], *([f"… and {beyond:,} more that could not be read."] if beyond > 0 else [])]
 
 
 def failure_rate(done: Sequence[ShardReport]) -> float:

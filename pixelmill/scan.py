@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at; and
-    the images seen below each source that is a folder."""
+    """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at (whole
+    sources first); and the images seen below each source that is a folder."""
 
     number: int
     seen: int
@@ -45,7 +45,9 @@ def scan_sources(
         _mark_gone(ledger, number, source, problems)
     if paranoid:
         _rehash(ledger, number, problems, threads, deadline)
-    told = tuple(f"{path}: {reason}" for path, reason in problems.items())
+    whole = {"paranoid", *(name for source in map(parse_source, sources) for name in (source.root, source.file))}
+    ordered = sorted(problems.items(), key=lambda problem: problem[0] not in whole)
+    told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:
         log.warning("%s", problem)
     return Scan(number, ledger.seen(number), discovery.skipped, told, folders)

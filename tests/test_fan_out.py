@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -127,8 +128,6 @@ def process_that_did(server: PrefectServer, folder: Path, worker: str) -> psutil
 
 
 def parameters_of(server: PrefectServer, process: psutil.Process) -> str:
-    import json
-
     run = process.environ().get("PREFECT__FLOW_RUN_ID")
     return json.dumps(server.run(run).parameters) if run else ""  # type: ignore[arg-type]
 
@@ -255,6 +254,25 @@ def test_cancelling_stops_all_and_harms_nothing(
         assert 0 < done < 6 * IMAGES
         report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
         assert report["models"][MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report["models"][MODEL]
+
+
+@pytest.mark.system
+def test_workers_outlive_a_restart_of_the_server(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
+    """A server that is killed in the middle and comes back finds run and workers going on; nothing is lost or done twice."""
+    config = configure(tmp_path, "workers", ONE, TWO)
+
+    def restart() -> None:
+        process_that_did(server, tmp_path / "store", "one")
+        server.kill()
+        server.start()
+
+    with server.worker("cpu"), server.used(), meanwhile(restart):
+        report = vectorize([str(photos)], config=config)
+    assert report["models"][MODEL]["pending"] == 0
+    assert sum(did["images"] for did in report["workers"].values()) == IMAGES
+    assert not [warning for warning in report["warnings"] if "lost" in warning]
+    with server.used():
+        assert_as_inline(tmp_path / "store", photos)
 
 
 def flow_processes(server: PrefectServer) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from io import BytesIO
@@ -443,6 +444,19 @@ def test_many_warnings_are_cut() -> None:
     report = {"dry_run": True, "images": {"seen": 0}, "models": {}, "plan": "", "warnings": ["x"] * 1000}
     assert as_markdown(report).count("\n- x") == 20
     assert as_markdown(report).endswith("- … and 980 more.\n")
+
+
+def test_paths_of_a_failing_disk_do_not_swell_what_is_kept(job: Job, put: Callable[..., Path], tmp_path: Path) -> None:
+    """Of many paths that cannot be read the first are named, after what concerns a whole source; the rest are counted."""
+    put("photos/a.png")
+    run(job)
+    (tmp_path / "photos" / "a.png").unlink()
+    missing = tmp_path / "list.txt"
+    missing.write_text("\n".join(f"{tmp_path}/scans/{i}.png" for i in range(200)))
+    report = run(job.model_copy(update={"sources": (f"@{missing}", *job.sources)}))
+    assert len(report["warnings"]) < 60
+    assert all("mounted?" in warning for warning in report["warnings"][:2])
+    assert re.fullmatch(r"… and 1\d\d more that could not be read\.", report["warnings"][-1])
 
 
 # pixelmill report

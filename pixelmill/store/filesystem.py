@@ -72,8 +72,8 @@ def _of_mount(folder: Path, mount: Mount) -> list[str]:
         return [f"{folder} lies in memory ({mount.type}): it is gone after a restart. Keep a store on a disk."]
     if _is_shared(mount):
         return [
-            f"{folder} lies on a network or shared file system ({mount.type}), where SQLite and locks cannot be "
-            "relied on: let one machine at a time write to it, or better keep the store on a local disk."
+            f"{folder} lies on a network or shared file system ({mount.type}), where locks and fsync are only as good "
+            "as its server's. Keep the store on a local disk unless several machines write to it."
         ]
     if mount.options & _NO_BARRIER:
         option = min(mount.options & _NO_BARRIER)
