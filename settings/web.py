@@ -8,6 +8,6 @@ from settings.group import Group
 
 
 class WebSettings(Group):
-    """`url` is the address under which people reach the gallery; reports link to it."""
+    """`url` is the address under which people reach the gallery; reports link to it when it is up."""
 
     url: str | None = Field(None, pattern=r"^https?://[^\s<>()]+$")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import httpx
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,9 @@ from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
 from pixelmill.words import printable
 from pixelmill.work import ShardReport
+
+GALLERY_SECONDS = 5.0
+"""A gallery that does not answer for so long is down."""
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -36,8 +40,18 @@ def report_run(
 
 
 def show_report(job: Job, report: Report) -> None:
-    """Make artifacts of a report, and of the gallery's address if the settings have one."""
+    """Make artifacts of a report, and of the gallery's address if the settings have one and it is up."""
     store = f"Store {printable(report['store'])}"
-    create_markdown_artifact(as_markdown(report, job.gallery), key="report", description=store)
-    if job.gallery:
-        create_link_artifact(job.gallery, link_text="The gallery", key="gallery", description="Search the images")
+    gallery = job.gallery if job.gallery and answers(job.gallery) else None
+    create_markdown_artifact(as_markdown(report, gallery), key="report", description=store)
+    if gallery:
+        create_link_artifact(gallery, link_text="The gallery", key="gallery", description="Search the images")
+
+
+def answers(address: str) -> bool:
+    """Whether something is there, whatever it says: one that asks who you are is up as well."""
+    try:
+        httpx.get(address, timeout=GALLERY_SECONDS)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import h5py
@@ -21,6 +22,7 @@ from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
+from tests.support.server import WeightsServer
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 MODEL = "efficientnet_lite0"
@@ -143,20 +145,29 @@ def test_a_dry_run_makes_nothing(photos: Path) -> None:
     assert not Path("store").exists()
 
 
-def test_the_run_leaves_its_report_as_an_artifact(photos: Path) -> None:
-    """The Prefect UI gets the report as Markdown, and the gallery's address where the settings name one."""
+def test_the_run_leaves_its_report_as_an_artifact(photos: Path, tmp_path: Path) -> None:
+    """The Prefect UI gets the report as Markdown, and the gallery's address where the settings name one that is up."""
+    gallery = WeightsServer(tmp_path)  # any HTTP server: "not found" is an answer too
+    Path("pixelmill.toml").write_text(f'[web]\nurl = "{gallery.url}"\n')
+    with gallery.running():
+        up = artifacts_of(vectorize([str(photos)], store="store", precision="float32", return_state=True))
+    down = artifacts_of(vectorize([str(photos)], store="store", return_state=True))
+    assert set(up) == {"progress", "report", "gallery"}
+    assert f"| `{MODEL}` | 6 | 0 | 100% |" in up["report"]
+    assert f"({gallery.url})" in up["report"]
+    assert up["gallery"] == f"[The gallery]({gallery.url})"
+    assert set(down) == {"report"}
+    assert gallery.url not in down["report"]
+
+
+def artifacts_of(state: Any) -> dict[str, str]:
+    """The artifacts of a flow run, by key."""
     from prefect.client.orchestration import get_client
 
-    Path("pixelmill.toml").write_text('[web]\nurl = "http://gallery.example:8000"\n')
-    state = vectorize([str(photos)], store="store", precision="float32", return_state=True)
     flow_run = UUID(str(state.state_details.flow_run_id))
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
-    mine = {a.key: str(a.data) for a in artifacts if a.flow_run_id == flow_run}
-    assert set(mine) == {"progress", "report", "gallery"}
-    assert f"| `{MODEL}` | 6 | 0 | 100% |" in mine["report"]
-    assert "(http://gallery.example:8000)" in mine["report"]
-    assert mine["gallery"] == "[The gallery](http://gallery.example:8000)"
+    return {a.key or "": str(a.data) for a in artifacts if a.flow_run_id == flow_run}
 
 
 def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save_picture: SavePicture) -> None:
