@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -192,9 +193,9 @@ def test_a_cluster_one_process_of_which_dies(
 
 def cluster_process(mode: str) -> psutil.Process:
     """A process of this process's cluster that embeds."""
-    sign = {"dask": "multiprocessing.spawn", "ray": "ray::"}[mode]
+    sign = {"dask": r"multiprocessing\.spawn", "ray": r"ray::(?!IDLE|\w*Agent)"}[mode]
     lines = {process: " ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)}
-    embedding = [process for process, line in lines.items() if sign in line]
+    embedding = [process for process, line in lines.items() if re.search(sign, line)]
     assert embedding, f"no process of the cluster among {list(lines.values())}"
     return embedding[0]
 

@@ -69,12 +69,13 @@ def tiny_openai_module() -> torch.nn.Module:
 
 def save_openai_archive(module: torch.nn.Module, path: Path) -> None:
     """Save as OpenAI did: a TorchScript archive whose state holds three sizes besides the weights."""
-    sizes = {"input_resolution": module.visual.input_resolution, "context_length": 16, "vocab_size": 100}
+    side, length = module.visual.input_resolution, module.context_length
+    sizes = {"input_resolution": side, "context_length": length, "vocab_size": module.vocab_size}
     for name, value in sizes.items():
         if hasattr(module, name):
             delattr(module, name)
         module.register_buffer(name, torch.tensor(value))
-    pixels, tokens = torch.zeros(1, 3, 64, 64), torch.ones(1, 16, dtype=torch.long)
+    pixels, tokens = torch.zeros(1, 3, side, side), torch.ones(1, length, dtype=torch.long)
     with warnings.catch_warnings():  # the tracer on torch's attention, and that TorchScript is old
         warnings.simplefilter("ignore")
         traced = torch.jit.trace_module(module, {"encode_image": pixels, "encode_text": tokens}, check_trace=False)

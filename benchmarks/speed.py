@@ -1,0 +1,211 @@
+"""How fast is a run beside the way people embed with CLIP today, and beside its own two stages alone?
+
+    python benchmarks/speed.py FOLDER [--images 48] [--turns 2]
+
+FOLDER holds photographs (of 1,400 pixels and more); they are re-encoded as JPEGs of 12 megapixels and of 500 x 375. The
+model is OpenAI's ViT-B/32 with random weights, in OpenAI's own file format. In turns, on the same files and weights:
+
+    people      one image at a time through upstream's preprocess, `encode_image` in batches of 8, float32
+    reference   Pixelmill with --decode reference --precision float32
+    fast        Pixelmill as it is by default
+    decoding    only that, of `fast`, in as many threads
+    model       only that, of `fast`, from pixels in memory
+
+Pixelmill's times are those of reading, decoding, embedding and committing; models are loaded before, everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import clip
+import numpy as np
+import torch
+from clip.model import CLIP
+from PIL import Image, ImageOps
+
+from pixelmill import catalog
+from pixelmill.images.apart import decode_apart
+from pixelmill.images.decode import read_image_file
+from pixelmill.images.discover import discover
+from pixelmill.images.preprocess import normalize
+from pixelmill.job import Job
+from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.precision import least_cosine
+from pixelmill.scan import scan_sources
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.reader import Store
+from pixelmill.work import embed_shard, loaded_model, prepare
+from tests.support.checkpoints import path_under, save_openai_archive
+
+NAME = "openai_clip_vit_b32"
+SIZES = {"12 megapixels": (4000, 3000), "500 x 375": (500, 375)}
+BATCH = 8
+"""Of people's scripts."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--turns", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pixelmill-speed-") as name:
+        folder = Path(name)
+        spec, archive = vit_b32(folder / "mirror")
+        for title, size in SIZES.items():
+            images = given.images if size[0] > 1000 else 4 * given.images
+            photos = folder / title.replace(" ", "-")
+            encode(given.folder, photos, size, images)
+            compare(title, folder, photos, spec, archive, given.turns)
+
+
+def vit_b32(mirror: Path) -> tuple[ModelSpec, Path]:
+    """OpenAI's architecture with seeded random weights: its spec, and the archive below a folder of mirrors."""
+    torch.manual_seed(3)
+    module = CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12).eval()
+    mirror.mkdir()
+    draft = mirror / "draft.pt"
+    save_openai_archive(module, draft)
+    sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
+    source = WeightsSource(f"https://openaipublic.azureedge.net/clip/models/{sha256}/ViT-B-32.pt", sha256=sha256)
+    archive = path_under(mirror, source.url)
+    draft.rename(archive)
+    return dataclasses.replace(catalog.get(NAME), weights=source), archive
+
+
+def encode(source: str, folder: Path, size: tuple[int, int], images: int) -> None:
+    """So many different JPEGs of photographs: cut anew from each of them."""
+    folder.mkdir()
+    large = [file.absolute for file in discover([source]) if file.size > 60_000]
+    large = [path for path in large if min(Image.open(path).size) >= 1400]
+    numbers = random.Random(1)
+    for number in range(images):
+        with Image.open(large[number % len(large)]) as photograph:
+            width, height = photograph.size
+            zoom = numbers.uniform(0.8, 1.0)
+            left, top = numbers.uniform(0, width * (1 - zoom)), numbers.uniform(0, height * (1 - zoom))
+            cut = photograph.convert("RGB").crop((left, top, left + zoom * width, top + zoom * height))
+        ImageOps.fit(cut, size, Image.Resampling.BICUBIC).save(folder / f"{number:05}.jpg", quality=88)
+
+
+def compare(title: str, folder: Path, photos: Path, spec: ModelSpec, archive: Path, turns: int) -> None:
+    """Print images/s of each way, and the ratios that matter."""
+    paths = sorted(map(str, photos.iterdir()))
+    upstream = clip.load(str(archive), device="cpu", jit=False)
+    fast = Run(folder / "fast", photos, spec, archive, decode="fast", precision="auto")
+    reference = Run(folder / "reference", photos, spec, archive, decode="reference", precision="float32")
+    model = fast.model()
+    pixels = decoded(fast.job, paths, model)
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "people": (lambda: people(*upstream, paths), len(paths)),
+        "reference": (reference, len(paths)),
+        "fast": (fast, len(paths)),
+        "decoding": (lambda: decoded(fast.job, paths, model), len(paths)),
+        "model": (lambda: embedded(model, pixels, fast.job.batch_size), len(pixels)),
+    }
+    rates = dict.fromkeys(ways, 0.0)
+    for _ in range(turns):
+        for name, (way, images) in ways.items():
+            rates[name] = max(rates[name], images / seconds(way))
+    expected = people(*upstream, paths, vectors=True)
+    print(f"{title}, {len(paths)} images, {os.cpu_count()} CPUs, fast in {model.dtype}")
+    for name, rate in rates.items():
+        print(f"  {name:<10}{rate:8.1f} images/s   {rate / rates['people']:6.2f} x people")
+    both = 1 / (1 / rates["decoding"] + 1 / rates["model"])
+    print(f"  fast is {rates['fast'] / min(rates['decoding'], rates['model']):.2f} of its slower stage alone,")
+    print(f"  and {rates['fast'] / both:.2f} of both one after the other: on a CPU they share the cores")
+    for run in (fast, reference):
+        print(f"  least cosine to people's vectors, {run.store.name}: {least_cosine(expected, run.vectors(paths)):.5f}")
+
+
+def seconds(way: Callable[[], object]) -> float:
+    """What a way says that it took, or else what it took."""
+    start = time.perf_counter()
+    told = way()
+    return told if isinstance(told, float) else time.perf_counter() - start
+
+
+def people(model: Any, preprocess: Any, paths: list[str], *, vectors: bool = False) -> Any:
+    """The usual script."""
+    made = []
+    with torch.no_grad():
+        for at in range(0, len(paths), BATCH):
+            batch = torch.stack([preprocess(Image.open(path)) for path in paths[at : at + BATCH]])
+            made.append(model.encode_image(batch).numpy())
+    return np.concatenate(made) if vectors else None
+
+
+class Run:
+    """Pixelmill over one folder with one model. Each call fills a new store; it gives the seconds."""
+
+    def __init__(self, store: Path, photos: Path, spec: ModelSpec, archive: Path, **choices: Any) -> None:
+        mirror = archive.parents[4]
+        self.store = store
+        self._turn = 0
+        self.job = Job(
+            sources=(str(photos),), store=store, specs=(spec,), max_pixels=10**9, max_aspect=100.0, max_bytes=10**9,
+            cache={"cache_dir": mirror.parent / "cache", "mirrors": {"*": str(mirror)}},
+            threads=os.cpu_count() or 1, **choices,
+        )  # fmt: skip
+
+    def __call__(self) -> float:
+        self._turn += 1
+        self.job = self.job.model_copy(update={"store": self.store.with_name(f"{self.store.name}-{self._turn}")})
+        with StoreWriter(self.job.store) as writer:
+            scan = scan_sources(writer.ledger, self.job.sources)
+            matrices, plan = prepare(self.job, writer, scan.number)
+            start = time.perf_counter()
+            done = [embed_shard(self.job, writer, matrices, scan.number, shard) for shard in plan.shards]
+            seconds = time.perf_counter() - start
+        assert sum(sum(shard.embedded.values()) for shard in done) == len(self.job.specs) * plan.images
+        return seconds
+
+    def model(self) -> EmbeddingModel:
+        """As a first run settles it, which this does."""
+        self()
+        (matrix,) = Store(self.job.store).manifest.matrices
+        (spec,) = self.job.specs
+        return loaded_model(self.job, spec, self.job.cache.open().fetch(spec.weights), matrix.provenance.precision)
+
+    def vectors(self, paths: list[str]) -> np.ndarray:
+        """Of the last turn, in the order of `paths`."""
+        store = Store(self.job.store)
+        (spec,) = self.job.specs
+        by_name = dict(zip(map(os.fsdecode, store.paths), store[spec.name].read(), strict=True))
+        return np.stack([by_name[Path(path).name] for path in paths]).astype(np.float32)
+
+
+def decoded(job: Job, paths: list[str], model: EmbeddingModel) -> list[np.ndarray]:
+    """The first stage alone."""
+
+    def one(path: str) -> np.ndarray:
+        data = read_image_file(path, max_bytes=job.max_bytes)
+        hashlib.sha256(data).digest()
+        made = model.preprocessing
+        return decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made]).arrays[0]
+
+    with ThreadPoolExecutor(job.threads) as pool:
+        return list(pool.map(one, paths))
+
+
+def embedded(model: EmbeddingModel, pixels: list[np.ndarray], batch_size: int) -> None:
+    """The second stage alone."""
+    with torch.inference_mode():
+        for at in range(0, len(pixels), batch_size):
+            batch = torch.from_numpy(np.stack(pixels[at : at + batch_size])).to(model.device)
+            model.encode_image(normalize(batch, model.preprocessing, model.dtype)).float().cpu()
+
+
+if __name__ == "__main__":
+    main()
