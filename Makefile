@@ -42,7 +42,11 @@ types: $(STAMP)
 check: lint types test
 
 bench: $(STAMP)
-	for benchmark in benchmarks/[a-z]*.py; do echo "$$benchmark" && $(BIN)/python $$benchmark || exit 1; done
+	@test -n "$(PHOTOS)" || { echo "Expected a folder of photographs: make bench PHOTOS=/folder"; exit 1; }
+	$(BIN)/python -m benchmarks.decode "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.speed "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.scale
 
 ui: $(STAMP)
 	$(BIN)/python deployments/ui.py

@@ -1,6 +1,6 @@
 """How fast is a run beside the way people embed with CLIP today, and beside its own two stages alone?
 
-    python benchmarks/speed.py FOLDER [--images 48] [--turns 2]
+    python -m benchmarks.speed FOLDER [--images 48] [--turns 2]
 
 FOLDER holds photographs (of 1,400 pixels and more); they are re-encoded as JPEGs of 12 megapixels and of 500 x 375. The
 model is OpenAI's ViT-B/32 with random weights, in OpenAI's own file format. In turns, on the same files and weights:

@@ -78,7 +78,9 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class Prepared:
+    """A file that was read: its inputs by `Pipeline.input_key`, or why there are none."""
+
     file: FoundFile
     sha256: bytes | None = None
     size: tuple[int, int] = (0, 0)
@@ -123,14 +125,14 @@ class Pipeline:
         lacking: Lacking,
         stop: Callable[[], bool],
         timing: Timing,
-    ) -> Iterator[_Prepared]:
-        waiting: deque[Future[_Prepared]] = deque()
+    ) -> Iterator[Prepared]:
+        waiting: deque[Future[Prepared]] = deque()
         ahead = max(2 * self.batch_size, 2 * self._threads)
         remaining = iter(files)
         try:
             while True:
                 while len(waiting) < ahead and not stop() and (file := next(remaining, None)) is not None:
-                    waiting.append(pool.submit(self._prepare, file, lacking))
+                    waiting.append(pool.submit(self.prepare, file, lacking))
                 if not waiting:
                     return
                 start = time.perf_counter()
@@ -141,7 +143,8 @@ class Pipeline:
             for future in waiting:
                 future.cancel()
 
-    def _prepare(self, file: FoundFile, lacking: Lacking) -> _Prepared:
+    def prepare(self, file: FoundFile, lacking: Lacking) -> Prepared:
+        """Read and decode a file: the inputs that the models which lack its content take."""
         timing = Timing()
         sha256 = None
         try:
@@ -150,14 +153,14 @@ class Pipeline:
                 sha256 = hashlib.sha256(data).digest()
             wanted = lacking(sha256)
             if not wanted:
-                return _Prepared(file, sha256, timing=timing)
+                return Prepared(file, sha256, timing=timing)
             with _timed(timing, "decode"):
                 decoded, inputs = self._decoded(data, wanted)
-            return _Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
+            return Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
         except ImageRejected as rejected:
-            return _Prepared(file, sha256, rejected=rejected, timing=timing)
+            return Prepared(file, sha256, rejected=rejected, timing=timing)
         except (OSError, MemoryError) as error:
-            return _Prepared(file, sha256, unread=_reason(error), timing=timing)
+            return Prepared(file, sha256, unread=_reason(error), timing=timing)
 
     def _decoded(self, data: bytes, wanted: frozenset[str]) -> tuple[Pixels, dict[object, Any]]:
         """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
@@ -216,7 +219,7 @@ class _Shard:
         self._waiting: dict[str, list[tuple[int, Any]]] = {t.fingerprint: [] for t in pipeline.targets}
         self._done: dict[str, list[Vectors]] = {t.fingerprint: [] for t in pipeline.targets}
 
-    def add(self, prepared: _Prepared) -> None:
+    def add(self, prepared: Prepared) -> None:
         self.result.timing.add(prepared.timing)
         if prepared.unread:
             self.result.unread.append((prepared.file, prepared.unread))
@@ -233,11 +236,11 @@ class _Shard:
         self.result.harvest.vectors = {f: _joined(done) for f, done in self._done.items() if done}
         return self.result
 
-    def _reject(self, prepared: _Prepared, rejected: ImageRejected) -> None:
+    def _reject(self, prepared: Prepared, rejected: ImageRejected) -> None:
         failure = Failure(prepared.file.absolute, prepared.sha256, rejected.stage, rejected.reason)
         self.result.harvest.failures.append(failure)
 
-    def _place(self, prepared: _Prepared, sha256: bytes) -> None:
+    def _place(self, prepared: Prepared, sha256: bytes) -> None:
         """A content met for the first time, and not wholly stored, gets an index; a copy of one only its name."""
         harvest = self.result.harvest
         if sha256 in self._known or not (prepared.wanted or prepared.rejected):

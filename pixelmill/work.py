@@ -231,12 +231,13 @@ def _settled(
             return found
         precision: str = found.provenance.precision
     else:
-        precision = job.precision if job.precision != "auto" else _measured_precision(job, spec, file, samples)
+        precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, samples)
         model = loaded_model(job, spec, file, precision)
     return writer.matrix(provenance_of(model, job, precision=precision, decode=decode), job.vector_dtype)
 
 
-def _measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequence[str]) -> str:
+def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequence[str]) -> str:
+    """The fastest precision that holds for a model on its device, measured with the first few images of `paths`."""
     model = loaded_model(job, spec, file, "float32")
     samples: list[np.ndarray] = []
     for path in paths:

@@ -1,0 +1,161 @@
+"""How fast models are on this machine, each measured in a process of its own."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelmill.errors import SourceError
+from pixelmill.images.discover import discover
+from pixelmill.job import Job
+from pixelmill.models.base import ModelSpec
+from pixelmill.pipeline import Pipeline, Target, Timing
+from pixelmill.work import loaded_model, measured_precision
+
+PICTURES = 256
+"""At most so many images are looked at."""
+SIZE = (500, 375)
+"""Pixels of a rendered picture; ImageNet's photographs have about that many."""
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_ENOUGH = 0.95
+"""A larger batch must be faster than this allows for, since it takes more memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a model does here. Rates in images/s: `images_per_second` of a run, the others of its stages alone.
+
+    `memory_mb` is the most that the process of a run held, in MiB, without those that decode; `device_memory_mb` the
+    most of a GPU's memory.
+    """
+
+    model: str
+    dim: int
+    device: str
+    precision: str
+    images_per_second: float
+    decode_images_per_second: float
+    model_images_per_second: float
+    ms_per_image: float
+    bottleneck: str
+    recommended_batch_size: int
+    memory_mb: int
+    device_memory_mb: int | None = None
+
+
+def measure_all(job: Job, seconds: float) -> Iterator[Figures]:
+    """The figures of each model of a job over its sources. About four times `seconds` a model."""
+    for spec in job.specs:
+        # A new process each: no model has the memory, caches and threads of the one before.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            yield process.submit(measure, job, spec, seconds).result()
+
+
+def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
+    """The figures of one model in this process. Raises SourceError when no image can be decoded."""
+    file = job.cache.open().fetch(spec.weights)
+    files = list(itertools.islice(discover(list(job.sources)), PICTURES))
+    paths = [found.absolute for found in files]
+    precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, paths)
+    target = Target(loaded_model(job, spec, file, precision), "bench")
+    options = job.decode_options(job.decode or "fast")
+    pipeline = Pipeline([target], options, batch_size=_BATCHES[-1], threads=job.threads)
+    with ThreadPoolExecutor(job.threads) as pool:
+        prepare = partial(pool.map, partial(pipeline.prepare, lacking=_lacking), files)
+        inputs = [one for prepared in prepare() for one in prepared.inputs.values()]
+        if not inputs:
+            raise SourceError(f"Expected images to measure with in {', '.join(job.sources)}. None can be decoded.")
+        decoding = rate(lambda: sum(len(prepared.inputs) for prepared in prepare()), seconds)
+    batch_size, embedding = best_batch(
+        lambda images: pipeline.embed(target, _many(inputs, images)), seconds / len(_BATCHES)
+    )
+    pipeline.batch_size, timing = batch_size, Timing()
+
+    def run() -> int:
+        result = pipeline.run(files, _lacking)
+        timing.add(result.timing)
+        return sum(len(vectors.index) for vectors in result.harvest.vectors.values())
+
+    _forget_peak()
+    whole = rate(run, seconds)
+    device = str(target.model.device)
+    return Figures(
+        model=spec.name, dim=spec.dim, device=device, precision=precision, images_per_second=round(whole, 1),
+        decode_images_per_second=round(decoding, 1), model_images_per_second=round(embedding, 1),
+        ms_per_image=round(1000 / whole, 1),
+        bottleneck=timing.bottleneck or "", recommended_batch_size=batch_size, memory_mb=_peak_memory(),
+        device_memory_mb=_peak_device_memory(device),
+    )  # fmt: skip
+
+
+def rate(work: Callable[[], int], seconds: float) -> float:
+    """Images/s of `work`, which says how many it did; done again until `seconds` are over, and once to warm up."""
+    work()
+    start, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < seconds or not done:
+        done += work()
+    return done / spent
+
+
+def best_batch(embed: Callable[[int], object], seconds: float) -> tuple[int, float]:
+    """The smallest batch size that is about as fast as any, and its images/s. `embed` embeds so many images.
+
+    Sizes are tried from 1 up, each twice the last, until two in a row gain nothing; each for `seconds`.
+    """
+    best, best_rate, idle = 1, 0.0, 0
+    for size in _BATCHES:
+
+        def work(size: int = size) -> int:
+            embed(size)
+            return size
+
+        found = rate(work, seconds)
+        if _ENOUGH * found > best_rate:
+            best, best_rate, idle = size, found, 0
+        elif (idle := idle + 1) == 2:
+            break
+    return best, best_rate
+
+
+def render(folder: Path) -> None:
+    """Pictures to measure with, where there are none: soft coloured noise, as JPEGs of a photograph's size in bytes."""
+    from PIL import Image
+
+    numbers = np.random.default_rng(1)
+    for number in range(PICTURES):
+        coarse = Image.fromarray(numbers.integers(0, 256, (SIZE[1] // 8, SIZE[0] // 8, 3), dtype=np.uint8))
+        coarse.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"{number:03}.jpg", quality=90)
+
+
+def _lacking(_sha256: bytes) -> frozenset[str]:
+    return frozenset({"bench"})
+
+
+def _many(inputs: Sequence[Any], count: int) -> list[Any]:
+    return [inputs[i % len(inputs)] for i in range(count)]
+
+
+def _forget_peak() -> None:
+    """Begin to measure the most memory anew (proc(5): clear_refs, 5)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int:
+    """MiB of resident memory at most since then (proc(5): VmHWM, in KiB)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
+
+
+def _peak_device_memory(device: str) -> int | None:
+    import torch
+
+    return None if device == "cpu" else torch.cuda.max_memory_allocated(device) >> 20
