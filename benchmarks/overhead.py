@@ -124,6 +124,8 @@ def server(home: Path) -> Iterator[dict[str, str]]:
                         break
                 except httpx.TransportError:
                     continue
+            else:
+                raise TimeoutError("Expected the Prefect server to answer within two minutes.")
             yield environment
         finally:
             process.terminate()

@@ -27,8 +27,8 @@ def embed(store: str, run: int, worker: str) -> None:
     job, warning = orders.job_of(worker)
     with desk.alive(worker), shown(orders.images(worker)) as on_embedded:
         for shard, matrices in orders.of(worker):
-            if past(job.deadline) or desk.stopped():
+            if past(job.deadline):
                 break
-            did = embed_shard(job, matrices, run, shard, worker, desk.stopped, on_embedded)
+            did = embed_shard(job, matrices, run, shard, worker, on_embedded)
             desk.report(replace(did, warnings=(warning,) if warning else ()))
     release_models()

@@ -30,17 +30,18 @@ ROUNDS = 3
 
 @dataclass(slots=True)
 class Outcome:
-    """What the workers did, and were to do; who was lost, and why; whether nobody was left to do the rest."""
+    """What the workers did, and were to do; who was lost, and why; what became of the work that lost ones left; whether
+    the run fails for it."""
 
     done: list[ShardReport] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     plan: str = ""
+    left: str = "Others did what it left."
     unfinished: bool = False
 
     @property
     def warnings(self) -> list[str]:
-        end = "What it left was not done." if self.unfinished else "Others did what it left."
-        return [f"Worker {name} was lost: {reason} {end}" for name, reason in self.lost.items()]
+        return [f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()]
 
     def check(self) -> None:
         """Raise WorkersLost if work is left that nobody does."""
@@ -60,22 +61,26 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
         outcome.unfinished = False
         lost = _run(job, orders)
         outcome.done, outcome.lost = desk.reports(), outcome.lost | lost
-        if not lost or past(job.deadline):
+        if not lost:
+            break
+        if past(job.deadline):
+            outcome.left, outcome.unfinished = "The deadline came; the next run does the rest.", _device_missing(lost)
             break
         with StoreWriter(job.store) as writer:
             plan = plan_for(job, writer, matrices, scan)
         outcome.unfinished = bool(plan.images)
         job = job.model_copy(update={"workers": tuple(w for w in job.workers if w.name not in outcome.lost)})
-        if _nobody_helps(job, lost):
+        if _device_missing(lost) or (job.fan_out == "workers" and not job.workers):
             break
+    if outcome.unfinished and not past(job.deadline):
+        outcome.left = "What it left was not done."
     desk.clear()
     return outcome
 
 
-def _nobody_helps(job: Job, lost: Mapping[str, str]) -> bool:
-    """Whether another round is of no use: nobody is left, or a device is not there and no other may stand in for it."""
-    no_device = any(DeviceUnavailable.__name__ in reason for reason in lost.values())
-    return no_device or (job.fan_out == "workers" and not job.workers)
+def _device_missing(lost: Mapping[str, str]) -> bool:
+    """Whether a device was not there and no other may stand in for it: that is to be repaired, not worked around."""
+    return any(DeviceUnavailable.__name__ in reason for reason in lost.values())
 
 
 def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Orders:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import deployment
 from prefect.settings import PREFECT_API_URL
 
 from flows.fan_out import share_out
@@ -15,12 +16,13 @@ from flows.labels import label_run, run_name
 from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
-from pixelmill.errors import SettingsError
+from pixelmill.errors import SettingsError, TooManyRefused
 from pixelmill.job import Job
 from pixelmill.report import Report, dry_run_report, failure_rate
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.master import MASTER
+from pixelmill.words import percent
 from pixelmill.work import plan_of, preview
 from settings import load_settings
 from settings.job import make_job
@@ -33,7 +35,10 @@ from tasks.workers import cancel_workers
 
 
 @as_form
-@flow(name="vectorize", flow_run_name=run_name, on_cancellation=[cancel_workers], on_crashed=[cancel_workers])
+@flow(
+    name="vectorize", flow_run_name=run_name,
+    on_cancellation=[cancel_workers], on_crashed=[cancel_workers], on_failure=[cancel_workers],
+)  # fmt: skip
 def vectorize(
     sources: Texts = None,
     models: Models = None,
@@ -82,7 +87,18 @@ def vectorize(
     changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
     report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
     outcome.check()
-    return {**report, "exceeded_failure_rate": failure_rate(outcome.done) > job.max_failure_rate}
+    return checked(report, failure_rate(outcome.done), job.max_failure_rate)
+
+
+def checked(report: Report, refused: float, most: float) -> Report:
+    """The report, with whether a larger share of the images read was refused than may be. A run that Prefect's workers
+    do fails then, so that somebody is told: raises TooManyRefused. The command has an exit code for it."""
+    if refused > most and deployment.id:
+        raise TooManyRefused(
+            f"All is done and stored, but {percent(refused)} of the images read were refused, and max_failure_rate is "
+            f"{percent(most)}. `pixelmill quarantine {report['store']}` says which, and why."
+        )
+    return {**report, "exceeded_failure_rate": refused > most}
 
 
 def check_means(job: Job) -> None:

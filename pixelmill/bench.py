@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pixelmill.errors import SourceError
+from pixelmill.errors import EmbeddingFailed, SourceError
 from pixelmill.images.discover import discover
 from pixelmill.job import Job
 from pixelmill.models.base import ModelSpec
@@ -98,8 +98,12 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
-    """Images/s of `work`, which says how many it did; done again until `seconds` are over, and once to warm up."""
-    work()
+    """Images/s of `work`, which says how many it did; done again until `seconds` are over, and once to warm up.
+
+    Raises EmbeddingFailed if it does none.
+    """
+    if not work():
+        raise EmbeddingFailed("Expected vectors to time. None of them was finite; try --precision float32.")
     start, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds or not done:
         done += work()

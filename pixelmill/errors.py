@@ -41,6 +41,14 @@ class DeviceUnavailable(PixelmillError, RuntimeError):
     """A device was asked for that this machine does not have."""
 
 
+class EmbeddingFailed(PixelmillError, RuntimeError):
+    """A model that gives no usable vectors here."""
+
+
+class TooManyRefused(PixelmillError, RuntimeError):
+    """A run is done, but a larger share of its images was refused than the settings allow."""
+
+
 class WorkersLost(PixelmillError, RuntimeError):
     """Workers died or could not start, and nobody was left to do their work."""
 

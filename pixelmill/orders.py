@@ -3,20 +3,21 @@
     STORE/runs/<scan>/orders.json    the job, the matrices, the shards, who does which
     STORE/runs/<scan>/<worker>.jsonl what the worker did, one line a shard
     STORE/runs/<scan>/<worker>.alive touched every few seconds by a worker that lives
-    STORE/runs/<scan>/stop           says why, when the workers are to stop
 
 Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
@@ -60,9 +61,14 @@ class Orders(BaseModel):
         """
         named = {w.name: w.device for w in self.job.workers}
         asked = _visible(named.get(worker, self.job.device))
-        device, warning = usable_device(asked, fall_back=self.job.missing_device == "cpu")
-        devices = {} if worker in named or warning else self.job.devices
-        return self.job.model_copy(update={"device": device, "devices": devices}), warning and f"{worker}: {warning}"
+        fall_back = self.job.missing_device == "cpu"
+        device, warning = usable_device(asked, fall_back=fall_back)
+        devices, warnings = {}, dict.fromkeys([warning])
+        for model, own in () if worker in named else self.job.devices.items():
+            devices[model], warning = usable_device(own, fall_back=fall_back)
+            warnings[warning] = None
+        told = " ".join(filter(None, warnings))
+        return self.job.model_copy(update={"device": device, "devices": devices}), told and f"{worker}: {told}"
 
     def images(self, worker: str) -> dict[str, int]:
         """At most so many images a worker is to embed, by model."""
@@ -79,6 +85,7 @@ class Desk:
 
     def __init__(self, store: Path, scan: int) -> None:
         self.folder = store / "runs" / str(scan)
+        self._signs: dict[str, tuple[float, float]] = {}
 
     def give(self, orders: Orders) -> None:
         """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced."""
@@ -88,7 +95,7 @@ class Desk:
             sign.unlink(missing_ok=True)
         bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
         scratch = self.folder / "orders.tmp"
-        scratch.write_text(orders.model_copy(update={"matrices": tuple(bare)}).model_dump_json())
+        scratch.write_text(_as_json(orders.model_copy(update={"matrices": tuple(bare)}).model_dump()))
         scratch.replace(self.folder / "orders.json")
 
     def orders(self) -> Orders:
@@ -97,7 +104,7 @@ class Desk:
         Raises StoreError when there are none: the run is over, or the store is another.
         """
         try:
-            orders = Orders.model_validate_json((self.folder / "orders.json").read_text())
+            orders = Orders.model_validate(json.loads((self.folder / "orders.json").read_text()))
             return orders.model_copy(update={"job": orders.job.model_copy(update={"store": self.folder.parents[1]})})
         except OSError as error:
             raise StoreError(
@@ -108,19 +115,26 @@ class Desk:
     def report(self, report: ShardReport) -> None:
         """Add to what a worker did."""
         with (self.folder / f"{report.worker}.jsonl").open("ab") as file:
-            file.write(_REPORT.dump_json(report) + b"\n")
+            file.write(_as_json(_REPORT.dump_python(report)).encode() + b"\n")
 
     def reports(self) -> list[ShardReport]:
         """What all workers did so far. A line that a killed worker left unfinished is left out."""
         lines = [line for file in sorted(self.folder.glob("*.jsonl")) for line in file.read_bytes().split(b"\n")[:-1]]
-        return [_REPORT.validate_json(line) for line in lines]
+        return [_REPORT.validate_python(json.loads(line)) for line in lines]
 
     def seconds_since_alive(self, worker: str) -> float | None:
-        """How long ago a worker last said that it lives; None if it never did."""
+        """How long this desk has seen nothing new of a worker; None if it never said that it lives.
+
+        Only that the sign changes counts, not when it was made: the clocks of two machines may differ.
+        """
         try:
-            return time.time() - (self.folder / f"{worker}.alive").stat().st_mtime
+            sign = (self.folder / f"{worker}.alive").stat().st_mtime
         except OSError:
             return None
+        now = time.monotonic()
+        if sign != self._signs.get(worker, (None, now))[0]:
+            self._signs[worker] = (sign, now)
+        return now - self._signs[worker][1]
 
     @contextmanager
     def alive(self, worker: str) -> Iterator[None]:
@@ -131,7 +145,8 @@ class Desk:
 
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):
-                sign.touch()
+                with suppress(OSError):  # a network file system may fail for a moment
+                    sign.touch()
 
         thread = threading.Thread(target=beat, name="alive", daemon=True)
         thread.start()
@@ -140,14 +155,6 @@ class Desk:
         finally:
             over.set()
             thread.join()
-
-    def stop(self, why: str) -> None:
-        """Ask all workers to stop after the batch at hand."""
-        if self.folder.is_dir():
-            (self.folder / "stop").write_text(why)
-
-    def stopped(self) -> bool:
-        return (self.folder / "stop").exists()
 
     def clear(self) -> None:
         """Throw it all away, at the end of the run."""
@@ -159,6 +166,11 @@ def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shar
     models = tuple(matrix.provenance.model for matrix in matrices)
     shares = {worker: {shard.number: models for shard in shards}}
     return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=tuple(shards), shares=shares)
+
+
+def _as_json(value: Any) -> str:
+    """In ASCII. Bytes of names that are not UTF-8 become escapes of lone surrogates, which pydantic itself refuses."""
+    return json.dumps(value, default=os.fspath)
 
 
 def _visible(device: str) -> str:

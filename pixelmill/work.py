@@ -9,7 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
-from pixelmill.devices import resolve_device
+from pixelmill.devices import usable_device
 from pixelmill.errors import ImageRejected
 from pixelmill.images.apart import decode_apart
 from pixelmill.images.decode import read_image_file
@@ -32,7 +32,6 @@ _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
 
 OnEmbedded = Callable[[str, int], None]
-Stop = Callable[[], bool]
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
 
 
@@ -55,7 +54,7 @@ class ShardReport:
 
 def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
     """The model on its device in `precision`, loaded once in this process."""
-    device = resolve_device(job.devices.get(spec.name, job.device))
+    device, _ = usable_device(job.devices.get(spec.name, job.device), fall_back=job.missing_device == "cpu")
     key = (spec, file.sha256, device, precision)
     if key not in _loaded:
         _loaded[key] = load_file(spec, file, device=device, dtype=precision)
@@ -63,16 +62,25 @@ def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) ->
 
 
 def release_models() -> None:
-    """Forget the models that this process has loaded."""
+    """Forget the models that this process has loaded, and give the memory of GPUs back."""
+    on_gpu = any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
+    if on_gpu:
+        import torch
+
+        torch.cuda.empty_cache()
 
 
 def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Plan]:
     """The matrix that each model of the job fills, in the order of the job, and the plan of what they lack.
 
     A model is loaded here only when something is to embed: to settle the `auto` choices of a new matrix, and to make
-    sure that it still preprocesses as an older one records. Without any image there is no matrix to make.
+    sure that it still preprocesses as an older one records. Without any image there is no matrix to make. If others do
+    the work, that happens on whatever device is here, and the models are released.
     """
+    elsewhere = job.fan_out != "inline"
+    if elsewhere:
+        job = job.model_copy(update={"device": "auto", "devices": {}})
     store = writer.snapshot()
     cache = job.cache.open()
     files = {spec: cache.fetch(spec.weights) for spec in job.specs}
@@ -82,6 +90,8 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     samples = [] if complete else _sample_paths(writer.ledger, scan)
     if samples:
         matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
+    if elsewhere:
+        release_models()
     return matrices, plan_for(job, writer, matrices, scan)
 
 
@@ -116,17 +126,16 @@ def plan_of(job: Job, pending: Mapping[str, int]) -> Plan:
 
 def embed_shard(
     job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *,
-    worker: str = "inline", stop: Stop = lambda: False, on_embedded: OnEmbedded = lambda _model, _images: None,
+    worker: str = "inline", on_embedded: OnEmbedded = lambda _model, _images: None,
 ) -> ShardReport:  # fmt: skip
     """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time.
 
-    It ends after the batch at hand when the deadline is over or `stop` says so; what was embedded by then is committed.
+    It ends after the batch at hand when the deadline is over; what was embedded by then is committed.
     """
-    over: Stop = lambda: past(job.deadline) or stop()  # noqa: E731
     reports = []
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
-        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, over, on_embedded))
+        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, on_embedded))
     compact_if_needed(writer)
     return replace(combined(reports), worker=worker, threads=job.threads)
 
@@ -158,7 +167,6 @@ def _embed_group(
     decode: Decode,
     scan: int,
     shard: Shard,
-    over: Stop,
     on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
@@ -167,10 +175,10 @@ def _embed_group(
         batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
     )  # fmt: skip
     files, lacking = _shard_files(writer, matrices, scan, shard)
-    result = pipeline.run(files, lacking, stop=over)
+    result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
     report = _committed(writer, matrices, result)
     for delay in _RETRY_DELAYS:
-        if not result.unread or over():
+        if not result.unread or past(job.deadline):
             break
         time.sleep(delay)
         result = pipeline.run([file for file, _ in result.unread], lacking)

@@ -25,10 +25,10 @@ from tasks.retries import may_pass
 )  # fmt: skip
 def embed_shard(
     job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
-    stop: work.Stop = lambda: False, on_embedded: work.OnEmbedded = lambda _model, _images: None,
+    on_embedded: work.OnEmbedded = lambda _model, _images: None,
 ) -> work.ShardReport:  # fmt: skip
     """Embed what the images of a shard lack, and commit it; a retry does only what is still missing."""
-    return _embedded(job, matrices, scan, shard, worker, stop, on_embedded)
+    return _embedded(job, matrices, scan, shard, worker, on_embedded)
 
 
 @task(
@@ -42,13 +42,13 @@ def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
     (worker,) = orders.shares
     job, warning = orders.job_of(worker)
     ((shard, matrices),) = ((shard, matrices) for shard, matrices in orders.of(worker) if shard.number == number)
-    did = _embedded(job, matrices, run, shard, worker, desk.stopped)
+    did = _embedded(job, matrices, run, shard, worker)
     return replace(did, warnings=(warning,) if warning else ())
 
 
 def _embedded(
     job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
-    stop: work.Stop, on_embedded: work.OnEmbedded = lambda _model, _images: None,
+    on_embedded: work.OnEmbedded = lambda _model, _images: None,
 ) -> work.ShardReport:  # fmt: skip
     with StoreWriter(job.store) as writer:
-        return work.embed_shard(job, writer, matrices, scan, shard, worker=worker, stop=stop, on_embedded=on_embedded)
+        return work.embed_shard(job, writer, matrices, scan, shard, worker=worker, on_embedded=on_embedded)

@@ -12,6 +12,7 @@ from prefect.artifacts import ProgressArtifact, update_progress_artifact
 from prefect.runtime import flow_run
 
 from pixelmill.progress import embedding_bars
+from tasks.shown import not_needed
 
 _EVERY = 5.0
 """Seconds between two updates in the UI."""
@@ -33,18 +34,25 @@ def shown(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
             done[model] += images
             if artifact and time.monotonic() - told > _EVERY:
                 told = time.monotonic()
-                update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
+                _update(artifact, totals, done)
 
         yield count
     if artifact:
-        update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
+        _update(artifact, totals, done)
 
 
-def _artifact(totals: Mapping[str, int], done: Mapping[str, int]) -> UUID:
+def _artifact(totals: Mapping[str, int], done: Mapping[str, int]) -> UUID | None:
     run = UUID(flow_run.parent_flow_run_id or flow_run.id)
     artifact: Any = ProgressArtifact(key="progress", progress=0.0, description=_words(totals, done), flow_run_id=run)
-    created: UUID = artifact.create(_sync=True).id
-    return created
+    with not_needed("progress"):
+        created: UUID = artifact.create(_sync=True).id
+        return created
+    return None
+
+
+def _update(artifact: UUID, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
+    with not_needed("progress"):
+        update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
 
 
 def _percent(totals: Mapping[str, int], done: Mapping[str, int]) -> float:

@@ -11,9 +11,10 @@ from pixelmill.job import Job
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Changes
+from tasks.retries import may_pass
 
 
-@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=may_pass)
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
     """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
     with StoreWriter(job.store) as writer:

@@ -19,6 +19,7 @@ from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
 from pixelmill.words import printable
 from pixelmill.work import ShardReport
+from tasks.shown import not_needed
 
 GALLERY_SECONDS = 5.0
 """A gallery that does not answer for so long is down."""
@@ -43,9 +44,10 @@ def show_report(job: Job, report: Report) -> None:
     """Make artifacts of a report, and of the gallery's address if the settings have one and it is up."""
     store = f"Store {printable(report['store'])}"
     gallery = job.gallery if job.gallery and answers(job.gallery) else None
-    create_markdown_artifact(as_markdown(report, gallery), key="report", description=store)
-    if gallery:
-        create_link_artifact(gallery, link_text="The gallery", key="gallery", description="Search the images")
+    with not_needed("report"):
+        create_markdown_artifact(as_markdown(report, gallery), key="report", description=store)
+        if gallery:
+            create_link_artifact(gallery, link_text="The gallery", key="gallery", description="Search the images")
 
 
 def answers(address: str) -> bool:

@@ -18,6 +18,7 @@ from prefect.states import Cancelled, Cancelling, Crashed
 from pixelmill.errors import SettingsError
 from pixelmill.job import Job, Worker
 from pixelmill.orders import ALIVE_SECONDS, Desk, Orders
+from pixelmill.work import past
 
 POLL_SECONDS = 2.0
 LOST_SECONDS = 12 * ALIVE_SECONDS
@@ -38,7 +39,7 @@ def run_workers(job: Job, orders: Orders) -> dict[str, str]:
         while runs:
             time.sleep(POLL_SECONDS)
             for worker, run in list(runs.items()):
-                reason = _reason_lost(client, client.read_flow_run(run), worker, desk, job.worker_start_seconds)
+                reason = _reason_lost(client, client.read_flow_run(run), worker, desk, job)
                 if reason is not None:
                     del runs[worker]
                 if reason:
@@ -74,7 +75,7 @@ def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
     return cast("FlowRun", run)
 
 
-def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: Desk, patience: float) -> str | None:
+def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: Desk, job: Job) -> str | None:
     """Why a worker's run will do no more; '' when it is done; None while it goes on."""
     state = run.state
     if state is None:
@@ -86,20 +87,32 @@ def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: 
         silent = desk.seconds_since_alive(worker.name)
         if (silent if silent is not None else age - STARTING_SECONDS) > LOST_SECONDS:
             return _end(client, run.id, Crashed(message=f"No sign of life for {LOST_SECONDS:.0f} s."))
-    elif state.is_scheduled() and age > patience and not _polled(client, worker):
-        words = (
-            f"Nobody took its run within {age:.0f} s: no Prefect worker polls queue {worker.work_queue!r} of pool "
-            f"{worker.work_pool!r}. Start one: prefect worker start --pool {worker.work_pool}."
-        )
-        return _end(client, run.id, Cancelled(message=words))
+        return None
+    if past(job.deadline):
+        return _end(client, run.id, Cancelled(message="The deadline came before it began."))
+    if age <= job.worker_start_seconds:
+        return None
+    if state.is_pending():
+        words = f"Its Prefect worker took the run, and did not start it in {age:.0f} s."
+        return _end(client, run.id, Crashed(message=words))
+    if state.is_scheduled() and (why := _why_nobody_comes(client, worker)):
+        return _end(client, run.id, Cancelled(message=f"Nobody took its run within {age:.0f} s: {why}"))
     return None
 
 
-def _polled(client: SyncPrefectClient, worker: Worker) -> bool:
-    """Whether a Prefect worker has lately asked for work where this one's waits: then it waits for its turn."""
-    path = {"work_pool_name": worker.work_pool, "name": worker.work_queue}
-    last = client.request("GET", "/work_pools/{work_pool_name}/queues/{name}", path_params=path).json()["last_polled"]
-    return bool(last) and time.time() - datetime.fromisoformat(last).timestamp() < LOST_SECONDS
+def _why_nobody_comes(client: SyncPrefectClient, worker: Worker) -> str:
+    """Why no Prefect worker takes a run, and what to do; '' when it waits for its turn."""
+    pool, queue = worker.work_pool, worker.work_queue
+    path = {"work_pool_name": pool, "name": queue}
+    if client.request("GET", "/work_pools/{name}", path_params={"name": pool}).json()["is_paused"]:
+        return f"pool {pool!r} is paused. Let it go on: prefect work-pool resume {pool}."
+    found = client.request("GET", "/work_pools/{work_pool_name}/queues/{name}", path_params=path).json()
+    if found["is_paused"]:
+        return f"queue {queue!r} of {pool!r} is paused. Let it go on: prefect work-queue resume {queue} --pool {pool}."
+    last = found["last_polled"]
+    if last and time.time() - datetime.fromisoformat(last).timestamp() < LOST_SECONDS:
+        return ""
+    return f"no Prefect worker polls queue {queue!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
 
 
 def _end(client: SyncPrefectClient, run: UUID, state: Any) -> str:

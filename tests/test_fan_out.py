@@ -219,6 +219,26 @@ def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path:
 
 
 @pytest.mark.system
+def test_a_paused_queue(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
+    """A queue that somebody paused, though a Prefect worker polls it, holds a run up no longer than `worker_start_seconds`,
+    and not beyond the deadline."""
+    patient = configure(tmp_path, "workers", TWO, deadline="20s", worker_start_seconds=600.0)
+    server.prefect("work-queue", "pause", "b", "--pool", "cpu")
+    try:
+        with server.used(), server.worker("cpu"):
+            report = vectorize([str(photos)], config=patient)
+            assert report["models"][MODEL]["pending"] == IMAGES
+            assert any("The deadline came before it began" in warning for warning in report["warnings"])
+            report = vectorize(
+                [str(photos)], config=configure(tmp_path, "workers", ONE, TWO, worker_start_seconds=10.0)
+            )
+    finally:
+        server.prefect("work-queue", "resume", "b", "--pool", "cpu")
+    assert any("queue 'b' of 'cpu' is paused" in warning and "Others did" in warning for warning in report["warnings"])
+    assert report["models"][MODEL]["pending"] == 0
+
+
+@pytest.mark.system
 def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: Path) -> None:
     """A worker asked for a GPU where there is none: the run fails and names the device, or, where the settings say so, the
     CPU does its work and the report says that. Never silence."""

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from flows.maintain import maintain
-from flows.vectorize import vectorize
+from flows.vectorize import checked, vectorize
 from pixelmill import catalog
-from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, UnknownModel
+from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.store.reader import Store
@@ -158,6 +158,46 @@ def test_the_run_leaves_its_report_as_an_artifact(photos: Path, tmp_path: Path) 
     assert up["gallery"] == f"[The gallery]({gallery.url})"
     assert set(down) == {"report"}
     assert gallery.url not in down["report"]
+
+
+def test_a_server_that_is_too_busy_to_show_it_costs_no_work(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Progress and report in the UI are nothing that a run depends on: it completes, and says what could not be shown."""
+
+    def busy(*_: object, **__: object) -> None:
+        raise RuntimeError("database is locked")
+
+    monkeypatch.setattr("tasks.report.create_markdown_artifact", busy)
+    monkeypatch.setattr("tasks.progress.update_progress_artifact", busy)
+    monkeypatch.setattr("tasks.progress._EVERY", 0.0)
+    report = vectorize([str(photos)], store="store", precision="float32")
+    assert report["models"][MODEL]["embedded"] == 6
+    for what in ("progress", "report"):
+        assert f"{what} could not be shown in the Prefect UI: RuntimeError: database is locked" in caplog.text
+
+
+def test_a_missing_gpu_is_replaced_where_the_settings_say_so(photos: Path) -> None:
+    """Also in the process of the run: the CPU does its work, and the report says so."""
+    if torch.cuda.is_available():
+        pytest.skip("This machine has a GPU.")
+    Path("pixelmill.toml").write_text('[run]\ndevice = "gpu"\nmissing_device = "cpu"\n')
+    report = vectorize([str(photos)], store="store", precision="float32")
+    assert report["models"][MODEL]["embedded"] == 6
+    assert report["models"][MODEL]["device"] == "cpu"
+    assert any("Expected device 'gpu'" in w and "The CPU does its work" in w for w in report["warnings"])
+
+
+def test_a_deployed_run_that_refuses_too_many_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody is told; from the command line it is an exit code."""
+    report = {"store": "store"}
+    assert checked(report, 0.5, 0.05)["exceeded_failure_rate"]
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "made up")
+    assert not checked(report, 0.05, 0.05)["exceeded_failure_rate"]
+    with pytest.raises(
+        TooManyRefused, match=r"50% of the images read were refused.*max_failure_rate is 5%.*quarantine store"
+    ):
+        checked(report, 0.5, 0.05)
 
 
 def artifacts_of(state: Any) -> dict[str, str]:
