@@ -60,7 +60,8 @@ class Assignment:
 def assigned(job: Job, ledger: Ledger, specs: Mapping[str, ModelSpec], plan: Plan) -> Assignment:
     """The shares of a job's workers, by what the last runs tell of their speed. A cluster counts as one worker."""
     workers = job.workers if job.fan_out == "workers" else (Worker(name=job.fan_out, device=job.device),)
-    assignment = assign(plan, specs, workers, Pace(job.specs, ledger.runs(_RUNS)))
+    pace = Pace(job.specs, ledger.runs(_RUNS), {worker.name: worker.device for worker in workers})
+    assignment = assign(plan, specs, workers, pace)
     if job.fan_out in ("dask", "ray"):
         for share in assignment.shares:
             share.reading, share.computing = share.reading / job.parallel, share.computing / job.parallel

@@ -22,8 +22,11 @@ _LOADED_BYTES = 500e6
 class Pace:
     """Seconds an image, by worker and model. `measured` says which of them somebody has measured."""
 
-    def __init__(self, specs: Sequence[ModelSpec], reports: Iterable[Mapping[str, Any]] = ()) -> None:
-        """`reports` are those of earlier runs: what they did and how long it took adds up by worker and model."""
+    def __init__(
+        self, specs: Sequence[ModelSpec], reports: Iterable[Mapping[str, Any]] = (), devices: Mapping[str, str] = {}
+    ) -> None:
+        """`reports` are those of earlier runs: what they did and how long it took adds up by worker and model. What a
+        worker did on a device of another kind than the one it has in `devices` does not count."""
         self._specs = specs
         models: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         reading: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -31,7 +34,8 @@ class Pace:
             for worker, did in report.get("workers", {}).items():
                 _add(reading[worker], did["images"], did["reading_seconds"])
                 for model, work in did["models"].items():
-                    _add(models[worker, model], work["images"], work["seconds"])
+                    if _same_kind(devices.get(worker, "auto"), work["device"]):
+                        _add(models[worker, model], work["images"], work["seconds"])
         self._models = {key: seconds / images for key, (images, seconds) in models.items() if images}
         self._reading = {worker: seconds / images for worker, (images, seconds) in reading.items() if images}
 
@@ -59,6 +63,10 @@ class Pace:
         if known:
             return sum(known) / len(known)
         return GUESSED["cpu" if device == "cpu" or (device == "auto" and resolve_device("auto") == "cpu") else "cuda"]
+
+
+def _same_kind(asked: str, used: str) -> bool:
+    return asked == "auto" or (asked == "cpu") == (used == "cpu")
 
 
 def _add(total: list[float], images: float, seconds: float) -> None:

@@ -134,8 +134,16 @@ def test_it_explains_itself() -> None:
 def test_the_pace_is_what_earlier_runs_took() -> None:
     """Seconds an image come from the reports of earlier runs, by worker and model; a model that was never measured takes
     as much longer than those that were as it has more to compute; where nothing was, the plan says that it guesses."""
-    did = {"images": 200, "reading_seconds": 4.0, "models": {"resnet18": {"images": 100, "seconds": 5.0}}}
-    other = {"images": 100, "reading_seconds": 5.0, "models": {"resnet18": {"images": 100, "seconds": 15.0}}}
+    did = {
+        "images": 200,
+        "reading_seconds": 4.0,
+        "models": {"resnet18": {"device": "cpu", "images": 100, "seconds": 5.0}},
+    }
+    other = {
+        "images": 100,
+        "reading_seconds": 5.0,
+        "models": {"resnet18": {"device": "cpu", "images": 100, "seconds": 15.0}},
+    }
     old: dict[str, object] = {"images": {"seen": 3}}
     measured, unknown = catalog.get("resnet18"), catalog.get("resnet50")
     pace = Pace([measured, unknown], [{"workers": {"cpu": did}}, {"workers": {"cpu": other}}, old])
@@ -146,6 +154,9 @@ def test_the_pace_is_what_earlier_runs_took() -> None:
     words = str(assign(plan, specs(["resnet18", "resnet50"]), [Worker(name="cpu", device="cpu")], pace))
     assert "a guess: not all of it was ever measured here" in words
     assert "guess" not in str(assign(plan_for({"resnet18": 10}), specs(["resnet18"]), [Worker(name="cpu")], pace))
+    assert not Pace([measured], [{"workers": {"cpu": did}}], {"cpu": "cuda:0"}).measured("cpu", "resnet18"), (
+        "a night on the CPU tells nothing of a GPU"
+    )
 
 
 @pytest.mark.parametrize(("name", "published"), [("resnet50", 4.09), ("vit_b_16", 17.56), ("efficientnet_b0", 0.39)])
