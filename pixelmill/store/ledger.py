@@ -61,6 +61,9 @@ CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL,
 _WORK = """
 CREATE TABLE IF NOT EXISTS work (scan INTEGER, position INTEGER, path BLOB, PRIMARY KEY (scan, position)) WITHOUT ROWID
 """
+_ASKED_AT_ONCE = 500
+"""Values in one question: SQLite admits 32,766 (limits.html, SQLITE_MAX_VARIABLE_NUMBER), and gains nothing beyond some
+hundred."""
 _AND_FILES = "JOIN files USING (path)"
 _OPEN = "NOT gone AND (row IS NOT NULL OR path NOT IN (SELECT path FROM quarantine WHERE row IS NULL))"
 # No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
@@ -299,10 +302,19 @@ class Ledger:
 
     def row_of(self, sha256: bytes) -> int | None:
         """The row of a content."""
-        found = self._db.execute("SELECT row FROM rows WHERE sha256 = ?", (sha256,)).fetchone()
-        if found and not (isinstance(found[0], int) and found[0] >= 0):
-            raise ValueError(f"it holds {found[0]!r:.50} for a row")
-        return None if found is None else int(found[0])
+        return self.rows_of([sha256]).get(sha256)
+
+    def rows_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        """The rows of those contents that have one, by sha256."""
+        rows: dict[bytes, int] = {}
+        for at in range(0, len(digests), _ASKED_AT_ONCE):
+            asked = digests[at : at + _ASKED_AT_ONCE]
+            marks = ", ".join("?" * len(asked))
+            rows.update(self._db.execute(f"SELECT sha256, row FROM rows WHERE sha256 IN ({marks})", asked))  # noqa: S608
+        for row in rows.values():
+            if not (isinstance(row, int) and row >= 0):
+                raise ValueError(f"it holds {row!r:.50} for a row")
+        return rows
 
     def seen(self, scan: int) -> int:
         """How many images a scan found."""
