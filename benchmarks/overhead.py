@@ -1,6 +1,6 @@
 """What Prefect costs: the same run through the library alone and through flows on a running server, in turns.
 
-    python benchmarks/overhead.py [--images 1500] [--turns 2] [--shard 128]
+    python -m benchmarks.overhead [--images 1500] [--turns 2] [--shard 128]
 
 Each run is a process of its own over the same pictures (rendered, 500 x 375 JPEG) with efficientnet_lite0 in float32,
 into a new store. Printed: seconds and peak memory of each, and their ratio.
@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
-from PIL import Image
+
+from pixelmill.bench import render
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = """
@@ -67,6 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
         folder = Path(name)
+        (folder / "photos").mkdir()
         render(folder / "photos", given.images)
         took: dict[str, list[dict[str, float]]] = {"library": [], "flow": []}
         with server(folder / "prefect") as environment:
@@ -81,15 +82,6 @@ def main() -> None:
     shards = -(-given.images // given.shard)
     print(f"{shards} shards; flow / library {seconds['flow'] / seconds['library']:.3f}: {more:.1f} s more")
     print(f"of a five-minute run {more / 300:.1%}, if it has {shards} shards as well")
-
-
-def render(folder: Path, images: int) -> None:
-    """Soft coloured noise, as many bytes as a photograph of that size has."""
-    folder.mkdir()
-    random = np.random.default_rng(1)
-    for number in range(images):
-        coarse = Image.fromarray(random.integers(0, 256, (47, 63, 3), dtype=np.uint8))
-        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg", quality=90)
 
 
 def measured(folder: Path, name: str, code: str, environment: dict[str, str], shard: int) -> dict[str, float]:

@@ -35,13 +35,12 @@ import torch
 from clip.model import CLIP
 from PIL import Image, ImageOps
 
+from benchmarks.decode import photographs
 from pixelmill import catalog
-from pixelmill.images.apart import decode_apart
-from pixelmill.images.decode import read_image_file
-from pixelmill.images.discover import discover
-from pixelmill.images.preprocess import normalize
+from pixelmill.images.discover import FoundFile, discover
 from pixelmill.job import Job
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.pipeline import Pipeline, Target
 from pixelmill.precision import least_cosine
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
@@ -90,8 +89,7 @@ def vit_b32(mirror: Path, seed: int) -> tuple[ModelSpec, Path]:
 def encode(source: str, folder: Path, size: tuple[int, int], images: int) -> None:
     """So many different JPEGs of photographs: cut anew from each of them."""
     folder.mkdir()
-    large = [file.absolute for file in discover([source]) if file.size > 60_000]
-    large = [path for path in large if min(Image.open(path).size) >= 1400]
+    large = photographs(source, images)
     numbers = random.Random(1)
     for number in range(images):
         with Image.open(large[number % len(large)]) as photograph:
@@ -108,14 +106,18 @@ def compare(title: str, folder: Path, photos: Path, spec: ModelSpec, archive: Pa
     upstream = clip.load(str(archive), device="cpu", jit=False)
     fast = Run(folder, "fast", photos, [spec], decode="fast", precision="auto")
     reference = Run(folder, "reference", photos, [spec], decode="reference", precision="float32")
+    files, threads = list(discover([str(photos)])), fast.job.threads
     model = fast.model()
-    pixels = decoded(fast.job, paths, model)
+    pipeline = Pipeline(
+        [Target(model, "speed")], fast.job.decode_options("fast"), batch_size=fast.job.batch_size, threads=threads
+    )
+    pixels = decoded(pipeline, files, threads)
     ways: dict[str, tuple[Callable[[], object], int]] = {
         "people": (lambda: people(*upstream, paths), len(paths)),
         "reference": (reference, len(paths)),
         "fast": (fast, len(paths)),
-        "decoding": (lambda: decoded(fast.job, paths, model), len(paths)),
-        "model": (lambda: embedded(model, pixels, fast.job.batch_size), len(pixels)),
+        "decoding": (lambda: decoded(pipeline, files, threads), len(paths)),
+        "model": (lambda: embedded(pipeline, pixels), len(pixels)),
     }
     rates = dict.fromkeys(ways, 0.0)
     for _ in range(turns):
@@ -201,25 +203,18 @@ class Run:
         return np.stack([by_name[Path(path).name] for path in paths]).astype(np.float32)
 
 
-def decoded(job: Job, paths: list[str], model: EmbeddingModel) -> list[np.ndarray]:
+def decoded(pipeline: Pipeline, files: list[FoundFile], threads: int) -> list[Any]:
     """The first stage alone."""
-
-    def one(path: str) -> np.ndarray:
-        data = read_image_file(path, max_bytes=job.max_bytes)
-        hashlib.sha256(data).digest()
-        made = model.preprocessing
-        return decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made]).arrays[0]
-
-    with ThreadPoolExecutor(job.threads) as pool:
-        return list(pool.map(one, paths))
+    with ThreadPoolExecutor(threads) as pool:
+        prepared = pool.map(lambda file: pipeline.prepare(file, lambda _sha256: frozenset({"speed"})), files)
+        return [pixels for one in prepared for pixels in one.inputs.values()]
 
 
-def embedded(model: EmbeddingModel, pixels: list[np.ndarray], batch_size: int) -> None:
+def embedded(pipeline: Pipeline, pixels: list[Any]) -> None:
     """The second stage alone."""
-    with torch.inference_mode():
-        for at in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(np.stack(pixels[at : at + batch_size])).to(model.device)
-            model.encode_image(normalize(batch, model.preprocessing, model.dtype)).float().cpu()
+    (target,) = pipeline.targets
+    for at in range(0, len(pixels), pipeline.batch_size):
+        pipeline.embed(target, pixels[at : at + pipeline.batch_size])
 
 
 if __name__ == "__main__":

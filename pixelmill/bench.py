@@ -75,9 +75,8 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
         if not inputs:
             raise SourceError(f"Expected images to measure with in {', '.join(job.sources)}. None can be decoded.")
         decoding = rate(lambda: sum(len(prepared.inputs) for prepared in prepare()), seconds)
-    batch_size, embedding = best_batch(
-        lambda images: pipeline.embed(target, _many(inputs, images)), seconds / len(_BATCHES)
-    )
+    embed = lambda images: len(pipeline.embed(target, _many(inputs, images)))  # noqa: E731
+    batch_size, embedding = best_batch(embed, seconds / len(_BATCHES))
     pipeline.batch_size, timing = batch_size, Timing()
 
     def run() -> int:
@@ -110,19 +109,14 @@ def rate(work: Callable[[], int], seconds: float) -> float:
     return done / spent
 
 
-def best_batch(embed: Callable[[int], object], seconds: float) -> tuple[int, float]:
-    """The smallest batch size that is about as fast as any, and its images/s. `embed` embeds so many images.
+def best_batch(embed: Callable[[int], int], seconds: float) -> tuple[int, float]:
+    """The smallest batch size that is about as fast as any, and its images/s. `embed` embeds so many images and counts.
 
     Sizes are tried from 1 up, each twice the last, until two in a row gain nothing; each for `seconds`.
     """
     best, best_rate, idle = 1, 0.0, 0
     for size in _BATCHES:
-
-        def work(size: int = size) -> int:
-            embed(size)
-            return size
-
-        found = rate(work, seconds)
+        found = rate(partial(embed, size), seconds)
         if _ENOUGH * found > best_rate:
             best, best_rate, idle = size, found, 0
         elif (idle := idle + 1) == 2:
@@ -130,14 +124,14 @@ def best_batch(embed: Callable[[int], object], seconds: float) -> tuple[int, flo
     return best, best_rate
 
 
-def render(folder: Path) -> None:
+def render(folder: Path, images: int = PICTURES) -> None:
     """Pictures to measure with, where there are none: soft coloured noise, as JPEGs of a photograph's size in bytes."""
     from PIL import Image
 
     numbers = np.random.default_rng(1)
-    for number in range(PICTURES):
+    for number in range(images):
         coarse = Image.fromarray(numbers.integers(0, 256, (SIZE[1] // 8, SIZE[0] // 8, 3), dtype=np.uint8))
-        coarse.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"{number:03}.jpg", quality=90)
+        coarse.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg", quality=90)
 
 
 def _lacking(_sha256: bytes) -> frozenset[str]:

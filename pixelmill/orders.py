@@ -63,12 +63,11 @@ class Orders(BaseModel):
         asked = _visible(named.get(worker, self.job.device))
         fall_back = self.job.missing_device == "cpu"
         device, warning = usable_device(asked, fall_back=fall_back)
-        devices, warnings = {}, dict.fromkeys([warning])
-        for model, own in () if worker in named else self.job.devices.items():
-            devices[model], warning = usable_device(own, fall_back=fall_back)
-            warnings[warning] = None
-        told = " ".join(filter(None, warnings))
-        return self.job.model_copy(update={"device": device, "devices": devices}), told and f"{worker}: {told}"
+        asked_by_model = {} if worker in named else self.job.devices
+        found = {model: usable_device(own, fall_back=fall_back) for model, own in asked_by_model.items()}
+        told = " ".join(filter(None, dict.fromkeys([warning, *(words for _, words in found.values())])))
+        update = {"device": device, "devices": {model: own for model, (own, _) in found.items()}}
+        return self.job.model_copy(update=update), told and f"{worker}: {told}"
 
     def images(self, worker: str) -> dict[str, int]:
         """At most so many images a worker is to embed, by model."""

@@ -38,14 +38,14 @@ def scan_sources(
     number = ledger.new_scan()
     discovery = discover(sources, known=ledger.is_known, on_problem=problems.__setitem__)
     ledger.record_scan(number, discovery)
-    folders = {}
-    for source in map(parse_source, sources):
+    folders, parsed = {}, [parse_source(source) for source in sources]
+    for source in parsed:
         if source.kind == "folder":
             folders[source.root] = ledger.seen_under(number, source.root)
         _mark_gone(ledger, number, source, problems)
     if paranoid:
         _rehash(ledger, number, problems, threads, deadline)
-    whole = {"paranoid", *(name for source in map(parse_source, sources) for name in (source.root, source.file))}
+    whole = {"paranoid", *(name for source in parsed for name in (source.root, source.file))}
     ordered = sorted(problems.items(), key=lambda problem: problem[0] not in whole)
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:

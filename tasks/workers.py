@@ -88,6 +88,8 @@ def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: 
         if (silent if silent is not None else age - STARTING_SECONDS) > LOST_SECONDS:
             return _end(client, run.id, Crashed(message=f"No sign of life for {LOST_SECONDS:.0f} s."))
         return None
+    if not (state.is_scheduled() or state.is_pending()):
+        return None
     if past(job.deadline):
         return _end(client, run.id, Cancelled(message="The deadline came before it began."))
     if age <= job.worker_start_seconds:
@@ -95,7 +97,7 @@ def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: 
     if state.is_pending():
         words = f"Its Prefect worker took the run, and did not start it in {age:.0f} s."
         return _end(client, run.id, Crashed(message=words))
-    if state.is_scheduled() and (why := _why_nobody_comes(client, worker)):
+    if why := _why_nobody_comes(client, worker):
         return _end(client, run.id, Cancelled(message=f"Nobody took its run within {age:.0f} s: {why}"))
     return None
 

@@ -41,8 +41,7 @@ def bench(
     from settings import load_settings
     from settings.job import make_job
 
-    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else None
-    settings = load_settings(config, {"run": {"models": names, **flags}})
+    settings = load_settings(config, {"run": {"models": models, **flags}})
     with TemporaryDirectory(prefix="pixelmill-bench-") as scratch:
         if not sources:
             render(Path(scratch))

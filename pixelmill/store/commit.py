@@ -290,9 +290,8 @@ class StoreWriter:
             pairs = list(zip(harvest.contents, rows.tolist(), strict=True))
             ledger.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
             ledger.record_read((content.file, row) for content, row in pairs)
-            ledger.record_read(
-                (file, row) for file, sha256 in harvest.copies if (row := ledger.row_of(sha256)) is not None
-            )
+            known = ledger.rows_of([sha256 for _, sha256 in harvest.copies])
+            ledger.record_read((file, known[sha256]) for file, sha256 in harvest.copies if sha256 in known)
             ledger.record_failures(harvest.failures)
 
 
