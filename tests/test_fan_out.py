@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 import tasks.workers
+from flows.fan_out import _resources
 from flows.vectorize import check_means, vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
+from pixelmill.job import Job
 from pixelmill.orders import Desk
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
@@ -189,6 +192,50 @@ def test_a_cluster_one_process_of_which_dies(
     assert report["workers"].keys() == {mode}
     with server.used():
         assert_as_inline(tmp_path / "store", photos)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("mode", ["dask", "ray"])
+def test_one_task_at_a_time_holds_a_gpu(mode: str, server: PrefectServer, tmp_path: Path) -> None:
+    """On a cluster whose only process has two places and says that it has one GPU, tasks for a GPU come one after the other;
+    tasks for the CPU run beside each other."""
+    assert not overlap(mode, "cuda:0", server, tmp_path)
+    assert overlap(mode, "cpu", server, tmp_path)
+
+
+def overlap(mode: str, device: str, server: PrefectServer, folder: Path) -> bool:
+    """Whether two tasks, submitted as those of a job on `device` are, ran at the same time."""
+    job = make_job(load_settings(Path(configure(folder, mode, device=device))), [str(folder)])
+    with server.used():
+        spans: list[tuple[float, float]] = two_tasks.with_options(task_runner=one_gpu(mode))(job)
+    first, second = sorted(spans)
+    return second[0] < first[1]
+
+
+def one_gpu(mode: str) -> Any:
+    """A cluster of one process with two places and a GPU, which need not be there."""
+    if mode == "dask":
+        from prefect_dask.task_runners import DaskTaskRunner
+
+        kwargs = {"n_workers": 1, "threads_per_worker": 2, "resources": {"GPU": 1}}
+        return DaskTaskRunner(cluster_kwargs=kwargs)
+    from prefect_ray.task_runners import RayTaskRunner
+
+    return RayTaskRunner(init_kwargs={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
+
+
+@flow
+def two_tasks(job: Job) -> list[tuple[float, float]]:
+    with _resources(job):
+        futures = [hold.submit(number) for number in range(2)]
+    return [future.result() for future in futures]
+
+
+@task
+def hold(_number: int) -> tuple[float, float]:
+    start = time.time()
+    time.sleep(8)  # longer than Ray takes to start its second process
+    return start, time.time()
 
 
 def cluster_process(mode: str) -> psutil.Process:
