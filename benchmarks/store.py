@@ -14,6 +14,7 @@ Vectors have 512 dims in float32. In turns, best of each:
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import tempfile
 import time
@@ -110,9 +111,18 @@ def looked_at(folder: Path, files: int, turns: int) -> None:
         max_pixels=10**9, max_aspect=100.0, max_bytes=10**9,
     )  # fmt: skip
     with StoreWriter(job.store) as writer:
-        settle(job, writer)
+        embed_all(job, writer)
         again = min(timed(lambda: settle(job, writer)) for _ in range(turns))
     print(f"second run over {files:,} files: {again:.1f} s", flush=True)
+
+
+def embed_all(job: Job, writer: StoreWriter) -> None:
+    """A first run, with zeros for embeddings."""
+    scan = scan_sources(writer.ledger, job.sources)
+    files = [file for file, _ in writer.ledger.images(scan.number)]
+    contents = [Content(file, hashlib.sha256(file.path.encode()).digest(), 500, 375) for file in files]
+    commit(job.store, contents, np.zeros((len(files), DIM), np.float32))
+    settle(job, writer)
 
 
 def scanned(folder: Path) -> int:

@@ -66,11 +66,9 @@ def lacking_images(ledger: Ledger, coverage: Coverage, scan: int, pending: Count
 
     `pending` counts them by fingerprint on the way.
     """
-    lacks = coverage.lacks_any
-    for file, row in ledger.images(scan):
+    lacks = bytearray(coverage.lacks_any)
+    for file, row in ledger.images(scan, lambda row: row is None or row >= len(lacks) or bool(lacks[row])):
         if row is not None and row < len(lacks):
-            if not lacks[row]:
-                continue
             lacks[row] = False
         pending.update(coverage.lacking(row))
         yield file

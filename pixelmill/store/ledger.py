@@ -25,8 +25,9 @@ from pixelmill.store.explained import explained
 from pixelmill.store.failures import REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.reader import Store
-from pixelmill.store.settlement import REFUSED, UNKNOWN, Settlement
+from pixelmill.store.settlement import REFUSED, Settlement
 from pixelmill.store.settlement import Changes as Changes
+from pixelmill.store.sightings import Sightings
 
 LEDGER = "ledger.sqlite"
 SCHEMA_VERSION = 1
@@ -118,10 +119,12 @@ class Ledger:
         try:
             if connection:
                 self._db = connection
+                self._sightings = Sightings(connection)
                 self._harden()
                 self._refuse_newer()
                 return
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._sightings = Sightings(self._db)
             # A write-ahead log is shared through memory, which other machines do not see (sqlite.org/wal.html).
             journal = "TRUNCATE" if is_shared(folder) else "WAL"
             self._db.executescript(f"PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL;")
@@ -179,20 +182,13 @@ class Ledger:
 
     def is_known(self, file: FoundFile) -> bool:
         """Whether the file's size and times are those on record, so that its content need not be looked at."""
-        row = self._db.execute(
-            "SELECT size, mtime_ns, ctime_ns FROM files WHERE path = ?", (os.fsencode(file.absolute),)
-        ).fetchone()
-        return bool(row == (file.size, file.mtime_ns, file.ctime_ns))
+        return self._sightings.is_known(file)
 
     def record_scan(self, scan: int, files: Iterable[FoundFile]) -> None:
         """Record the images that a scan found: unchanged ones are seen again, others wait to be read."""
         for some in batched(files, 10_000):
-            values = [_found_values(scan, file) for file in some]
             with self.transaction():
-                self._db.executemany(_UPSERT_FOUND, values)
-                self._db.executemany(
-                    "INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)", ((v[0], scan) for v in values)
-                )
+                self._sightings.record(scan, some)
 
     def forget_scan(self, scan: int) -> None:
         """Drop the list of what a scan found, and of what was to be done of it."""
@@ -231,17 +227,21 @@ class Ledger:
 
     # What is to do
 
-    def images(self, scan: int) -> Iterator[tuple[FoundFile, int | None]]:
-        """The images of a scan in path order, each with its row if its content is known.
+    def images(
+        self, scan: int, wanted: Callable[[int | None], bool] = lambda _row: True
+    ) -> Iterator[tuple[FoundFile, int | None]]:
+        """The images of a scan in path order, each with its row if its content is known; of these those `wanted`.
 
         Files that were refused before their content was known, and have not changed since, are left out.
         """
-        yield from self._images(f"seen {_AND_FILES} WHERE seen.scan = ? AND {_OPEN} ORDER BY seen.path", scan)
+        yield from self._images(
+            f"seen {_AND_FILES} WHERE seen.scan = ? AND {_OPEN} ORDER BY seen.path", (scan,), wanted
+        )
 
     def plan(self, scan: int, files: Iterable[FoundFile], *, newest_first: bool) -> int:
         """Record what of a scan is to be embedded, in the order given or the newest first; how many images that are."""
         self._db.execute("DELETE FROM work WHERE scan = ?", (scan,))
-        values = ((scan, i, os.fsencode(file.absolute)) for i, file in enumerate(files))
+        values = ((scan, i, file.encoded) for i, file in enumerate(files))
         for some in batched(values, 10_000):
             with self.transaction():
                 self._db.executemany("INSERT INTO work VALUES (?, ?, ?)", some)
@@ -260,12 +260,15 @@ class Ledger:
     def planned(self, scan: int, first: int, images: int) -> Iterator[tuple[FoundFile, int | None]]:
         """Of what is to be embedded, `images` from position `first` on, like `images`."""
         which = f"work {_AND_FILES} WHERE work.scan = ? AND work.position BETWEEN ? AND ? AND {_OPEN} ORDER BY position"
-        yield from self._images(which, scan, first, first + images - 1)
+        yield from self._images(which, (scan, first, first + images - 1))
 
-    def _images(self, which: str, *values: int) -> Iterator[tuple[FoundFile, int | None]]:
+    def _images(
+        self, which: str, values: tuple[int, ...], wanted: Callable[[int | None], bool] = lambda _row: True
+    ) -> Iterator[tuple[FoundFile, int | None]]:
         query = f"SELECT path, source, size, mtime_ns, ctime_ns, row FROM {which}"  # noqa: S608 - constants
         for path, source, size, mtime_ns, ctime_ns, row in self._db.execute(query, values):
-            yield _file(path, source, size, mtime_ns, ctime_ns), row
+            if wanted(row):
+                yield _file(path, source, size, mtime_ns, ctime_ns), row
 
     def contents(
         self, scan: int, most: int, *, after: str = "", until: str | None = None
@@ -296,7 +299,7 @@ class Ledger:
             self._db.executemany(
                 "UPDATE files SET previous_row = CASE WHEN unsettled THEN previous_row ELSE row END, unsettled = 1, "
                 "row = NULL WHERE path = ? AND row = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
-                ((os.fsencode(f.absolute), row, f.size, f.mtime_ns, f.ctime_ns) for f, row in files),
+                ((f.encoded, row, f.size, f.mtime_ns, f.ctime_ns) for f, row in files),
             )
             self.set_rehashed(last.absolute)
 
@@ -324,7 +327,7 @@ class Ledger:
 
     def record_rows(self, rows: Iterable[tuple[bytes, int]]) -> None:
         """Record new rows as (sha256, row); `row` counts on from the last one recorded."""
-        new = list(rows)
+        new = sorted(rows)  # neighbours in the index one after the other
         self._db.executemany("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", new)
         self._set_meta("rows", max([self.row_count(), *(row + 1 for _, row in new)]))
 
@@ -336,7 +339,7 @@ class Ledger:
         """
         self._db.executemany(
             "UPDATE files SET row = ? WHERE path = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
-            ((row, os.fsencode(file.absolute), file.size, file.mtime_ns, file.ctime_ns) for file, row in files),
+            ((row, file.encoded, file.size, file.mtime_ns, file.ctime_ns) for file, row in files),
         )
 
     def record_failures(self, failures: Iterable[Failure]) -> None:
@@ -582,24 +585,6 @@ def _version_number() -> int:
     """This program's version as three bytes, which stand in the file's header as its application_id."""
     major, minor, patch = (int(number) for number in re.findall(r"\d+", __version__)[:3])
     return major << 16 | minor << 8 | patch
-
-
-# An unchanged file is only seen again. Any other waits to be read (row NULL), and keeps what it held when last told.
-_CHANGED = "(files.size, files.mtime_ns, files.ctime_ns) IS NOT (excluded.size, excluded.mtime_ns, excluded.ctime_ns)"
-_UPSERT_FOUND = f"""
-INSERT INTO files (path, source, size, mtime_ns, ctime_ns, scan) VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (path) DO UPDATE SET
-    previous_row = CASE WHEN {_CHANGED} AND NOT files.unsettled
-        THEN ifnull(files.row, {UNKNOWN}) ELSE files.previous_row END,
-    row = CASE WHEN {_CHANGED} THEN NULL ELSE files.row END,
-    unsettled = CASE WHEN {_CHANGED} THEN 1 ELSE files.unsettled END,
-    size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
-    scan = max(files.scan, excluded.scan), gone = 0
-"""  # noqa: S608 - a constant
-
-
-def _found_values(scan: int, file: FoundFile) -> tuple[Any, ...]:
-    return os.fsencode(file.absolute), os.fsencode(file.source), file.size, file.mtime_ns, file.ctime_ns, scan
 
 
 def _file(path: bytes, source: bytes, size: int | None, mtime_ns: int | None, ctime_ns: int | None) -> FoundFile:

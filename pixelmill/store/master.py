@@ -215,9 +215,12 @@ def _link(
     *, dtype: np.dtype, tail: tuple[int, ...], fill: float | None,
 ) -> h5py.Dataset:  # fmt: skip
     layout = h5py.VirtualLayout((rows, *tail), dtype=dtype)
+    target, start = h5py.h5s.create_simple((rows, *tail)), (0,) * len(tail)
     for extent in extents:
-        # The source's own length is not known here and does not matter: only the selected rows are mapped.
-        length = extent.offset + extent.rows
-        virtual = h5py.VirtualSource(f"{PARTS}/{extent.part}", source, shape=(length, *tail), dtype=dtype)
-        layout[extent.row : extent.end] = virtual[extent.offset : length]
+        # The source's own length is not known here and does not matter: only the selected rows are mapped. By
+        # dataspaces, since h5py.VirtualSource costs ten times as much, for every part at every commit.
+        virtual = h5py.h5s.create_simple((extent.offset + extent.rows, *tail))
+        virtual.select_hyperslab((extent.offset, *start), (extent.rows, *tail))
+        target.select_hyperslab((extent.row, *start), (extent.rows, *tail))
+        layout.dcpl.set_virtual(target, f"{PARTS}/{extent.part}".encode(), source.encode(), virtual)
     return file.create_virtual_dataset(name, layout, fillvalue=fill)

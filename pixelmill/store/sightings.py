@@ -1,0 +1,97 @@
+"""What scans find, beside what the ledger has on record: asked and recorded in stretches, not file by file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pixelmill.images.discover import FoundFile
+from pixelmill.store.settlement import UNKNOWN
+
+READ_AHEAD = 4096
+"""Files on record that are read at once while a walk asks for one after the other."""
+STRETCH = 1000
+"""Files that are compared with the record at once; one that changed costs as many statements as these are."""
+
+# An unchanged file is only seen again. Any other waits to be read (row NULL), and keeps what it held when last told.
+_CHANGED = "(files.size, files.mtime_ns, files.ctime_ns) IS NOT (excluded.size, excluded.mtime_ns, excluded.ctime_ns)"
+_FOUND = f"""
+INSERT INTO files (path, source, size, mtime_ns, ctime_ns, scan) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET
+    previous_row = CASE WHEN {_CHANGED} AND NOT files.unsettled
+        THEN ifnull(files.row, {UNKNOWN}) ELSE files.previous_row END,
+    row = CASE WHEN {_CHANGED} THEN NULL ELSE files.row END,
+    unsettled = CASE WHEN {_CHANGED} THEN 1 ELSE files.unsettled END,
+    size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns,
+    scan = max(files.scan, excluded.scan), gone = 0
+"""  # noqa: S608 - a constant
+_SEEN = "INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)"
+_ON_RECORD = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path BETWEEN ? AND ? AND NOT gone"
+_ALL_FOUND = "UPDATE files SET scan = ?1 WHERE scan < ?1 AND path BETWEEN ?2 AND ?3"
+_ALL_SEEN = (
+    "INSERT OR IGNORE INTO seen (path, scan) SELECT path, ?1 FROM files WHERE path BETWEEN ?2 AND ?3 AND NOT gone"
+)
+
+Times = tuple[int | None, int | None, int | None]
+"""Size, mtime_ns, ctime_ns."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """What is on record of all paths from `first` to `last` (None: to the end)."""
+
+    first: bytes
+    last: bytes | None
+    times: dict[bytes, Times]
+
+    def covers(self, path: bytes) -> bool:
+        return self.first <= path and (self.last is None or path <= self.last)
+
+
+_NOTHING = _Ahead(b"\1", b"", {})
+
+
+class Sightings:
+    """Reads and writes the tables `files` and `seen` of a ledger. Quick for files in the order of their paths."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._ahead = _NOTHING
+
+    def is_known(self, file: FoundFile) -> bool:
+        """Whether the file's size and times are those on record."""
+        path = file.encoded
+        if not self._ahead.covers(path):
+            self._ahead = self._read_ahead(path)
+        return self._ahead.times.get(path) == (file.size, file.mtime_ns, file.ctime_ns)
+
+    def record(self, scan: int, files: Sequence[FoundFile]) -> None:
+        """Record what a scan found."""
+        self._ahead = _NOTHING
+        for start in range(0, len(files), STRETCH):
+            self._record([_values(scan, file) for file in files[start : start + STRETCH]])
+
+    def _read_ahead(self, path: bytes) -> _Ahead:
+        query = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path >= ? ORDER BY path LIMIT ?"
+        times = {
+            found: (size, mtime, ctime) for found, size, mtime, ctime in self._db.execute(query, (path, READ_AHEAD))
+        }
+        return _Ahead(path, next(reversed(times)) if len(times) == READ_AHEAD else None, times)
+
+    def _record(self, found: Sequence[tuple[Any, ...]]) -> None:
+        """A stretch of paths of which just these are on record, unchanged, takes two statements."""
+        first, last, scan = min(found)[0], max(found)[0], found[0][-1]
+        on_record = set(self._db.execute(_ON_RECORD, (first, last)))
+        if on_record == {(path, size, mtime, ctime) for path, _, size, mtime, ctime, _ in found}:
+            self._db.execute(_ALL_FOUND, (scan, first, last))
+            self._db.execute(_ALL_SEEN, (scan, first, last))
+            return
+        self._db.executemany(_FOUND, found)
+        self._db.executemany(_SEEN, ((values[0], scan) for values in found))
+
+
+def _values(scan: int, file: FoundFile) -> tuple[Any, ...]:
+    return file.encoded, os.fsencode(file.source), file.size, file.mtime_ns, file.ctime_ns, scan
