@@ -31,6 +31,7 @@ from pixelmill.plan import make_plan
 from pixelmill.report import make_report
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.reader import Store
 
 DIM, SHARD, RANDOM = 512, 4096, 1000
@@ -68,6 +69,7 @@ def commit(folder: Path, contents: list[Content], vectors: np.ndarray) -> None:
             values = vectors[start : start + SHARD]
             made = {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}
             writer.commit(Harvest(contents[start : start + SHARD], made))
+            compact_if_needed(writer)
 
 
 def plain(path: Path, vectors: np.ndarray) -> None:

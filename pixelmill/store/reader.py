@@ -143,13 +143,10 @@ class MatrixView:
         wanted = np.asarray(rows, dtype=np.int64)
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"Expected rows from 0 to {len(self) - 1}. Got {wanted.min()} to {wanted.max()}.")
+        order = np.argsort(wanted, kind="stable")
         result = _filled((len(wanted), self.shape[1]), self.dtype, np.nan)
-        extents = self.matrix.extents
-        ends = np.array([extent.end for extent in extents], dtype=np.int64)
-        holder = np.searchsorted(ends, wanted, side="right")
-        for index in np.unique(holder[holder < len(extents)]):
-            extent = extents[index]
-            here = np.flatnonzero((holder == index) & (wanted >= extent.row))
+        for extent, first, last in _holders(self.matrix.extents, wanted[order]):
+            here = order[first:last]
             result[here] = self.store.parts.array(extent, self.matrix.vectors)[wanted[here] - extent.row]
         return result
 
@@ -196,6 +193,14 @@ def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent
     for extent in extents:
         if extent.row < stop and extent.end > start:
             yield extent.cut(max(extent.row, start), min(extent.end, stop))
+
+
+def _holders(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Extent, int, int]]:
+    """The extents that hold some of the ascending `rows`, each with where its rows begin and end among these."""
+    firsts = np.searchsorted(rows, [extent.row for extent in extents])
+    lasts = np.searchsorted(rows, [extent.end for extent in extents])
+    for index in np.flatnonzero(lasts > firsts):
+        yield extents[index], int(firsts[index]), int(lasts[index])
 
 
 def _filled(shape: tuple[int, ...], dtype: np.dtype, value: object) -> np.ndarray:
