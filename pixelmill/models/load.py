@@ -37,6 +37,8 @@ def load_file(
     """The model of `spec` with the weights in a verified `file`. Raises WeightsRefused if they are not its weights."""
     import torch
 
+    from pixelmill.models.fold import quicken
+
     model: EmbeddingModel = _backend(spec).load(spec, file)
     if model.preprocessing.image_size != spec.image_size:
         raise WeightsRefused(
@@ -45,9 +47,10 @@ def load_file(
         )
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     model.device, model.dtype = torch.device(device), wanted
+    model.module.eval().requires_grad_(False)
+    quicken(model.module)
     model.cast(wanted)
     model.module.to(model.device)
-    model.module.eval().requires_grad_(False)
     return model
 
 

@@ -200,7 +200,7 @@ def _holders(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Exte
     firsts = np.searchsorted(rows, [extent.row for extent in extents])
     lasts = np.searchsorted(rows, [extent.end for extent in extents])
     for index in np.flatnonzero(lasts > firsts):
-        yield extents[index], int(firsts[index]), int(lasts[index])
+        yield extents[int(index)], int(firsts[index]), int(lasts[index])
 
 
 def _filled(shape: tuple[int, ...], dtype: np.dtype, value: object) -> np.ndarray:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pixelmill import catalog
 from pixelmill.errors import WeightsRefused
+from pixelmill.models import timm
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.load import load, load_file
 from pixelmill.models.weights import CachedFile, WeightsCache
@@ -240,12 +241,12 @@ class TestTimm(BackendContract):
         return tiny.timm
 
     def upstream(self, spec: ModelSpec, path: Path) -> tuple[Any, Any]:
-        import timm
+        import timm as theirs
 
         overlay = {"file": str(path)}
-        module = timm.create_model(spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
-        config = timm.data.resolve_data_config({}, model=module)
-        return timm.data.create_transform(**config), module.eval()
+        module = theirs.create_model(spec.architecture, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        config = theirs.data.resolve_data_config({}, model=module)
+        return theirs.data.create_transform(**config), module.eval()
 
 
 class TestEfficientNetLite0:
@@ -256,11 +257,12 @@ class TestEfficientNetLite0:
         cache = WeightsCache(tmp_path_factory.mktemp("cache"), offline=True)
         return load(catalog.get("efficientnet_lite0"), cache)
 
-    def test_its_tensors_sit_where_they_belong(self, model: EmbeddingModel) -> None:
+    def test_its_tensors_sit_where_they_belong(self, tmp_path: Path) -> None:
         """Layer names of the package, put in words of timm, meet the layers that hold their tensors."""
-        path = WeightsCache(Path()).path_of(model.spec.weights)
-        theirs = torch.load(path, weights_only=True)
-        ours = model.module.state_dict()
+        spec = catalog.get("efficientnet_lite0")
+        file = WeightsCache(tmp_path, offline=True).fetch(spec.weights)
+        theirs = torch.load(file.path, weights_only=True)
+        ours = timm.load(spec, file).module.state_dict()
         for a, b in {
             "_conv_stem.weight": "conv_stem.weight",
             "_bn0.running_mean": "bn1.running_mean",

@@ -1,0 +1,145 @@
+"""How fast is a run beside the peers that can be installed, on the same photographs and weights?
+
+    python -m benchmarks.peers FOLDER [--images 24] [--size 4000x3000|500x375] [--turns 2]
+
+OpenAI's ViT-B/32 with random weights. Each peer embeds the folder in turns with Pixelmill, after one
+picture to warm up; its result is in files or in memory, as it comes. What is not installed is said so.
+
+    clip-retrieval          its inference over the folder in batches of 8 (its default of 256 is larger than the
+                            folder), its start and load, which one picture shows, taken off
+    sentence-transformers   CLIP as Hugging Face has it, random weights of that shape, `encode` of a list of pictures
+    thingsvision            its extractor over upstream's model and preprocess, batches of 32
+
+Pixelmill's times are those of reading, decoding, embedding and committing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import clip
+import numpy as np
+import torch
+from clip.simple_tokenizer import SimpleTokenizer
+from PIL import Image
+
+from benchmarks.speed import Run, encode, vit_b32
+
+Embed = Callable[[list[str]], object]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--size", default="500x375")
+    parser.add_argument("--turns", type=int, default=2)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    width, height = map(int, given.size.split("x"))
+    with tempfile.TemporaryDirectory(prefix="pixelmill-peers-") as name:
+        folder = Path(name)
+        spec, archive = vit_b32(folder / "mirror", 0)
+        photos = folder / "photos"
+        encode(given.folder, photos, (width, height), given.images)
+        paths = sorted(map(str, photos.iterdir()))
+        ways: dict[str, Callable[[], float]] = {
+            "pixelmill": Run(folder, "fast", photos, [spec], decode="fast", precision="auto"),
+            "reference": Run(folder, "reference", photos, [spec], decode="reference", precision="float32"),
+        }
+        for title, make in PEERS.items():
+            try:
+                ways[title] = spent(make(archive, folder), paths)
+            except Exception as error:
+                print(f"  {title}: left out, {type(error).__name__}: {str(error)[:120]}", flush=True)
+        report(given.size, ways, len(paths), given.turns)
+
+
+def spent(embed: Embed, paths: list[str]) -> Callable[[], float]:
+    """A way that gives its seconds for all but one picture: what it takes for one alone is its start."""
+
+    def seconds(some: list[str]) -> float:
+        start = time.perf_counter()
+        embed(some)
+        return time.perf_counter() - start
+
+    first = min(seconds(paths[:1]) for _ in range(3))
+    return lambda: (seconds(paths) - first) * len(paths) / (len(paths) - 1)
+
+
+def report(size: str, ways: dict[str, Callable[[], float]], images: int, turns: int) -> None:
+    """Print images/s of each, and how much faster Pixelmill is."""
+    best = {title: min(way() for _ in range(turns)) for title, way in ways.items()}
+    print(f"{size}, {images} images, {torch.get_num_threads()} threads")
+    for title, seconds in best.items():
+        print(
+            f"  {title:<24}{images / seconds:8.1f} images/s, pixelmill {seconds / best['pixelmill']:.2f} x", flush=True
+        )
+
+
+def clip_retrieval(archive: Path, folder: Path) -> Embed:
+    from clip_retrieval.clip_inference.main import main as infer
+
+    def embed(paths: list[str]) -> None:
+        some, out = folder / "some", folder / "clip-retrieval"
+        for old in (some, out):
+            shutil.rmtree(old, ignore_errors=True)
+        some.mkdir()
+        for path in paths:
+            (some / Path(path).name).symlink_to(path)
+        infer(
+            input_dataset=str(some), output_folder=str(out), input_format="files", clip_model=str(archive),
+            enable_text=False, use_jit=False, enable_wandb=False,
+            batch_size=8, num_prepro_workers=torch.get_num_threads(),
+        )  # fmt: skip
+        stored = sum(len(np.load(file)) for file in out.glob("img_emb/*.npy"))
+        assert stored == len(paths), f"clip-retrieval stored {stored} of {len(paths)}"
+
+    return embed
+
+
+def sentence_transformers(_archive: Path, folder: Path) -> Embed:
+    from sentence_transformers import SentenceTransformer
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+    local, bpe = folder / "hugging-face", SimpleTokenizer()
+    local.mkdir()
+    (local / "vocab.json").write_text(json.dumps(bpe.encoder))
+    (local / "merges.txt").write_text("#version: 0.2\n" + "\n".join(map(" ".join, bpe.bpe_ranks)))
+    CLIPProcessor(CLIPImageProcessor(), CLIPTokenizer.from_pretrained(str(local))).save_pretrained(local)
+    CLIPModel(CLIPConfig()).save_pretrained(local)  # its defaults are those of ViT-B/32
+    model = SentenceTransformer(str(local), device="cpu")
+    return lambda paths: model.encode([Image.open(path) for path in paths], show_progress_bar=False)
+
+
+def thingsvision(archive: Path, _folder: Path) -> Embed:
+    np.AxisError = np.exceptions.AxisError  # it was written for NumPy 1
+    from thingsvision import get_extractor_from_model
+    from thingsvision.utils.data import DataLoader, ImageDataset
+
+    model, preprocess = clip.load(str(archive), device="cpu", jit=False)
+    extractor = get_extractor_from_model(model=model.visual, device="cpu", transforms=preprocess, backend="pt")
+
+    def embed(paths: list[str]) -> None:
+        data = ImageDataset(root=str(Path(paths[0]).parent), out_path=str(_folder), backend="pt", transforms=preprocess)
+        batches = DataLoader(dataset=data, batch_size=32, backend="pt")
+        extractor.extract_features(batches=batches, module_name="ln_post", flatten_acts=False)
+
+    return embed
+
+
+PEERS: dict[str, Callable[[Path, Path], Embed]] = {
+    "clip-retrieval": clip_retrieval,
+    "sentence-transformers": sentence_transformers,
+    "thingsvision": thingsvision,
+}
+
+if __name__ == "__main__":
+    main()
