@@ -1,0 +1,195 @@
+"""Searching a store: terms, filters and a model in, hits out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill import catalog
+from pixelmill.errors import NoTextTower, QueryError
+from pixelmill.models.base import ModelSpec
+from pixelmill.models.weights import WeightsCache
+from pixelmill.search.collapse import collapse
+from pixelmill.search.encoder import QueryEncoder, has_text
+from pixelmill.search.exact import members_of, top_k
+from pixelmill.search.filters import Filters, allowed_rows
+from pixelmill.search.norms import Norms
+from pixelmill.search.query import Query, Row, Term, Text, query_for
+from pixelmill.store.manifest import Provenance
+from pixelmill.store.master import MASTER
+from pixelmill.store.reader import Ensemble, MatrixView, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result: the row, where its file is, the cosine to the query, size in pixels, and rows that look the same."""
+
+    row: int
+    path: str
+    source: str
+    score: float
+    width: int
+    height: int
+    copies: tuple[int, ...] = ()
+
+    @property
+    def absolute(self) -> str:
+        """The file."""
+        return os.path.join(self.source, self.path)  # noqa: PTH118 - may hold surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave, best first; by which models; and what the person who asked should know."""
+
+    models: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The models' names in one word."""
+        return "+".join(self.models)
+
+
+class Searcher:
+    """Searches the newest snapshot of the store in a folder. Safe to use from many threads.
+
+    `find` gives the spec of a model by name and `cache` its weights; both are asked only for words and pictures, and
+    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run.
+    """
+
+    def __init__(
+        self, store: str | Path, *, find: Callable[[str], ModelSpec] = catalog.get, cache: WeightsCache,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self._find, self._cache, self._device = find, cache, device
+        self._lock = threading.Lock()
+        self._norms = Norms()
+        self._encoders: dict[str, QueryEncoder] = {}
+        self._store = Store(store)
+        self._stamp = _stamp(self._store)
+
+    @property
+    def store(self) -> Store:
+        """The newest snapshot."""
+        with self._lock:
+            if (stamp := _stamp(self._store)) != self._stamp:
+                self._store, self._stamp = Store(self._store.folder), stamp
+                self._norms.keep([self._store[model] for model in self._store.models])
+            return self._store
+
+    def search(
+        self, terms: Sequence[Term], k: int = 10, filters: Filters = Filters(), *,  # noqa: B008 - frozen
+        models: Sequence[str] = (), weights: Sequence[float] | None = None, copies: bool = False,
+    ) -> Found:  # fmt: skip
+        """The `k` rows nearest to the sum of the terms, in the space of one model or of several side by side.
+
+        Without `models`: the one that `default_model` chooses. The score is the cosine; of several models, that of
+        the vectors as `export --normalize --weights` puts them side by side. Rows whose file is gone, and rows among
+        the terms that are added, never appear; what looks the same as a better hit is listed with that one,
+        unless `copies`.
+        """
+        store = self.store
+        names = tuple(models) or (default_model(store, terms),)
+        matrix = store.concatenated(names, weights=weights, normalize=True)
+        query = self._query(terms, matrix)
+        allowed = allowed_rows(store, filters)
+        allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
+        nearest = _Nearest(matrix, query.vector, allowed, self._norms)
+        hits = nearest.rows(k) if copies else nearest.distinct(k)
+        return Found(names, tuple(_hit(store, *hit) for hit in hits), query.notes)
+
+    def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
+        """The unit vector that a search for `terms` would use, over the models side by side."""
+        return self._query(terms, self.store.concatenated(models, weights=weights, normalize=True))
+
+    def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
+        """By each member with its own encoder, weighted as the rows are."""
+        mute = [m.provenance.model for m in matrix.members if not has_text(m.provenance)]
+        if mute and any(isinstance(term, Text) for term in terms):
+            raise _no_text(matrix.members[0].store, mute)
+        parts = [query_for(terms, view, self._encoder(view.provenance)) for view in matrix.members]
+        vector = np.concatenate([part.vector * weight for part, weight in zip(parts, matrix.weights, strict=True)])
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
+        return Query((vector / np.linalg.norm(vector)).astype(np.float32), tuple(notes))
+
+    def _encoder(self, made: Provenance) -> QueryEncoder:
+        with self._lock:
+            if made.fingerprint not in self._encoders:
+                self._encoders[made.fingerprint] = QueryEncoder(made, self._find, self._cache, device=self._device)
+            return self._encoders[made.fingerprint]
+
+
+class _Nearest:
+    """The rows nearest to one unit query, more of them when asked for more."""
+
+    def __init__(self, matrix: Ensemble, query: NDArray[np.float32], allowed: NDArray[np.bool_], norms: Norms) -> None:
+        self._matrix, self._query, self._allowed, self._norms = matrix, query, allowed, norms
+
+    def rows(self, k: int) -> list[Ranked]:
+        """The `k` nearest, each by itself."""
+        rows, scores = top_k(self._matrix, self._query[None], k, allowed=self._allowed, norms=self._norms)
+        return [(int(r), float(s), ()) for r, s in zip(rows[0], scores[0], strict=True) if r >= 0]
+
+    def distinct(self, k: int) -> list[Ranked]:
+        """The `k` nearest that look different, each with the near rows that look like it."""
+        members, asked = members_of(self._matrix), 2 * k + 8
+        while True:
+            nearest = self.rows(asked)
+            scores = {row: score for row, score, _ in nearest}
+            groups = collapse(members, np.array(list(scores), np.int64))
+            if len(groups) >= k or len(nearest) < asked:
+                return [(row, scores[row], tuple(same)) for row, same in list(groups.items())[:k]]
+            asked *= 4
+
+
+Ranked = tuple[int, float, tuple[int, ...]]
+"""A row, its cosine, and the rows that look the same."""
+
+
+def default_model(store: Store, terms: Sequence[Term]) -> str:
+    """The store's model that covers most of its rows, among those that understand words if there are any in `terms`.
+
+    Raises NoTextTower where none does, QueryError where the store has no model at all.
+    """
+    views = [store[model] for model in store.models]
+    if not views:
+        raise QueryError(f"Expected vectors in {store.folder}. Found none: `pixelmill run` makes them.")
+    fitting = [view for view in views if has_text(view.provenance)]
+    if any(isinstance(term, Text) for term in terms):
+        if not fitting:
+            raise _no_text(store, store.models)
+        views = fitting
+    best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), has_text(view.provenance)))
+    return best.provenance.model
+
+
+def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
+    able = [model for model in store.models if has_text(store[model].provenance)]
+    told = f"In this store these do: {', '.join(able)}." if able else (
+        "No model of this store does; `pixelmill run --models openai_clip_vit_b32` adds one."
+    )  # fmt: skip
+    return NoTextTower(
+        f"Expected a model that understands words. {' and '.join(asked)} {'knows' if len(asked) == 1 else 'know'} "
+        f"pictures only. {told}"
+    )
+
+
+def _hit(store: Store, row: int, score: float, copies: tuple[int, ...]) -> Hit:
+    return Hit(
+        row, os.fsdecode(store.paths[row]), os.fsdecode(store.sources[row]), score,
+        int(store.widths[row]), int(store.heights[row]), copies,
+    )  # fmt: skip
+
+
+def _stamp(store: Store) -> tuple[int, int, int]:
+    """What changes when another snapshot is published."""
+    found = (store.folder / MASTER).stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
