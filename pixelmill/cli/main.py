@@ -25,6 +25,7 @@ _COMMANDS = {
     "compact": "store",
     "repair": "store",
     "export": "store",
+    "serve": "serve",
     "bench": "bench",
 }
 
