@@ -41,6 +41,7 @@ function results(state, head, signal) {
 }
 
 function inWords(state) {
+  if (state.row.length + state.image.length === 1 && !state.text.length) return "Similar images";
   const told = [...state.text, ...state.row.map((row) => row.replace(/\d+/, "image")), ...state.image.map((name) => (name.startsWith("-") ? "-your picture" : "your picture"))];
   return told.map((term, i) => (signed(term)[0] === "-" ? `− ${signed(term)[1]}` : i ? `+ ${term}` : term)).join(" ");
 }

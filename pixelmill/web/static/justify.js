@@ -1,7 +1,7 @@
 // Lines of pictures that fill the width: all of a line are of one height, and no line is much higher than another.
 
 export function justify(list) {
-  const width = list.clientWidth;
+  const width = Math.floor(list.getBoundingClientRect().width);
   const style = getComputedStyle(list);
   const [height, gap] = [parseFloat(style.getPropertyValue("--row")), parseFloat(style.columnGap)];
   if (!width || list.dataset.done === `${width} ${list.childElementCount}`) return;
@@ -22,6 +22,6 @@ export function justify(list) {
 function size(line, height) {
   for (const tile of line) {
     tile.style.height = `${height}px`;
-    tile.style.width = `${Math.floor(Number(tile.style.getPropertyValue("--ratio")) * height * 100) / 100}px`;
+    tile.style.width = `${Math.floor(Number(tile.style.getPropertyValue("--ratio")) * height * 64) / 64}px`;
   }
 }

@@ -20,7 +20,7 @@ function chart(reports) {
   const runs = reports.toReversed();
   const most = Math.max(...runs.map(embedded), 1);
   const bar = (night) => h(`i${night.notable.length ? ".notable" : ""}`, { "--share": `${(100 * embedded(night)) / most}%`, title: `${moment(night.started)}: ${number(embedded(night))} vectors` });
-  return h("figure.chart", { role: "img", "aria-label": `Vectors made in the last ${runs.length} runs` }, h("div", {}, ...runs.map(bar)), h("figcaption.quiet", {}, `vectors made, the last ${runs.length} runs; at most ${number(most)}`));
+  return h("figure.chart", { role: "img", "aria-label": `Vectors made in the last ${runs.length} runs` }, h("div", {}, ...runs.map(bar)), h("figcaption.quiet", {}, `vectors made by ${runs.length === 1 ? "this run" : `the last ${runs.length} runs`}; at most ${number(most)}`));
 }
 
 function report(night, index) {
