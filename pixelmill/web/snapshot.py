@@ -27,7 +27,7 @@ class Snapshot:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._guard = threading.Lock()
+        self._guards = {kind: threading.Lock() for kind in ("filters", "map", "duplicates")}
         self._made: dict[Any, Any] = {}
 
     @cached_property
@@ -73,12 +73,16 @@ class Snapshot:
         )
 
     def _once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        with self._guard:
-            if key not in self._made:
-                self._made[key] = make()
+        """What is there already is had without waiting for anybody."""
+        made: Made | None = self._made.get(key)
+        if made is not None:
+            return made
+        with self._guards[key[0]]:
+            made = self._made.get(key)
+            if made is None:
+                made = self._made[key] = make()
                 for oldest in list(self._made)[:-_KEPT]:
-                    del self._made[oldest]
-            made: Made = self._made[key]
+                    self._made.pop(oldest, None)
             return made
 
 

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-EXAMPLES = 12
+EXAMPLES = 8
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
@@ -44,7 +44,7 @@ def test_every_answer_is_as_documented(client: TestClient, mode: GenerationMode)
     good = sum(status < 300 for status in statuses)
     if mode is GenerationMode.POSITIVE:
         assert {label.split()[1] for label in asked} == set(client.get("/openapi.json").json()["paths"])
-        assert good > 30, asked
+        assert good > 20, asked
     else:
         assert len(asked) > 6
         assert good < len(statuses) / 2, asked

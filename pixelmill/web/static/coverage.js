@@ -21,7 +21,7 @@ export async function showCoverage(main, _state, _store, signal) {
   main.append(
     h(".headline", {}, h("h1", {}, "Coverage"), h("p.quiet", {}, `${store.store} · published ${moment(store.published_at)}`)),
     ...store.warnings.map((words) => h("p.warn", {}, words)),
-    store.unread ? h("p.warn", {}, `${count(store.unread, "file")} could not be read, or wait for the next run.`) : "",
+    store.unread ? h("p.warn", {}, `${count(store.unread, "file")} could not be read, or ${store.unread === 1 ? "waits" : "wait"} for the next run.`) : "",
     h(".numbers", {}, ...facts.map(([value, words]) => h("p", {}, h("strong", {}, value), h("span", {}, words)))),
     ...(store.models.length ? [legend(), h(".models", {}, ...store.models.map((model) => card(model, store)))] : [empty("coverage", "No vectors yet", "`pixelmill run` makes them.")]),
     store.sources.length && store.models.length ? sources(store) : "",

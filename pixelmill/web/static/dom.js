@@ -86,7 +86,10 @@ export function toast(words) {
   hiding = setTimeout(() => (box.hidden = true), 6000);
 }
 
+// Words in which `backticks` are code.
+export const prose = (words) => words.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+
 // A view that has nothing to show, in words, and what to do about it.
 export function empty(name, title, words, ...actions) {
-  return h("section.empty", {}, icon(name), h("h2", {}, title), h("p", {}, words), ...actions);
+  return h("section.empty", {}, icon(name), h("h2", {}, title), h("p", {}, ...prose(words)), ...actions);
 }

@@ -72,6 +72,7 @@ export function openLightbox({ pictures, index, note = () => "", more = () => nu
 function large(picture) {
   const image = h("img", { src: picture.thumbnail, alt: picture.name });
   if (picture.width) Object.assign(image.style, { aspectRatio: `${picture.width} / ${picture.height}` });
+  image.style.setProperty("--ratio", picture.width ? picture.width / picture.height : 1);
   image.style.setProperty("--width", `${Math.min(picture.width < 400 ? 2 * (picture.width || 160) : picture.width, 1600)}px`);
   const whole = new Image();
   whole.onload = () => (image.src = whole.src);

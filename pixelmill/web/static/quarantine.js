@@ -1,7 +1,7 @@
 // Which images were refused, and why.
 
 import { get } from "./api.js";
-import { count, empty, h, icon, moment, number } from "./dom.js";
+import { count, empty, h, icon, moment, number, prose } from "./dom.js";
 import { go } from "./state.js";
 
 const PAGE = 100;
@@ -28,7 +28,7 @@ export async function showQuarantine(main, state, _store, signal) {
     }
     more.addEventListener("click", next);
     main.append(
-      h(".headline", {}, h("h1", {}, `${count(page.images, "image")} in quarantine`), h("p.quiet", {}, "Tried again when the file changes, or after `pixelmill quarantine --retry`.")),
+      h(".headline", {}, h("h1", {}, `${count(page.images, "image")} in quarantine`), h("p.quiet", {}, ...prose("Tried again when the file changes, or after `pixelmill quarantine --retry`."))),
       h(".columns", {}, reasons(page, state), h("section", {}, list, more)),
     );
   } catch (error) {
