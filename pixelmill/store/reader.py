@@ -35,13 +35,19 @@ class Store:
         """The models whose vectors the store serves, sorted."""
         return sorted(m.provenance.model for m in self.manifest.matrices if m.serving)
 
+    @property
+    def ensembles(self) -> list[str]:
+        """The names of the ensembles that the store keeps, sorted."""
+        return sorted(ensemble.name for ensemble in self.manifest.ensembles)
+
     def __getitem__(self, model: str) -> MatrixView:
         """The served embeddings of `model`. Raises UnknownModel when the store has none."""
         matrix = self.manifest.serving(model)
         if matrix is None:
             raise UnknownModel(
-                f"Expected a model with vectors in {self.folder}. Got {model!r}.{nearest(model, self.models)} "
-                f"The store has: {', '.join(self.models) or 'none'}."
+                f"Expected a model with vectors in {self.folder}. Got {model!r}."
+                f"{nearest(model, [*self.models, *self.ensembles])} "
+                f"The store has: {', '.join([*self.models, *self.ensembles]) or 'none'}."
             )
         return MatrixView(self, matrix)
 
@@ -98,7 +104,13 @@ class Store:
     def concatenated(
         self, models: Sequence[str], *, weights: Sequence[float] | None = None, normalize: bool = False
     ) -> Ensemble:
-        """The rows of several models side by side, in the order named; see `Ensemble`."""
+        """The rows of several models side by side, in the order named; see `Ensemble`.
+
+        The name of an ensemble that the store keeps stands for its models, with its weights unless others are given.
+        """
+        kept = self.manifest.ensemble(models[0]) if len(models) == 1 else None
+        if kept and not any(m.provenance.model == kept.name and m.serving for m in self.manifest.matrices):
+            models, weights = kept.models, weights or kept.weights
         return Ensemble([self[model] for model in models], weights=weights, normalize=normalize)
 
     def _texts(self, dataset: str) -> np.ndarray:
