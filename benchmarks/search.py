@@ -8,7 +8,7 @@ Over made-up float16 vectors around 1,000 centres, warm in the file cache; in tu
     exact        the ten nearest to one query; its share of the sum's bandwidth
     first        the first search of a process: lengths of all vectors, then the same
     batch        the ten nearest to 32 queries in one pass
-    faiss flat   IndexFlatIP over the same vectors as float32, on a tenth of the rows and times ten where memory is short
+    faiss flat   IndexFlatIP over the same vectors as float32; over a tenth of them, times ten, where memory is short
     index        recall at ten and latency, by the number of lists looked into, as a table
 """
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +120,13 @@ class Store:
 
 
 class MatrixView:
-    """The (N, dim) embeddings of one model in one snapshot; rows that are not embedded are NaN."""
+    """The (N, dim) embeddings of one model in one snapshot; rows that are not embedded are NaN.
+
+    An array-like: `view[3]`, `view[10:20]`, `view[[4, 2]]` and `view[mask]` are new arrays of these rows,
+    `np.asarray(view)` is all of them, `for start, block in view.blocks()` goes through them in little memory.
+    """
+
+    ndim = 2
 
     def __init__(self, store: Store, matrix: Matrix) -> None:
         self.store = store
@@ -129,6 +137,32 @@ class MatrixView:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """A row (dim,), or rows (number, dim) by a slice, row numbers or a mask (N,). Raises IndexError outside."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return self.read(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
+        if isinstance(rows, int | np.integer):
+            row: np.ndarray = self.take([rows + len(self) if rows < 0 else rows])[0]
+            return row
+        chosen = np.asarray(rows)
+        return self.take(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Expected to copy: the rows of a matrix lie in several files.")
+        return np.asarray(self.read(), dtype=dtype)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """Path of each row, relative to its source root: (N,) object array of str, '' when that is gone."""
+        return np.array([os.fsdecode(path) for path in self.store.paths], dtype=object)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows that have a vector and whose file is there, int64, ascending: what most users want to look at."""
+        return np.flatnonzero(self.embedded & (self.store.paths != b""))
 
     @cached_property
     def embedded(self) -> np.ndarray:
