@@ -97,7 +97,7 @@ def test_other_packages(store: Path, title: str) -> None:
 def test_fiftyone_format(store: Path) -> None:
     """Each picture with a vector is a sample with its file, its row and its vector."""
     run(store, "Python", "NumPy", "FiftyOne")
-    samples = json.loads(Path("fiftyone/samples.json").read_text())["samples"]
+    samples = json.loads(Path("samples.json").read_text())["samples"]
     np.testing.assert_allclose([sample["embedding"] for sample in samples], wanted(store))
     assert all(Path(sample["filepath"]).is_absolute() for sample in samples)
 

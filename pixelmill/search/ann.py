@@ -110,8 +110,7 @@ class Approximate:
     def _candidates(
         self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_], looked_into: int
     ) -> NDArray[np.int64]:
-        import faiss
-
+        faiss = _faiss()
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         how = faiss.SearchParametersIVF(sel=selector, nprobe=looked_into)
         _, rows = self._index.search(np.ascontiguousarray(query[None]), _CANDIDATES * k, params=how)

@@ -6,9 +6,11 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -112,3 +114,24 @@ def test_a_sheet_is_one_file_with_everything_in_it(
     assert "No such file" in page
     assert "&lt;b&gt;blue &amp; co&lt;/b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)|url\(|<script|https?:", page)
+
+
+def test_an_ensemble_is_kept_searched_exported_and_dropped(
+    here: Path, made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`ensemble` keeps models under a name; search and export take the name; `info` tells it; `--drop` forgets it."""
+    Path("store").unlink()
+    shutil.copytree(made / "store", "store")
+    assert code("ensemble", "store", "both", "--models", "tiny_openai_clip,tiny_open_clip", "--weights", "0.7,0.3") == 0
+    assert "tiny_openai_clip x 0.7, tiny_open_clip x 0.3" in capfd.readouterr().out
+    named = answer(capfd, "--text", "a circle", "--model", "both")
+    listed = answer(capfd, "--text", "a circle", "--model", "tiny_openai_clip,tiny_open_clip", "--weights", "0.7,0.3")
+    assert named["results"] == listed["results"]
+    assert code("export", "store", "both.npy", "--models", "both") == 0
+    assert np.load("both.npy").shape == (7, 88)
+    capfd.readouterr()
+    assert code("info", "store", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["ensembles"][0]["name"] == "both"
+    assert code("ensemble", "store", "both", "--drop") == 0
+    assert code("ensemble", "store", "both") == 2
+    assert code("search", "store", "--text", "a", "--model", "both") == 2
