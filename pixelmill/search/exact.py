@@ -148,11 +148,15 @@ class _Scan:
 
     def _blocks(self) -> Iterator[_Block]:
         for start, stop, cuts in _common([member.view.matrix.extents for member in self._members]):
+            if self._allowed is not None and not self._allowed[start:stop].any():
+                continue
             views = [member.view for member in self._members]
             arrays = [view.store.parts.array(cut, view.matrix.vectors) for view, cut in zip(views, cuts, strict=True)]
             norms = [self._norms.of(view, cut) for view, cut in zip(views, cuts, strict=True)]
             for at in range(0, stop - start, BLOCK):
                 here = slice(at, min(at + BLOCK, stop - start))
+                if self._allowed is not None and not self._allowed[start + at : start + here.stop].any():
+                    continue
                 yield _Block(
                     start + at, start + here.stop, tuple(a[here] for a in arrays), tuple(n[here] for n in norms)
                 )

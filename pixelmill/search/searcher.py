@@ -15,15 +15,21 @@ from pixelmill import catalog
 from pixelmill.errors import NoTextTower, QueryError
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
+from pixelmill.search.ann import Approximate, open_index
 from pixelmill.search.collapse import collapse
 from pixelmill.search.encoder import QueryEncoder, has_text
 from pixelmill.search.exact import members_of, top_k
 from pixelmill.search.filters import Filters, allowed_rows
+from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
 from pixelmill.search.query import Query, Row, Term, Text, query_for
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
+from pixelmill.words import number_of
+
+_WORTH_AN_INDEX = 0.1
+"""Least share of the rows that filters leave for an index to be used: it finds few of what is rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class Searcher:
         self._lock = threading.Lock()
         self._norms = Norms()
         self._encoders: dict[str, QueryEncoder] = {}
+        self._indexes: dict[tuple[str, int] | None, Approximate | None] = {None: None}
         self._store = Store(store)
         self._stamp = _stamp(self._store)
 
@@ -88,13 +95,15 @@ class Searcher:
     def search(
         self, terms: Sequence[Term], k: int = 10, filters: Filters = Filters(), *,  # noqa: B008 - frozen
         models: Sequence[str] = (), weights: Sequence[float] | None = None, copies: bool = False,
+        exact: bool = False,
     ) -> Found:  # fmt: skip
         """The `k` rows nearest to the sum of the terms, in the space of one model or of several side by side.
 
-        Without `models`: the one that `default_model` chooses. The score is the cosine; of several models, that of
-        the vectors as `export --normalize --weights` puts them side by side. Rows whose file is gone, and rows among
-        the terms that are added, never appear; what looks the same as a better hit is listed with that one,
-        unless `copies`.
+        Without `models`: the one that `default_model` chooses; the name of an ensemble that the store keeps stands for
+        its models. An index is used where there is one, unless `exact`; the notes say so. The score is the cosine; of
+        several models, that of the vectors as `export --normalize --weights` puts them side by side. Rows whose file
+        is gone, and rows among the terms that are added, never appear; what looks the same as a better hit is listed
+        with that one, unless `copies`.
         """
         store = self.store
         names = tuple(models) or (default_model(store, terms),)
@@ -102,13 +111,29 @@ class Searcher:
         query = self._query(terms, matrix)
         allowed = allowed_rows(store, filters)
         allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
-        nearest = _Nearest(matrix, query.vector, allowed, self._norms)
+        index = None if exact else self._index(matrix, allowed)
+        nearest = _Nearest(matrix, query.vector, allowed, self._norms, index)
         hits = nearest.rows(k) if copies else nearest.distinct(k)
-        return Found(names, tuple(_hit(store, *hit) for hit in hits), query.notes)
+        return Found(
+            tuple(m.provenance.model for m in matrix.members), tuple(_hit(store, *hit) for hit in hits),
+            (*query.notes, *_notes(index)),
+        )  # fmt: skip
 
     def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
         """The unit vector that a search for `terms` would use, over the models side by side."""
         return self._query(terms, self.store.concatenated(models, weights=weights, normalize=True))
+
+    def _index(self, matrix: Ensemble, allowed: NDArray[np.bool_]) -> Approximate | None:
+        """The index of the one model that is searched, unless so few rows may appear that comparing all is quick."""
+        if len(matrix.members) > 1 or allowed.sum() < _WORTH_AN_INDEX * len(allowed):
+            return None
+        view = matrix.members[0]
+        described = read_description(view.store, view.provenance)
+        with self._lock:
+            key = (described.file, view.store.manifest.revision) if described else None
+            if key not in self._indexes:
+                self._indexes = {key: open_index(view, self._norms)}
+            return self._indexes[key]
 
     def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
         """By each member with its own encoder, weighted as the rows are."""
@@ -130,12 +155,18 @@ class Searcher:
 class _Nearest:
     """The rows nearest to one unit query, more of them when asked for more."""
 
-    def __init__(self, matrix: Ensemble, query: NDArray[np.float32], allowed: NDArray[np.bool_], norms: Norms) -> None:
-        self._matrix, self._query, self._allowed, self._norms = matrix, query, allowed, norms
+    def __init__(
+        self, matrix: Ensemble, query: NDArray[np.float32], allowed: NDArray[np.bool_], norms: Norms,
+        index: Approximate | None,
+    ) -> None:  # fmt: skip
+        self._matrix, self._query, self._allowed, self._norms, self._index = matrix, query, allowed, norms, index
 
     def rows(self, k: int) -> list[Ranked]:
         """The `k` nearest, each by itself."""
-        rows, scores = top_k(self._matrix, self._query[None], k, allowed=self._allowed, norms=self._norms)
+        if self._index:
+            rows, scores = self._index.top_k(self._query, k, allowed=self._allowed)
+        else:
+            rows, scores = top_k(self._matrix, self._query[None], k, allowed=self._allowed, norms=self._norms)
         return [(int(r), float(s), ()) for r, s in zip(rows[0], scores[0], strict=True) if r >= 0]
 
     def distinct(self, k: int) -> list[Ranked]:
@@ -169,6 +200,18 @@ def default_model(store: Store, terms: Sequence[Term]) -> str:
         views = fitting
     best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), has_text(view.provenance)))
     return best.provenance.model
+
+
+def _notes(index: Approximate | None) -> list[str]:
+    """What a person should know of a result that came through an index."""
+    if index is None:
+        return []
+    described, newer = index.described, int(index.uncovered.sum())
+    recall = described.recall[described.looked_into]
+    notes = [f"Found through the index, which finds {recall:.0%} of the nearest ten; --exact finds all."]
+    if newer:
+        notes.append(f"{number_of(newer, 'row')} came after the index and had to be compared one by one.")
+    return notes
 
 
 def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
