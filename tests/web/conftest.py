@@ -51,8 +51,9 @@ class Collection:
         return Searcher(self.store, find=specs.__getitem__, cache=self.tiny.cache(self.cache))
 
     def copied(self, folder: Path) -> Collection:
-        """The same pictures and models elsewhere, with a store of their own."""
-        shutil.copytree(self.photos, folder / "photos")
+        """Some of the pictures elsewhere, with a store of their own."""
+        for name in ("mountains", "sea"):
+            shutil.copytree(self.photos / name, folder / "photos" / name)
         copy = replace(self, photos=folder / "photos", store=folder / "store")
         copy.run()
         return copy

@@ -226,7 +226,7 @@ def test_the_reports_of_the_last_runs_are_told(collection: Collection, client_of
     assert [("Nothing new" in report["headline"]) for report in reports] == [True, False]
     titles = [section["title"] for section in reports[0]["sections"]]
     assert {"Models", "Last runs"} <= set(titles)
-    assert reports[1]["report"]["images"]["new"] > 20
+    assert reports[1]["report"]["images"]["new"] == 9
     assert told(client_of(twice), "reports", limit=1)["reports"] == reports[:1]
 
 

@@ -87,7 +87,7 @@ def test_a_link_that_took_a_files_place_is_not_followed_to_another_content(
     linked = collection.copied(tmp_path)
     client = client_of(linked)
     secret = tmp_path / "secret.png"
-    secret.write_bytes((linked.photos / "tiles" / "blue.png").read_bytes() + b"secret")
+    secret.write_bytes((collection.photos / "tiles" / "blue.png").read_bytes() + b"secret")
     row = client.get("/api/rows", params={"glob": "sea/far.webp"}).json()["pictures"][0]["row"]
     (linked.photos / "sea" / "far.webp").unlink()
     (linked.photos / "sea" / "far.webp").symlink_to(secret)
