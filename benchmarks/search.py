@@ -27,9 +27,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scale import content_of, file_of, provenance
+from pixelmill.models.weights import WeightsCache
 from pixelmill.search.ann import open_index, update_index
 from pixelmill.search.exact import top_k
 from pixelmill.search.norms import Norms
+from pixelmill.search.query import Row
+from pixelmill.search.searcher import Searcher
 from pixelmill.store.commit import Harvest, StoreWriter, Vectors
 from pixelmill.store.reader import MatrixView, Store
 
@@ -100,6 +103,10 @@ def exact(view: MatrixView, turns: int) -> None:
         print(f"{name}: best {1000 * best:.1f} ms ({size / best:.1f} GB/s), median {1000 * middle:.1f} ms")
     share = statistics.median(a / b for a, b in turn)
     print(f"exact at {min(sums) / min(scans):.0%} of the bandwidth, best by best; {share:.0%} in the median turn")
+    opened = Searcher(view.store.folder, cache=WeightsCache(Path("none"), offline=True))
+    whole = timed(lambda: opened.search([Row(0)], K, exact=True, copies=True))
+    again = min(timed(lambda: opened.search([Row(0)], K, exact=True, copies=True)) for _ in range(turns))
+    print(f"Searcher: first {1000 * whole:.0f} ms after opening, then {1000 * again:.0f} ms")
     print(f"first: {1000 * first:.0f} ms; {BATCH} queries in one pass: {1000 * batch:.0f} ms", flush=True)
 
 

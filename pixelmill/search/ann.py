@@ -178,7 +178,7 @@ def _published(faiss: Any, view: MatrixView, index: Any, covered: NDArray[np.boo
 
 def measured_recall(index: Approximate, view: MatrixView, covered: NDArray[np.bool_]) -> dict[int, float]:
     """Share of the ten nearest neighbours of sample rows that are found, by lists looked into, doubled until enough."""
-    live = covered & (view.store.paths != b"")
+    live = covered & view.store.present
     chosen = np.random.default_rng(1).permutation(np.flatnonzero(live if live.any() else covered))[:_ASKED]
     queries = _unit(view.take(chosen))
     exact, _ = top_k(view, queries, _K + 1, allowed=covered)

@@ -38,7 +38,7 @@ class Filters:
 
 def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
     """(N,) bool: the rows that some file still holds and that pass. Raises QueryError for dates without a ledger."""
-    allowed: NDArray[np.bool_] = store.paths != b""
+    allowed: NDArray[np.bool_] = store.present.copy()
     if filters.globs:
         allowed &= _by_path(store, filters.globs, allowed)
     if filters.min_size is not None:

@@ -7,6 +7,7 @@ PyTorch, which turns a block to float32 once for all of them.
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -20,6 +21,9 @@ Float32 = NDArray[np.float32]
 
 FEW: Final = 3
 """Up to so many queries, the first way is the faster one (benchmarks/search.py)."""
+
+_IN_CACHE: Final = 2048
+"""Rows that are turned to float32 at a time: 4 MB of 512 dims."""
 
 SUMMING: Final = 2e-5
 """More than what summing 4096 products in float32, in lanes of eight, can be off by: 512 roundings of 2**-25 each."""
@@ -55,12 +59,23 @@ class _Together(Kernel):
         self._torch = _quiet_torch()
         self._queries = self._torch.from_numpy(np.ascontiguousarray(queries.T))
         self.error = SUMMING
+        self._room = threading.local()
 
     def dots(self, vectors: np.ndarray) -> Float32:
-        self._torch.set_num_threads(1)  # of this thread: there is one for each core already
-        product = self._torch.from_numpy(_native(vectors)).float() @ self._queries
-        dots: Float32 = product.numpy()
-        return dots
+        result = np.empty((len(vectors), self._queries.shape[1]), np.float32)
+        room = self._buffer(vectors.shape[1])
+        for start in range(0, len(vectors), _IN_CACHE):
+            some = self._torch.from_numpy(_native(vectors[start : start + _IN_CACHE]))
+            rows = room[: len(some)].copy_(some)
+            self._torch.mm(rows, self._queries, out=self._torch.from_numpy(result[start : start + _IN_CACHE]))
+        return result
+
+    def _buffer(self, dim: int) -> Any:
+        """Room for rows in float32, the same for all of a thread: new memory would cost as much again."""
+        if not hasattr(self._room, "buffer"):
+            self._torch.set_num_threads(1)  # of this thread: there is one for each core already
+            self._room.buffer = self._torch.empty(_IN_CACHE, dim)
+        return self._room.buffer
 
 
 def kernel_for(queries: Float32, dtype: np.dtype[Any]) -> Kernel:

@@ -28,6 +28,7 @@ from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
 from pixelmill.words import number_of
 
+_FILTERS_KEPT = 16
 _WORTH_AN_INDEX = 0.1
 """Least share of the rows that filters leave for an index to be used: it finds few of what is rare."""
 
@@ -79,7 +80,8 @@ class Searcher:
         self._lock = threading.Lock()
         self._norms = Norms()
         self._encoders: dict[str, QueryEncoder] = {}
-        self._indexes: dict[tuple[str, int] | None, Approximate | None] = {None: None}
+        self._indexes: dict[str, tuple[tuple[str, int], Approximate | None]] = {}
+        self._passing: dict[Filters, NDArray[np.bool_]] = {}
         self._store = Store(store)
         self._stamp = _stamp(self._store)
 
@@ -89,6 +91,7 @@ class Searcher:
         with self._lock:
             if (stamp := _stamp(self._store)) != self._stamp:
                 self._store, self._stamp = Store(self._store.folder), stamp
+                self._passing.clear()
                 self._norms.keep([self._store[model] for model in self._store.models])
             return self._store
 
@@ -109,7 +112,7 @@ class Searcher:
         names = tuple(models) or (default_model(store, terms),)
         matrix = store.concatenated(names, weights=weights, normalize=True)
         query = self._query(terms, matrix)
-        allowed = allowed_rows(store, filters)
+        allowed = self._allowed(store, filters)
         allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
         index = None if exact else self._index(matrix, allowed)
         nearest = _Nearest(matrix, query.vector, allowed, self._norms, index)
@@ -129,11 +132,28 @@ class Searcher:
             return None
         view = matrix.members[0]
         described = read_description(view.store, view.provenance)
+        if described is None:
+            return None
+        key, fingerprint = (described.file, view.store.manifest.revision), described.fingerprint
         with self._lock:
-            key = (described.file, view.store.manifest.revision) if described else None
-            if key not in self._indexes:
-                self._indexes = {key: open_index(view, self._norms)}
-            return self._indexes[key]
+            if self._indexes.get(fingerprint, ((), None))[0] != key:
+                self._indexes[fingerprint] = (key, open_index(view, self._norms))
+            return self._indexes[fingerprint][1]
+
+    def _allowed(self, store: Store, filters: Filters) -> NDArray[np.bool_]:
+        """The caller's own mask of rows that pass. Paths and sizes are remembered; dates change without a commit."""
+        if filters.since or filters.until:
+            return allowed_rows(store, filters)
+        with self._lock:
+            known = self._passing.get(filters) if store is self._store else None
+        if known is None:
+            known = allowed_rows(store, filters)
+            with self._lock:
+                if len(self._passing) >= _FILTERS_KEPT:
+                    self._passing.clear()
+                if store is self._store:
+                    self._passing[filters] = known
+        return known.copy()
 
     def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
         """By each member with its own encoder, weighted as the rows are."""
@@ -226,8 +246,9 @@ def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
 
 
 def _hit(store: Store, row: int, score: float, copies: tuple[int, ...]) -> Hit:
+    source, path = store.place(row)
     return Hit(
-        row, os.fsdecode(store.paths[row]), os.fsdecode(store.sources[row]), score,
+        row, path, source, score,
         int(store.widths[row]), int(store.heights[row]), copies,
     )  # fmt: skip
 

@@ -64,6 +64,19 @@ class Store:
         return self._texts(LOCATION[1])
 
     @cached_property
+    def present(self) -> np.ndarray:
+        """(N,) bool: the rows whose content some file holds; found without reading the paths."""
+        result = _filled((len(self),), np.dtype(bool), False)
+        for extent in self.manifest.location:
+            result[extent.row : extent.end] = self.parts.filled(extent, LOCATION[0])
+        return result
+
+    def place(self, row: int) -> tuple[str, str]:
+        """Where one row's file is: (source root, path relative to it), the path '' when it is gone."""
+        path, source = (self.texts(name, row, row + 1)[0] for name in LOCATION)
+        return os.fsdecode(source), os.fsdecode(path)
+
+    @cached_property
     def widths(self) -> np.ndarray:
         """(N,) int32, pixels; 0 for a row that could not be decoded."""
         return self.column("images/width")
@@ -162,7 +175,7 @@ class MatrixView:
     @property
     def rows(self) -> np.ndarray:
         """The rows that have a vector and whose file is there, int64, ascending: what most users want to look at."""
-        return np.flatnonzero(self.embedded & (self.store.paths != b""))
+        return np.flatnonzero(self.embedded & self.store.present)
 
     @cached_property
     def embedded(self) -> np.ndarray:

@@ -73,6 +73,8 @@ def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) 
     assert store.heights[:rows].tolist() == [r["height"] for r in expected["rows"]]
     assert list(store.paths[:rows]) == [os.fsencode(r["path"]) for r in expected["rows"]]
     assert list(store.sources[:rows]) == [os.fsencode(r["source"]) for r in expected["rows"]]
+    assert store.present[:rows].tolist() == [r["path"] != "" for r in expected["rows"]]
+    assert [store.place(row) for row in range(rows)] == [(r["source"], r["path"]) for r in expected["rows"]]
     matrices = {matrix.published_name: matrix for matrix in store.manifest.matrices}
     for name, described in expected["datasets"].items():
         view = MatrixView(store, matrices[name])
