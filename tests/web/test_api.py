@@ -13,6 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from pixelmill.store import ensembles
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
 from tests.web.conftest import CLIP, PLAIN, ClientOf, Collection
 
@@ -80,6 +82,22 @@ def test_terms_are_added_and_subtracted(client: TestClient, collection: Collecti
     assert hits[0]["row"] == best
     np.testing.assert_allclose(hits[0]["score"], nearest(collection, PLAIN, query)[0][0], atol=1e-5)
     assert hits[0]["score"] < told(client, "search", row=str(a), model=PLAIN, k=3)["hits"][0]["score"]
+
+
+def test_an_ensemble_that_the_store_keeps_is_searched_by_its_name(
+    collection: Collection, client_of: ClientOf, tmp_path: Path
+) -> None:
+    """It is told with the models, and its scores are the cosines of its models side by side."""
+    both = collection.copied(tmp_path)
+    with StoreWriter(both.store) as writer:
+        ensembles.keep(writer, "both", [CLIP, PLAIN], None)
+    client = client_of(both)
+    assert told(client, "store")["ensembles"] == ["both"]
+    values = Store(both.store).concatenated([CLIP, PLAIN], normalize=True).read().astype(np.float64)
+    cosines = values @ values[2] / np.linalg.norm(values, axis=1) / np.linalg.norm(values[2])
+    hits = told(client, "search", row="2", model="both", k=3)["hits"]
+    np.testing.assert_allclose([hit["score"] for hit in hits], [cosines[hit["row"]] for hit in hits], atol=1e-5)
+    assert hits[0]["score"] == pytest.approx(np.sort(cosines)[-2], abs=1e-5)
 
 
 def test_words_are_searched_with_a_model_that_knows_some(client: TestClient, collection: Collection) -> None:

@@ -108,6 +108,7 @@ class StoreInfo(BaseModel):
     revision: int
     pixelmill_version: str
     models: list[Model]
+    ensembles: list[str] = Field(description="Models side by side that can be searched by one name.")
     sources: list[Source]
     warnings: list[str]
 

@@ -59,6 +59,7 @@ def store(gallery: InGallery) -> StoreInfo:
         revision=manifest.revision,
         pixelmill_version=manifest.pixelmill_version,
         models=models,
+        ensembles=snapshot.store.ensembles,
         sources=by_source(snapshot),
         warnings=[printable(warning) for warning in warnings_for(snapshot.store.folder)],
     )

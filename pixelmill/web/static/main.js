@@ -16,7 +16,7 @@ const TITLES = { images: "Images", map: "Map", duplicates: "Duplicates", coverag
 const ICONS = { images: "images", map: "map", duplicates: "twins", coverage: "coverage", quarantine: "quarantine", nights: "nights" };
 const main = document.getElementById("main");
 const chooser = document.getElementById("model");
-let store = { models: [], quarantined: 0, images: 0 };
+let store = { models: [], ensembles: [], quarantined: 0, images: 0 };
 let leaving = new AbortController();
 
 function draw(state) {
@@ -29,7 +29,8 @@ function draw(state) {
   main.className = state.view;
   main.replaceChildren();
   scrollTo(0, 0);
-  SHOW[state.view](main, state, store, leaving.signal);
+  const single = ["map", "duplicates"].includes(state.view) && store.ensembles.includes(state.model);
+  SHOW[state.view](main, single ? { ...state, model: null } : state, store, leaving.signal);
 }
 
 function drawViews(state) {
@@ -49,7 +50,8 @@ function drawViews(state) {
 function drawModels(state) {
   const served = store.models.filter((model) => model.generation === "serving");
   const chosen = state.model ?? served.find((model) => model.default)?.name;
-  chooser.replaceChildren(...served.map((model) => h("option", { value: model.name, selected: model.name === chosen }, model.name)));
+  const names = [...served.map((model) => model.name), ...store.ensembles];
+  chooser.replaceChildren(...names.map((name) => h("option", { value: name, selected: name === chosen }, name)));
   chooser.closest("label").hidden = served.length === 0;
 }
 
