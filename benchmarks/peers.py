@@ -125,7 +125,7 @@ def thingsvision(archive: Path, _folder: Path) -> Embed:
     from thingsvision.utils.data import DataLoader, ImageDataset
 
     model, preprocess = clip.load(str(archive), device="cpu", jit=False)
-    extractor = get_extractor_from_model(model=model.visual, device="cpu", transforms=preprocess, backend="pt")
+    extractor = get_extractor_from_model(model=model.visual, device="cpu", preprocess=preprocess, backend="pt")
 
     def embed(paths: list[str]) -> None:
         data = ImageDataset(root=str(Path(paths[0]).parent), out_path=str(_folder), backend="pt", transforms=preprocess)

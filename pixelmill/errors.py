@@ -53,6 +53,14 @@ class WorkersLost(PixelmillError, RuntimeError):
     """Workers died or could not start, and nobody was left to do their work."""
 
 
+class QueryError(PixelmillError, ValueError):
+    """A search that cannot be answered as it was asked."""
+
+
+class NoTextTower(QueryError):
+    """Words were searched for with a model that knows pictures only."""
+
+
 class StoreError(PixelmillError, OSError):
     """A store that cannot be opened, read or written."""
 

@@ -162,6 +162,11 @@ class Pipeline:
         except (OSError, MemoryError) as error:
             return Prepared(file, sha256, unread=_reason(error), timing=timing)
 
+    def embed_bytes(self, data: bytes) -> dict[str, np.ndarray]:
+        """The raw embedding float32 (dim,) of one image file's bytes, by fingerprint. Raises ImageRejected."""
+        _, inputs = self._decoded(data, frozenset(target.fingerprint for target in self._targets))
+        return {t.fingerprint: self.embed(t, [inputs[self.input_key(t.model)]])[0] for t in self._targets}
+
     def _decoded(self, data: bytes, wanted: frozenset[str]) -> tuple[Pixels, dict[object, Any]]:
         """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
         models = {self.input_key(t.model): t.model for t in self._targets if t.fingerprint in wanted}

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr
 
 from settings.group import Group
 
 
+def _default_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelmill" / "thumbnails"
+
+
 class WebSettings(Group):
-    """`url` is the address under which people reach the gallery; reports link to it when it is up."""
+    """`url` is the address under which people reach the gallery; reports link to it when it is up.
+
+    `host` and `port` are where `pixelmill serve` listens. On anything but this machine's own addresses it asks for
+    `token`. Thumbnails are kept in `cache_dir`, in at most `cache_gb`.
+    """
 
     url: str | None = Field(None, pattern=r"^https?://[^\s<>()]+$")
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65_535)
+    token: SecretStr | None = None
+    cache_dir: Path = Field(default_factory=_default_cache)
+    cache_gb: float = Field(2.0, gt=0)
+    max_upload_mb: float = Field(20.0, gt=0)
+    uploads_per_minute: int = Field(30, ge=1)

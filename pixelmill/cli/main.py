@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pixelmill import __version__
-from pixelmill.errors import PixelmillError, SettingsError, SourceError, UnknownModel
+from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_REFUSED = 0, 1, 2, 3
 
@@ -25,6 +25,9 @@ _COMMANDS = {
     "compact": "store",
     "repair": "store",
     "export": "store",
+    "search": "search",
+    "ensemble": "ensemble",
+    "serve": "serve",
     "bench": "bench",
 }
 
@@ -60,7 +63,7 @@ def _exit_code(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (UnknownModel, SettingsError, SourceError) as error:
+    except (UnknownModel, SettingsError, SourceError, QueryError, ImageRejected) as error:
         return _say(error, WRONG_USAGE)
     except PixelmillError as error:
         return _say(error, FAILED)

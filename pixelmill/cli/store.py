@@ -38,6 +38,8 @@ def info(store: Path, as_json: bool) -> None:
         numbers = (str(m["dim"]), m["dtype"], f"{m['embedded']:,}", share)
         table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
     common.print_table(table)
+    for kept in described["ensembles"]:
+        click.echo(f"ensemble {kept['name']}: {', '.join(kept['models'])}, weights {kept['weights']}")
     for warning in described["warnings"]:
         click.echo(f"Warning: {printable(warning)}")
 
@@ -127,7 +129,7 @@ def export(store: Path, out: Path, models: str, normalize: bool, weights: str | 
 
     names = [name.strip() for name in models.split(",")]
     opened = Store(store)
-    done = write(opened, opened.concatenated(names, weights=_numbers(weights), normalize=normalize), out)
+    done = write(opened, opened.concatenated(names, weights=numbers(weights), normalize=normalize), out)
     click.echo(f"{' and '.join(map(os.fspath, done.files))}: {done.shape[0]:,} x {done.shape[1]}")
 
 
@@ -150,7 +152,8 @@ def _released(store: Path) -> list[Quarantined]:
     return entries
 
 
-def _numbers(text: str | None) -> list[float] | None:
+def numbers(text: str | None) -> list[float] | None:
+    """Numbers between commas, as --weights takes them."""
     if text is None:
         return None
     try:
@@ -174,6 +177,7 @@ def _described(store: Store) -> dict[str, Any]:
         "format_version": manifest.format_version,
         "pixelmill_version": manifest.pixelmill_version,
         "matrices": [_matrix(store, matrix) for matrix in manifest.matrices],
+        "ensembles": [ensemble.model_dump(mode="json") for ensemble in manifest.ensembles],
         "warnings": list(warnings_for(store.folder)),
     }
 

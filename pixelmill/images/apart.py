@@ -62,9 +62,17 @@ def decode_apart(
     for a file that cannot be decoded, that crashes the decoder twice, takes `options.max_seconds`, or needs more memory
     than any picture that the options admit; DecodingInterrupted for what may pass.
     """
-    request = {
-        "bytes": len(data), "options": asdict(options), "shortest": shortest, "wanted": [asdict(one) for one in wanted],
-    }  # fmt: skip
+    return _asked_twice(data, options, {"shortest": shortest, "wanted": [asdict(one) for one in wanted]})
+
+
+def scaled_apart(data: bytes, options: DecodeOptions, *, longest: int) -> Pixels:
+    """The whole picture, its longer edge scaled down to `longest` pixels if it has more; for people's eyes, not for
+    models. Safe to call, and raises, like `decode_apart`."""
+    return _asked_twice(data, options, {"shortest": max(1, longest // 4), "longest": longest, "wanted": []})
+
+
+def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> Pixels:
+    request = {"bytes": len(data), "options": asdict(options), **wanted}
     try:
         return _asked(data, request)
     except _Crashed:  # perhaps the fault of the picture before, if that left the process damaged

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
 from pixelmill.images.apart import MESSAGE
-from pixelmill.images.preprocess import Preprocessing, pixels, resized
+from pixelmill.images.preprocess import Preprocessing, pixels, resized, scaled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,8 +89,7 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
         data = _read_all(memory, request["bytes"])
         with limits:
             picture = decode.decode_image(data, limits.options, shortest=request["shortest"], large=limits.large)
-            wanted = [_preprocessing(**one) for one in request["wanted"]]
-            arrays = _arrays(picture, wanted, limits.options.decode)
+            arrays = _arrays(picture, request, limits.options.decode)
         _hand_over(memory, arrays)
     except ImageRejected as rejected:
         return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}
@@ -99,10 +98,12 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
     return {"width": picture.width, "height": picture.height, "shapes": [array.shape for array in arrays]}
 
 
-def _arrays(picture: decode.Decoded, wanted: Sequence[Preprocessing], how: str) -> list[NDArray[np.uint8]]:
+def _arrays(picture: decode.Decoded, request: dict[str, Any], how: str) -> list[NDArray[np.uint8]]:
     make = resized if how == "reference" else pixels
     try:
-        return [make(picture, one) for one in wanted]
+        if "longest" in request:
+            return [scaled(picture, request["longest"])]
+        return [make(picture, _preprocessing(**one)) for one in request["wanted"]]
     except MemoryError:
         raise
     except Exception as error:

@@ -77,6 +77,16 @@ def resized(picture: Decoded, preprocessing: Preprocessing) -> NDArray[np.uint8]
     )
 
 
+def scaled(picture: Decoded, longest: int) -> NDArray[np.uint8]:
+    """The whole picture with a longer edge of at most `longest` pixels, uint8 (height, width, 3). Never enlarged."""
+    import numpy as np
+    from PIL import Image
+
+    factor = min(1.0, longest / max(picture.width, picture.height))
+    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+    return np.asarray(picture.image.resize(size, Image.Resampling.LANCZOS, box=picture.box))
+
+
 def normalize(batch: torch.Tensor, preprocessing: Preprocessing, dtype: torch.dtype) -> torch.Tensor:
     """Pixels of a batch, uint8 (B, H, W, 3), as `dtype` (B, 3, H, W) on the same device: (x / 255 - mean) / std.
 

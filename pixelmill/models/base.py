@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -88,6 +88,26 @@ class EmbeddingModel(ABC):
     def cast(self, dtype: torch.dtype) -> None:
         """Turn the weights to `dtype`. Never autocast: on a CPU it casts them again at each call, ten times slower."""
         self.module.to(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Texts as a text tower takes them: `ids` int64 (B, context length), and of each text how many tokens are cut."""
+
+    ids: torch.Tensor
+    cut: tuple[int, ...]
+
+
+class TextModel(EmbeddingModel):
+    """A model whose text tower embeds into the same space as its image tower."""
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """The texts by upstream's own tokenizer, cut off where they exceed the context length, on the CPU."""
+
+    @abstractmethod
+    def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
+        """Raw, unnormalised embeddings (B, dim) in `dtype` of token ids (B, context length), both on `device`."""
 
 
 Loader = Callable[[ModelSpec, "CachedFile"], EmbeddingModel]

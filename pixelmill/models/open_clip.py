@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import open_clip
@@ -13,9 +14,9 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
-from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
+from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, WeightsUnavailable, nearest
 from pixelmill.images.preprocess import Preprocessing
-from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict, refusing
 from pixelmill.models.own import measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
@@ -24,13 +25,41 @@ if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile
 
 
-class OpenClip(EmbeddingModel):
+class OpenClip(TextModel):
     """A model of open_clip, both towers."""
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What open_clip's encode_image(normalize=False) returns, (B, dim)."""
         features: torch.Tensor = self.module.encode_image(pixels, normalize=False)  # type: ignore[operator]
         return features
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """What the tokenizer of open_clip's `get_tokenizer` gives."""
+        ids: torch.Tensor = self._tokenizer(list(texts))
+        return Tokens(ids, tuple(max(_length(self._tokenizer, text) - ids.shape[1], 0) for text in texts))
+
+    def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
+        """What open_clip's encode_text(normalize=False) returns, (B, dim)."""
+        features: torch.Tensor = self.module.encode_text(ids, normalize=False)  # type: ignore[operator]
+        return features
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            with _quiet():
+                return open_clip.get_tokenizer(self.spec.architecture)
+        except (OSError, ImportError) as error:  # some architectures' tokenizers are files of the Hugging Face hub
+            raise WeightsUnavailable(
+                f"Expected the tokenizer of {self.spec.architecture} in the cache of Hugging Face or on its hub. "
+                f"{error} Fetch it once where there is a network."
+            ) from error
+
+
+def _length(tokenizer: Any, text: str) -> int:
+    """How many tokens a text has, begin and end among them, before it is cut: open_clip's tokenizers do not say."""
+    if hasattr(tokenizer, "encode"):
+        return len(tokenizer.encode(text)) + 2
+    return len(tokenizer.tokenizer(text).input_ids)
 
 
 def load(spec: ModelSpec, file: CachedFile) -> OpenClip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +11,7 @@ from torchvision.transforms import Compose, Normalize
 
 from pixelmill.errors import SettingsError, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
-from pixelmill.models.base import EmbeddingModel, ModelSpec
+from pixelmill.models.base import ModelSpec, TextModel, Tokens
 from pixelmill.models.batch_first import BatchFirst
 from pixelmill.models.checkpoint import is_torchscript, read_state_dict, refusing
 from pixelmill.models.skeleton import Skeleton, Uninitialised
@@ -38,12 +39,24 @@ DESIGNS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class OpenAIClip(EmbeddingModel):
+class OpenAIClip(TextModel):
     """`clip.model.CLIP`, both towers."""
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `clip`'s encode_image returns: projected, not normalised, (B, dim)."""
         features: torch.Tensor = self.module.encode_image(pixels)  # type: ignore[operator]
+        return features
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """What `clip.tokenize(truncate=True)` gives: 77 tokens at most, begin and end among them."""
+        length: int = self.module.context_length  # type: ignore[assignment]
+        ids = clip.tokenize(list(texts), context_length=length, truncate=True)
+        encode = clip.clip._tokenizer.encode
+        return Tokens(ids, tuple(max(len(encode(text)) + 2 - length, 0) for text in texts))
+
+    def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
+        """What `clip`'s encode_text returns: projected, not normalised, (B, dim)."""
+        features: torch.Tensor = self.module.encode_text(ids)  # type: ignore[operator]
         return features
 
     def cast(self, dtype: torch.dtype) -> None:

@@ -62,6 +62,7 @@ def check_manifest(manifest: Manifest) -> Manifest:
         raise ValueError(f"it is revision {manifest.revision}")
     _check_files(manifest)
     _check_matrices(manifest.matrices)
+    _check_ensembles(manifest)
     for names, extents in manifest.datasets():
         needed = _needed(names, extents, manifest)
         for name, column in _columns(names, manifest):
@@ -100,6 +101,24 @@ def _check_matrices(matrices: Sequence[Matrix]) -> None:
         if len(set(names)) < len(names):
             raise ValueError("two matrices have one name")
     _check_tree({m.published_name for m in matrices})
+
+
+def _check_ensembles(manifest: Manifest) -> None:
+    names = [ensemble.name for ensemble in manifest.ensembles]
+    if names and manifest.format_version < 2:
+        raise ValueError(f"it has ensembles, in format {manifest.format_version}")
+    if len(set(names)) < len(names):
+        raise ValueError("two ensembles have one name")
+    for ensemble in manifest.ensembles:
+        if not _FILE.fullmatch(ensemble.name):
+            raise ValueError(f"{ensemble.name[:100]!r} is no name of an ensemble")
+        weights = ensemble.weights
+        if not ensemble.models or len(weights) != len(ensemble.models):
+            raise ValueError(f"ensemble {ensemble.name} has {len(ensemble.models)} models and {len(weights)} weights")
+        if not all(math.isfinite(weight) and weight > 0 for weight in weights):
+            raise ValueError(f"ensemble {ensemble.name} has the weights {weights}")
+        if any("\0" in model for model in ensemble.models):
+            raise ValueError(f"ensemble {ensemble.name} has a model with a zero byte in its name")
 
 
 def _check_attributes(made: Provenance) -> None:

@@ -40,18 +40,22 @@ class FailureGroup:
     examples: list[str] = field(default_factory=list)
 
 
+def general(reason: str) -> str:
+    """A reason without its numbers, in which images differ that were refused for the same."""
+    return _NUMBER.sub("…", reason)
+
+
 def grouped(refused: Iterable[tuple[bytes, str, str, bool]]) -> list[FailureGroup]:
     """Failures, each (path, stage, reason, whether it is new), by reason; the largest groups first, new ones before
     those known, and what sums up the others last. An image that several models refused counts for each."""
     groups: dict[tuple[str, str], FailureGroup] = {}
     others = FailureGroup(None, None)
     for path, stage, reason, new in refused:
-        general = _NUMBER.sub("…", reason)
-        key = (stage, general)
+        key = (stage, general(reason))
         group = groups.get(key) or (FailureGroup(stage, reason) if len(groups) < _TOLD_APART else others)
         if group is not others:
             groups[key] = group
-            group.reason = reason if group.reason == reason else general
+            group.reason = reason if group.reason == reason else key[1]
         group.new += new
         group.known += not new
         if len(group.examples) < EXAMPLES:

@@ -438,6 +438,14 @@ class Ledger:
             live[row : row + 1] &= self.is_live(row)
         return live
 
+    def rows_modified(self, since_ns: int, until_ns: int) -> Iterator[int]:
+        """The rows that some file holds now which was last modified from `since_ns` to before `until_ns` (Unix)."""
+        found = self._db.execute(
+            "SELECT DISTINCT row FROM files WHERE row IS NOT NULL AND NOT gone AND mtime_ns >= ? AND mtime_ns < ?",
+            (since_ns, until_ns),
+        )
+        yield from (row for (row,) in found)
+
     def unread(self) -> int:
         """How many files there are whose content is not known: refused before it was, or waiting to be read."""
         return self._value("SELECT count(*) FROM files WHERE row IS NULL AND NOT gone")

@@ -15,7 +15,8 @@ from pixelmill import __version__
 from pixelmill.errors import StoreTooNew
 
 FORMAT = "pixelmill"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: the first. 2: ensembles with names. A store without any is still written as 1, which older programs open."""
 
 IDENTITY = ("images/sha256", "images/width", "images/height")
 LOCATION = ("images/path", "images/source")
@@ -121,6 +122,19 @@ class Matrix(_Frozen):
         return f"generations/{self.provenance.model}/{self.key}"
 
 
+class NamedEnsemble(_Frozen):
+    """Models side by side under a name, in this order; `weights` count when vectors are compared or exported."""
+
+    name: str
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def published_name(self) -> str:
+        """The name of its dataset in the master: the members' raw vectors, where each model is served."""
+        return f"ensembles/{self.name}"
+
+
 class Retired(_Frozen):
     """A part file that no dataset uses since `at` (Unix seconds); kept a while for readers of older snapshots."""
 
@@ -132,7 +146,7 @@ class Manifest(_Frozen):
     """One published snapshot of a store."""
 
     format: str = FORMAT
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
     pixelmill_version: str = __version__
     store_id: str
     revision: int = 0
@@ -143,6 +157,15 @@ class Manifest(_Frozen):
     matrices: tuple[Matrix, ...] = ()
     parts: dict[str, Part] = {}
     retired: tuple[Retired, ...] = ()
+    ensembles: tuple[NamedEnsemble, ...] = ()
+
+    def with_ensembles(self, ensembles: Iterable[NamedEnsemble]) -> Manifest:
+        """The manifest with other ensembles, in the oldest format that can say it."""
+        named = tuple(ensembles)
+        return self.model_copy(update={"ensembles": named, "format_version": 2 if named else 1})
+
+    def ensemble(self, name: str) -> NamedEnsemble | None:
+        return next((e for e in self.ensembles if e.name == name), None)
 
     def serving(self, model: str) -> Matrix | None:
         """The generation that `/vectors/<model>` shows."""
@@ -164,7 +187,8 @@ class Manifest(_Frozen):
 
 def sealed(manifest: Manifest) -> bytes:
     """A manifest as JSON, with a checksum of everything before it as its last field."""
-    body = manifest.model_dump_json().encode().removesuffix(b"}")
+    left_out = None if manifest.ensembles else {"ensembles"}  # format 1 does not know the field
+    body = manifest.model_dump_json(exclude=left_out).encode().removesuffix(b"}")
     return body + SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
 
 

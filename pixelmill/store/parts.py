@@ -88,6 +88,12 @@ class PartFiles:
             result[i] = text[start - bounds[0] : end - bounds[0]]
         return result
 
+    def filled(self, extent: Extent, dataset: str) -> np.ndarray:
+        """(rows,) bool: which of the rows of `extent` have a text that is not empty. Raises like `array`."""
+        ends = self._whole(extent, dataset + ENDS)[: extent.offset + extent.rows]
+        lengths: np.ndarray = np.diff(ends, prepend=0)[extent.offset :] > 0
+        return lengths
+
     def check(self, extent: Extent) -> None:
         """Raise StoreDamaged unless the part of `extent` is there, with its size."""
         if extent.part not in self._mapped:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,13 +37,19 @@ class Store:
         """The models whose vectors the store serves, sorted."""
         return sorted(m.provenance.model for m in self.manifest.matrices if m.serving)
 
+    @property
+    def ensembles(self) -> list[str]:
+        """The names of the ensembles that the store keeps, sorted."""
+        return sorted(ensemble.name for ensemble in self.manifest.ensembles)
+
     def __getitem__(self, model: str) -> MatrixView:
         """The served embeddings of `model`. Raises UnknownModel when the store has none."""
         matrix = self.manifest.serving(model)
         if matrix is None:
             raise UnknownModel(
-                f"Expected a model with vectors in {self.folder}. Got {model!r}.{nearest(model, self.models)} "
-                f"The store has: {', '.join(self.models) or 'none'}."
+                f"Expected a model with vectors in {self.folder}. Got {model!r}."
+                f"{nearest(model, [*self.models, *self.ensembles])} "
+                f"The store has: {', '.join([*self.models, *self.ensembles]) or 'none'}."
             )
         return MatrixView(self, matrix)
 
@@ -54,6 +62,19 @@ class Store:
     def sources(self) -> np.ndarray:
         """Source root of each row: (N,) object array of bytes."""
         return self._texts(LOCATION[1])
+
+    @cached_property
+    def present(self) -> np.ndarray:
+        """(N,) bool: the rows whose content some file holds; found without reading the paths."""
+        result = _filled((len(self),), np.dtype(bool), False)
+        for extent in self.manifest.location:
+            result[extent.row : extent.end] = self.parts.filled(extent, LOCATION[0])
+        return result
+
+    def place(self, row: int) -> tuple[str, str]:
+        """Where one row's file is: (source root, path relative to it), the path '' when it is gone."""
+        path, source = (self.texts(name, row, row + 1)[0] for name in LOCATION)
+        return os.fsdecode(source), os.fsdecode(path)
 
     @cached_property
     def widths(self) -> np.ndarray:
@@ -98,7 +119,13 @@ class Store:
     def concatenated(
         self, models: Sequence[str], *, weights: Sequence[float] | None = None, normalize: bool = False
     ) -> Ensemble:
-        """The rows of several models side by side, in the order named; see `Ensemble`."""
+        """The rows of several models side by side, in the order named; see `Ensemble`.
+
+        The name of an ensemble that the store keeps stands for its models, with its weights unless others are given.
+        """
+        kept = self.manifest.ensemble(models[0]) if len(models) == 1 else None
+        if kept and not any(m.provenance.model == kept.name and m.serving for m in self.manifest.matrices):
+            models, weights = kept.models, weights or kept.weights
         return Ensemble([self[model] for model in models], weights=weights, normalize=normalize)
 
     def _texts(self, dataset: str) -> np.ndarray:
@@ -106,7 +133,13 @@ class Store:
 
 
 class MatrixView:
-    """The (N, dim) embeddings of one model in one snapshot; rows that are not embedded are NaN."""
+    """The (N, dim) embeddings of one model in one snapshot; rows that are not embedded are NaN.
+
+    An array-like: `view[3]`, `view[10:20]`, `view[[4, 2]]` and `view[mask]` are new arrays of these rows,
+    `np.asarray(view)` is all of them, `for start, block in view.blocks()` goes through them in little memory.
+    """
+
+    ndim = 2
 
     def __init__(self, store: Store, matrix: Matrix) -> None:
         self.store = store
@@ -117,6 +150,32 @@ class MatrixView:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | np.ndarray) -> np.ndarray:
+        """A row (dim,), or rows (number, dim) by a slice, row numbers or a mask (N,). Raises IndexError outside."""
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return self.read(start, max(start, stop)) if step == 1 else self.take(np.arange(start, stop, step))
+        if isinstance(rows, int | np.integer):
+            row: np.ndarray = self.take([rows + len(self) if rows < 0 else rows])[0]
+            return row
+        chosen = np.asarray(rows)
+        return self.take(np.flatnonzero(chosen) if chosen.dtype == bool else chosen)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("Expected to copy: the rows of a matrix lie in several files.")
+        return np.asarray(self.read(), dtype=dtype)
+
+    @property
+    def paths(self) -> np.ndarray:
+        """Path of each row, relative to its source root: (N,) object array of str, '' when that is gone."""
+        return np.array([os.fsdecode(path) for path in self.store.paths], dtype=object)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The rows that have a vector and whose file is there, int64, ascending: what most users want to look at."""
+        return np.flatnonzero(self.embedded & self.store.present)
 
     @cached_property
     def embedded(self) -> np.ndarray:

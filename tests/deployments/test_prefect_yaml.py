@@ -106,13 +106,14 @@ def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object
 
 
 def test_the_deployments_are_those_of_the_documents() -> None:
-    """`nightly`, `vectorize`, one `embed` for each pool, `maintain`."""
+    """`nightly`, `vectorize`, one `embed` for each pool, `maintain`, `index`."""
     assert [deployment["name"] for deployment in DEPLOYMENTS] == [
         "nightly",
         "vectorize",
         "embed-cpu",
         "embed-gpu",
         "maintain",
+        "index",
     ]
 
 
@@ -143,20 +144,21 @@ def test_a_schedule_has_all_that_its_flow_needs(deployment: dict[str, Any], sche
 
 @each_schedule
 def test_a_schedule_comes_when_it_should(deployment: dict[str, Any], schedule: dict[str, Any]) -> None:
-    """nightly: once a day, eight hours before its deadline; maintain: once a week, by day. On a clock that is named."""
+    """nightly: once a day, eight hours before its deadline; maintain: once a week, by day; index: after the night. On a clock that is named."""
     assert schedule["timezone"] in available_timezones()
     cron = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
     first, second, third = (date.astimezone(ZoneInfo(schedule["timezone"])) for date in asyncio.run(cron.get_dates(3)))
-    days = {"nightly": 1, "maintain": 7}[deployment["name"]]
+    days = {"nightly": 1, "maintain": 7, "index": 1}[deployment["name"]]
     assert (third - second).days == (second - first).days == days
-    assert first.hour == {"nightly": 22, "maintain": 12}[deployment["name"]]
+    assert first.hour == {"nightly": 22, "maintain": 12, "index": 6}[deployment["name"]]
 
 
 def test_what_runs_by_itself_has_a_schedule() -> None:
-    """The night and the weekly maintenance have one schedule each, by a name that a new deployment replaces."""
+    """The night, the weekly maintenance and the index have one schedule each, by a name that a new deployment replaces."""
     assert [(deployment["name"], schedule["slug"]) for deployment, schedule in SCHEDULES] == [
         ("nightly", "nightly"),
         ("maintain", "weekly"),
+        ("index", "daily"),
     ]
 
 

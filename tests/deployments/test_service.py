@@ -46,7 +46,8 @@ def compose_command() -> list[str]:
 def composed(folder: Path, *, filled_in: bool) -> subprocess.CompletedProcess[str]:
     """What compose makes of the file, with the example of .env as it is, or with a password in it."""
     variables = (DEPLOYMENTS / "compose.env.example").read_text()
-    (folder / ".env").write_text(variables.replace("PASSWORD=", "PASSWORD=secret") if filled_in else variables)
+    given = variables.replace("PASSWORD=", "PASSWORD=secret").replace("TOKEN=", "TOKEN=a-token-of-many-letters")
+    (folder / ".env").write_text(given if filled_in else variables)
     command = [*compose_command(), "--env-file", folder / ".env", "-f", DEPLOYMENTS / "compose.yaml"]
     return subprocess.run([*command, "--profile", "gpu", "config"], capture_output=True, text=True)
 
@@ -103,6 +104,19 @@ def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -
     assert [worker.work_pool for worker in settings.workers] == ["gpu"]
 
 
+def test_the_gallery_of_compose_has_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It asks for a token, and can write neither to the store nor to the photographs."""
+    gallery = SERVICES["gallery"]
+    for name, value in gallery["environment"].items():
+        monkeypatch.setenv(name, value.replace("${GALLERY_TOKEN:?}", "a-token-of-many-letters"))
+    settings = load_settings()
+    assert settings.run.store == Path("/store")
+    assert settings.web.token
+    assert settings.web.token.get_secret_value() == "a-token-of-many-letters"
+    assert all(volume.endswith(":ro") for volume in gallery["volumes"] if volume.startswith("$"))
+    assert gallery["ports"] == [f"${{LISTEN:-127.0.0.1}}:{settings.web.port}:{settings.web.port}"]
+
+
 def test_the_image_copies_what_is_there() -> None:
     """Each source of a COPY exists, and is not left out of the build's context."""
     ignored = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().split()
@@ -131,13 +145,12 @@ def verified(text: str, place: Path) -> str:
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_a_unit_runs_a_command_that_prefect_has(unit: Path) -> None:
-    """Its options are those of the command."""
-    (command,) = re.findall(r"^ExecStart=\S+/prefect (.*)$", unit.read_text(), re.MULTILINE)
+def test_a_unit_runs_a_command_that_there_is(unit: Path) -> None:
+    """Its options are those of the command, of Prefect's or of ours."""
+    ((program, command),) = re.findall(r"^ExecStart=\S+/(prefect|pixelmill) (.*)$", unit.read_text(), re.MULTILINE)
     words = [word for word in command.split() if word[0].isalpha()][:2]
-    help_text = subprocess.run(
-        [sys.executable, "-m", "prefect", *words, "--help"], capture_output=True, text=True
-    ).stdout
+    help_text = subprocess.run([sys.executable, "-m", program, *words, "--help"], capture_output=True, text=True).stdout
+    assert f"{words[0]} " in help_text
     assert all(option in help_text for option in re.findall(r"--[a-z-]+", command))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pixelmill import catalog
 from pixelmill.errors import WeightsRefused
 from pixelmill.models import timm
-from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel, WeightsSource
 from pixelmill.models.load import load, load_file
 from pixelmill.models.weights import CachedFile, WeightsCache
 from tests.support.checkpoints import TinyModels, save_torchvision, shaken
@@ -103,7 +103,48 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
     return {k: v for k, v in state.items() if k not in ("input_resolution", "context_length", "vocab_size")}
 
 
-class TestOpenAIClip(BackendContract):
+TEXTS = ["a red circle", "Überraschung, 漢字, 🙂", ""]
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+
+
+class TextContract(BackendContract):
+    """What a backend with a text tower promises besides."""
+
+    def upstream_text(self, spec: ModelSpec, path: Path, texts: list[str]) -> torch.Tensor:
+        """Upstream's own tokens and embeddings of texts that fit."""
+        raise NotImplementedError
+
+    def test_text_vectors_equal_upstreams(self, model: TextModel, cache: WeightsCache) -> None:
+        """In float32, vectors of short, foreign and empty texts are those of the upstream library."""
+        wanted = self.upstream_text(model.spec, cache.path_of(model.spec.weights), TEXTS)
+        tokens = model.tokenize(TEXTS)
+        with torch.inference_mode():
+            got = model.encode_text(tokens.ids)
+        assert tokens.cut == (0, 0, 0)
+        assert got.shape == (len(TEXTS), model.spec.dim)
+        assert torch.allclose(got, wanted.float(), rtol=1e-4, atol=1e-5)
+        assert torch.cosine_similarity(got[0], got[1], dim=0) < 0.99999, "texts must differ for this to say anything"
+
+    def test_a_long_text_says_how_much_is_cut(self, model: TextModel) -> None:
+        """Of 16 words, begin and end, 16 tokens fit: 2 are cut, and the rest does not matter."""
+        tokens = model.tokenize([LONG, f"{LONG} more", "short"])
+        assert tokens.ids.shape == (3, 16)
+        assert tokens.cut == (2, 3, 0)
+        assert torch.equal(tokens.ids[0], tokens.ids[1])
+
+    @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+    def test_text_in_other_precisions_stays_close(self, model: TextModel, cache: WeightsCache, dtype: str) -> None:
+        """In half precision the vectors of texts stay within cosine 0.999 of float32."""
+        low = load(model.spec, cache, dtype=dtype)
+        assert isinstance(low, TextModel)
+        ids = model.tokenize(TEXTS).ids
+        with torch.inference_mode():
+            got, wanted = low.encode_text(ids), model.encode_text(ids)
+        assert got.dtype == low.dtype
+        assert torch.cosine_similarity(got.float(), wanted).min() >= 0.999
+
+
+class TestOpenAIClip(TextContract):
     def spec(self, tiny: TinyModels) -> ModelSpec:
         return tiny.openai_clip
 
@@ -112,6 +153,13 @@ class TestOpenAIClip(BackendContract):
 
         module, preprocess = clip.load(str(path), device="cpu")
         return preprocess, module.encode_image
+
+    def upstream_text(self, spec: ModelSpec, path: Path, texts: list[str]) -> torch.Tensor:
+        import clip
+
+        module, _ = clip.load(str(path), device="cpu")
+        with torch.inference_mode():
+            return module.encode_text(clip.tokenize(texts, context_length=16))
 
     def test_an_archive_that_is_not_pinned_is_refused(self, tiny: TinyModels, cache: WeightsCache) -> None:
         """A TorchScript archive with no sha256, or only its first digits, is not loaded."""
@@ -133,7 +181,7 @@ class TestOpenAIClip(BackendContract):
         assert torch.equal(plain.encode_image(pixels), model.encode_image(pixels))
 
 
-class TestOpenClip(BackendContract):
+class TestOpenClip(TextContract):
     def spec(self, tiny: TinyModels) -> ModelSpec:
         return tiny.open_clip
 
@@ -142,6 +190,13 @@ class TestOpenClip(BackendContract):
 
         module, _, preprocess = open_clip.create_model_and_transforms("tiny-clip", pretrained=str(path))
         return preprocess, module.eval().encode_image
+
+    def upstream_text(self, spec: ModelSpec, path: Path, texts: list[str]) -> torch.Tensor:
+        import open_clip
+
+        module, _, _ = open_clip.create_model_and_transforms("tiny-clip", pretrained=str(path))
+        with torch.inference_mode():
+            return module.eval().encode_text(open_clip.get_tokenizer("tiny-clip")(texts))
 
     def test_own_normalisation_is_used(self, tiny: TinyModels, cache: WeightsCache) -> None:
         """`mean` and `std` of a person's own model replace upstream's, in the reference transform too."""

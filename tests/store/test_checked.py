@@ -10,7 +10,7 @@ import pytest
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import master
-from pixelmill.store.manifest import ArrayLayout, Extent, Manifest, Part, Retired
+from pixelmill.store.manifest import ArrayLayout, Extent, Manifest, NamedEnsemble, Part, Retired
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN
@@ -69,6 +69,10 @@ def with_part(manifest: Manifest, **changes: object) -> Manifest:
     return manifest.model_copy(update={"parts": {**manifest.parts, part.file: part.model_copy(update=changes)}})
 
 
+def kept(name: str = "both", weights: tuple[float, ...] = (1.0, 1.0)) -> NamedEnsemble:
+    return NamedEnsemble(name=name, models=("a", "b"), weights=weights)
+
+
 LIES: dict[str, Lie] = {
     "part above the store": lambda m: renamed(m, "../outside.h5"),
     "part anywhere": lambda m: renamed(m, "/etc/hostname"),
@@ -109,6 +113,12 @@ LIES: dict[str, Lie] = {
     "mean that is no number": lambda m: with_provenance(m, mean=(0.0, float("nan"), 0.0)),
     "text with a zero byte": lambda m: with_provenance(m, architecture="a\0b"),
     "retired at no time": lambda m: m.model_copy(update={"retired": (Retired(file="x.h5", at=float("inf")),)}),
+    "ensembles in the first format": lambda m: m.model_copy(update={"ensembles": (kept(),), "format_version": 1}),
+    "ensemble without a name": lambda m: m.with_ensembles([kept(name="")]),
+    "ensemble inside another group": lambda m: m.with_ensembles([kept(name="../a")]),
+    "two ensembles of one name": lambda m: m.with_ensembles([kept(), kept()]),
+    "ensemble with too few weights": lambda m: m.with_ensembles([kept(weights=(1.0,))]),
+    "ensemble with a weight that is no number": lambda m: m.with_ensembles([kept(weights=(1.0, float("nan")))]),
     "format before the first": lambda m: m.model_copy(update={"format_version": 0}),
 }
 
@@ -130,7 +140,7 @@ def test_a_lie_is_refused_whatever_its_checksums(lie: str, store: Path) -> None:
     body = master.sealed(lying)
     (store / "manifest.json").write_bytes(body)
     # As a master that holds nothing else: HDF5 does not take every lie.
-    (store / "vectors.h5").write_bytes(master._header(body, lying.pixelmill_version) + body)
+    (store / "vectors.h5").write_bytes(master._header(body, lying.pixelmill_version, 1) + body)
     with pytest.raises(StoreDamaged, match=r"cannot be read \(.+\)"):
         Store(store)
     assert [damage.file for damage in verify(store)] == ["vectors.h5"]
@@ -145,7 +155,7 @@ def test_the_truth_is_published(store: Path) -> None:
     assert with_array(with_extent(manifest)) == manifest
     assert with_provenance(manifest) == manifest
     body = master.sealed(manifest)
-    (store / "vectors.h5").write_bytes(master._header(body, manifest.pixelmill_version) + body)
+    (store / "vectors.h5").write_bytes(master._header(body, manifest.pixelmill_version, 1) + body)
     assert Store(store).manifest == manifest
     assert master.publish(store, manifest).rows == 12
 

@@ -57,6 +57,12 @@ def check_with_h5py(master: Path, expected: dict[str, Any], rows: int = ROWS) ->
         for name, described in expected["datasets"].items():
             assert file[name].dtype == described["dtype"]
             np.testing.assert_array_equal(file[name][:rows], values_of(described))
+        for name, models in expected.get("ensembles", {}).items():
+            np.testing.assert_array_equal(file[f"ensembles/{name}"][:rows], side_by_side(expected, models))
+
+
+def side_by_side(expected: dict[str, Any], models: list[str]) -> np.ndarray:
+    return np.hstack([values_of(expected["datasets"][f"vectors/{model}"]) for model in models])
 
 
 def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
@@ -67,11 +73,19 @@ def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) 
     assert store.heights[:rows].tolist() == [r["height"] for r in expected["rows"]]
     assert list(store.paths[:rows]) == [os.fsencode(r["path"]) for r in expected["rows"]]
     assert list(store.sources[:rows]) == [os.fsencode(r["source"]) for r in expected["rows"]]
+    assert store.present[:rows].tolist() == [r["path"] != "" for r in expected["rows"]]
+    assert [store.place(row) for row in range(rows)] == [(r["source"], r["path"]) for r in expected["rows"]]
     matrices = {matrix.published_name: matrix for matrix in store.manifest.matrices}
     for name, described in expected["datasets"].items():
         view = MatrixView(store, matrices[name])
         np.testing.assert_array_equal(view.read(0, rows), values_of(described))
         assert view.embedded[:rows].tolist() == [row is not None for row in described["values"]]
+    assert store.ensembles == sorted(expected.get("ensembles", {}))
+    for name, models in expected.get("ensembles", {}).items():
+        kept = store.manifest.ensemble(name)
+        assert kept is not None
+        ones = store.concatenated([name], weights=[1.0] * len(models)).read(0, rows)
+        np.testing.assert_array_equal(ones, side_by_side(expected, models))
 
 
 def test_the_format_of_today_has_a_golden_store() -> None:

@@ -17,7 +17,7 @@ from pixelmill.models.weights import WeightsCache
 TINY_OPEN_CLIP = {
     "embed_dim": 48,
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 64, "heads": 1, "layers": 1},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
 
 
@@ -64,7 +64,7 @@ def tiny_openai_module() -> torch.nn.Module:
     """OpenAI's CLIP class, small, random."""
     from clip.model import CLIP
 
-    return shaken(CLIP(40, 64, 2, 64, 16, 16, 100, 64, 1, 1)).eval()
+    return shaken(CLIP(40, 64, 2, 64, 16, 16, 49408, 64, 1, 1)).eval()
 
 
 def save_openai_archive(module: torch.nn.Module, path: Path) -> None:

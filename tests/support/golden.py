@@ -1,7 +1,8 @@
 """Make the golden store of the format that this program writes: `python -m tests.support.golden`, once a format.
 
 It holds what a store can hold: two models in two dtypes, a compacted part and others, a second generation that is not
-complete, an image in quarantine (a row of NaN), one that moved, one that is gone, a path that is not UTF-8, a ledger.
+complete, an ensemble with a name, an image in quarantine (a row of NaN), one that moved, one that is gone, a path that
+is not UTF-8, a ledger.
 `expected.json` beside it says what is in it, from what was put in, not from what was read back.
 """
 
@@ -22,6 +23,7 @@ from pixelmill import __version__
 from pixelmill.images.discover import FoundFile
 from pixelmill.store.commit import Harvest, StoreWriter
 from pixelmill.store.compact import compact
+from pixelmill.store.ensembles import keep
 from pixelmill.store.ledger import SCHEMA_VERSION
 from pixelmill.store.manifest import FORMAT_VERSION, Matrix
 from tests.support.stores import SOURCE, file_of, harvest, provenance, sha256, size, vector
@@ -31,6 +33,7 @@ ROWS = 12
 REFUSED, MOVED, GONE, NOT_UTF8 = 2, 4, 5, 7
 SECOND = range(0, 3)
 """What the second generation of model a holds, except what was refused."""
+ENSEMBLE = "both"
 NEW_PLACE = "moved to/bild 4.png"
 
 
@@ -45,6 +48,7 @@ def make(folder: Path) -> None:
         writer.commit(committed(range(4, 8), [a, b]))
         compact(writer, retention=0)
         writer.commit(committed(range(8, ROWS), [a]))
+        keep(writer, ENSEMBLE, ["b", "a"], [0.75, 0.25])
         second = writer.matrix(provenance("a", version=1), "float32")
         writer.commit(committed(SECOND, [second]))
         writer.ledger.changes()
@@ -90,6 +94,7 @@ def _expected() -> dict[str, Any]:
             "vectors/b": _values("b", "float16", held & set(range(8))),
             f"generations/a/{provenance('a', version=1).fingerprint[:16]}": _values("a", "float32", held & set(SECOND)),
         },
+        "ensembles": {ENSEMBLE: ["b", "a"]},
         "quarantine": [{"path": found(REFUSED).absolute, "row": REFUSED, "stage": "decode", "reason": "damaged"}],
     }
 

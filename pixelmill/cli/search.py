@@ -1,0 +1,141 @@
+"""`pixelmill search`: words, pictures and rows find pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pixelmill.cli import common
+from pixelmill.words import printable
+
+if TYPE_CHECKING:
+    from pixelmill.search.query import Term
+    from pixelmill.search.searcher import Found, Searcher
+
+_DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
+
+
+@click.command(short_help="Find pictures by words, pictures or rows.")
+@common.store_folder
+@click.option("--text", "texts", multiple=True, metavar="T", help='Words to look for; -"words" to look away from.')
+@click.option("--image", "images", multiple=True, metavar="FILE", help="A picture to look for; -FILE to look away.")
+@click.option("--row", "rows", multiple=True, metavar="N", help="A row of the store; -N to look away.")
+@click.option("--model", metavar="A,B", help="One model or several, or an ensemble of the store. Default: said aloud.")
+@click.option("--weights", metavar="0.7,0.3", help="How much each of several models counts.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Results.")
+@click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Only paths like '2024/*.jpg'; any of several.")
+@click.option("--since", type=click.DateTime(_DATES), help="Only files modified then or later.")
+@click.option("--until", type=click.DateTime(_DATES), help="Only files modified before.")
+@click.option("--min-size", type=click.IntRange(1), metavar="PX", help="Least length of the shorter edge.")
+@click.option("--max-size", type=click.IntRange(1), metavar="PX", help="Greatest length of the longer edge.")
+@click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
+@click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
+@click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.html", help="Also a contact sheet."
+)
+@common.as_json
+@common.config_file
+def search(
+    store: Path, texts: Sequence[str], images: Sequence[str], rows: Sequence[str], model: str | None,
+    weights: str | None, sheet: Path | None, as_json: bool, config: Path | None, device: str, **how: Any,
+) -> None:  # fmt: skip
+    """The pictures of STORE nearest to the sum of all that is given, best first.
+
+    Several texts, images and rows are added up, each at length 1; those that begin with a minus are subtracted:
+    --text beach --text -people --image sunset.jpg
+    """
+    from pixelmill.cli.store import numbers
+
+    terms = list(_terms(texts, images, rows))
+    searcher = _searcher(store, config, device)
+    names = [name.strip() for name in model.split(",")] if model else []
+    found = _found(searcher, terms, names, numbers(weights), how)
+    for note in (*([f"Searching with {found.model}."] if not model else []), *found.notes):
+        click.echo(printable(note), err=True)
+    if sheet:
+        from pixelmill.search.sheet import write_sheet
+
+        write_sheet(sheet, " ".join(_words(texts, images, rows)), found)
+        click.echo(f"Contact sheet: {sheet}", err=True)
+    if as_json:
+        common.print_json(_described(found))
+    else:
+        _show(found)
+
+
+def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
+    from pixelmill.images.decode import DecodeOptions, read_image_file
+    from pixelmill.search.query import Picture, Row, Text
+
+    for text, sign in map(_signed, texts):
+        yield Text(text, sign)
+    for name, sign in map(_signed, images):
+        try:
+            data = read_image_file(name, max_bytes=DecodeOptions().max_bytes)
+        except OSError as error:
+            raise click.BadParameter(f"Expected an image at {name}. {error.strerror or error}.") from error
+        yield Picture(data, sign, name)
+    for number, sign in map(_signed, rows):
+        if not number.isdecimal():
+            raise click.BadParameter(f"Expected a row's number for --row. Got {number!r}.")
+        yield Row(int(number), sign)
+
+
+def _signed(word: str) -> tuple[str, float]:
+    return (word[1:], -1.0) if word.startswith("-") else (word, 1.0)
+
+
+def _searcher(store: Path, config: Path | None, device: str) -> Searcher:
+    from pixelmill.devices import resolve_device
+    from pixelmill.search.searcher import Searcher
+    from settings.job import find_model, make_cache
+
+    settings = common.settings_from(config)
+    where = device if device == "cpu" else resolve_device(device)
+    return Searcher(
+        store, find=lambda name: find_model(settings, name), cache=make_cache(settings).open(), device=where
+    )
+
+
+def _found(
+    searcher: Searcher, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None,
+    how: dict[str, Any],
+) -> Found:  # fmt: skip
+    from pixelmill.search.filters import Filters
+
+    filters = Filters(how["globs"], how["since"], how["until"], how["min_size"], how["max_size"])
+    return searcher.search(
+        terms, how["k"], filters, models=models, weights=weights, copies=how["copies"], exact=how["exact"]
+    )
+
+
+def _words(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[str]:
+    yield from texts
+    yield from images
+    yield from (f"row {number}" for number in rows)
+
+
+def _described(found: Found) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    results = [asdict(hit) for hit in found.hits]
+    return {"model": found.model, "models": list(found.models), "results": results, "notes": list(found.notes)}
+
+
+def _show(found: Found) -> None:
+    table = common.table("", "score", "row", "file", "size", "copies", right=("score", "row", "size", "copies"))
+    for hit in found.hits:
+        size = f"{hit.width} x {hit.height}"
+        copies = str(len(hit.copies)) if hit.copies else ""
+        table.add_row(_score(hit.score), str(hit.row), printable(hit.absolute), size, copies)
+    common.print_table(table)
+    if not found.hits:
+        click.echo("Nothing fits.")
+
+
+def _score(score: float) -> str:
+    return f"{score:.4f}"

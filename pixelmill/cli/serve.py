@@ -1,0 +1,118 @@
+"""`pixelmill serve`: the gallery."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import socket
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pixelmill.cli import common
+from pixelmill.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pixelmill.web.gallery import Gallery
+    from settings import Settings
+
+LEAST_TOKEN = 16
+"""Characters. Shorter ones can be guessed."""
+_TOKEN = re.compile(f"[!-~]{{{LEAST_TOKEN},}}")
+_CONNECTIONS = 256
+
+
+@click.command(short_help="The gallery: the store in a browser.")
+@click.argument("store", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1, for this machine alone.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="0: any that is free. Default: 8000.")
+@click.option("--token", metavar="SECRET", help="Who has it may look. `ps` shows flags: PIXELMILL_WEB__TOKEN.")
+@common.config_file
+def serve(store: Path | None, host: str | None, port: int | None, token: str | None, config: Path | None) -> None:
+    """Show a store in a browser: search, similar images, map, near-duplicates, coverage, quarantine, reports.
+
+    Without STORE: the `store` of the settings. Nothing is ever written to it. New snapshots show as they are published.
+    """
+    from settings import load_settings
+
+    settings = load_settings(config, {"web": {"host": host, "port": port, "token": token}})
+    secret = _checked_token(settings)
+    _listen(_gallery(store or settings.run.store, settings, secret), settings)
+
+
+def _checked_token(settings: Settings) -> str | None:
+    """The token. Raises SettingsError without a good one where other machines can ask."""
+    web = settings.web
+    token = web.token.get_secret_value() if web.token else None
+    advice = "Make one: PIXELMILL_WEB__TOKEN=$(openssl rand -hex 16)"
+    if token is not None and not _TOKEN.fullmatch(token):
+        found = f"{len(token)} characters" if len(token) < LEAST_TOKEN else "others"
+        raise SettingsError(
+            f"Expected a token of {LEAST_TOKEN} letters, digits and signs or more. Got {found}. {advice}"
+        )
+    if token is None and not _is_loopback(web.host):
+        raise SettingsError(f"Expected a token to listen on {web.host}, which other machines may reach. {advice}")
+    return token
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _gallery(store: Path, settings: Settings, token: str | None) -> Gallery:
+    from pixelmill.devices import resolve_device
+    from pixelmill.images.decode import DecodeOptions
+    from pixelmill.search.searcher import Searcher
+    from pixelmill.web.gallery import Gallery, Limits
+    from settings.job import find_model, make_cache
+
+    web, images = settings.web, settings.images
+    limits = Limits(
+        upload_bytes=int(web.max_upload_mb * 1e6),
+        uploads_per_minute=web.uploads_per_minute,
+        thumbnail_bytes=int(web.cache_gb * 1e9),
+    )
+    searcher = Searcher(
+        store, find=partial(find_model, settings), cache=make_cache(settings).open(),
+        device=resolve_device(settings.run.device),
+    )  # fmt: skip
+    options = DecodeOptions(**images.model_dump())
+    return Gallery(searcher, cache=web.cache_dir, options=options, limits=limits, token=token)
+
+
+def _listen(gallery: Gallery, settings: Settings) -> None:
+    """Serve until stopped. Raises SettingsError for an address that cannot be had."""
+    import uvicorn
+
+    from pixelmill.web.app import make_app
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        make_app(gallery, url=settings.web.url), log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, limit_concurrency=_CONNECTIONS,
+    )  # fmt: skip
+    with _socket(settings.web.host, settings.web.port) as listening, suppress(KeyboardInterrupt):
+        click.echo(f"The gallery of {gallery.newest.folder}: {_address(listening)} (Ctrl-C ends it)")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"Expected to listen on {host}, port {port}: {error.strerror}. Choose another --port, or --host."
+        ) from error
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,1 @@
+"""From words, pictures and rows to the nearest rows of a store."""

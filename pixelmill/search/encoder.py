@@ -1,0 +1,104 @@
+"""The encoder of queries, built from what a matrix says made it, so that the two cannot mismatch."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill.errors import NoTextTower, WeightsRefused
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.matrices import still_makes
+from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel
+from pixelmill.models.load import load_file
+from pixelmill.models.weights import WeightsCache
+from pixelmill.pipeline import Pipeline, Target
+from pixelmill.store.manifest import Provenance
+
+Float32 = NDArray[np.float32]
+
+TEXT_BACKENDS = ("openai_clip", "open_clip")
+
+
+def has_text(made: Provenance) -> bool:
+    """Whether words can be searched for in what was made so."""
+    return made.backend in TEXT_BACKENDS
+
+
+class QueryEncoder:
+    """Texts and pictures as vectors of the matrix that `made` describes. Safe to use from many threads.
+
+    The model is loaded when first needed, in the precision of the matrix. Pictures are decoded as the matrix was made:
+    same decode mode, orientation and background. Raises WeightsRefused when the weights that `find` leads to are not
+    those that made the matrix, or the libraries preprocess otherwise than they did then.
+    """
+
+    def __init__(
+        self, made: Provenance, find: Callable[[str], ModelSpec], cache: WeightsCache, *, device: str = "cpu"
+    ) -> None:
+        self._made, self._find, self._cache, self._device = made, find, cache, device
+        self._lock = threading.Lock()
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self._made.model
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text can have, begin and end among them."""
+        return int(self._text_model().tokenize([""]).ids.shape[1])
+
+    def texts(self, texts: Sequence[str]) -> tuple[Float32, tuple[int, ...]]:
+        """Raw embeddings float32 (len(texts), dim), and how many tokens of each text were cut off.
+
+        Raises NoTextTower where the model has none.
+        """
+        import torch
+
+        model = self._text_model()
+        with self._lock, torch.inference_mode():
+            tokens = model.tokenize(texts)
+            vectors: Float32 = model.encode_text(tokens.ids.to(model.device)).float().cpu().numpy()
+        return vectors, tokens.cut
+
+    def picture(self, data: bytes) -> Float32:
+        """The raw embedding float32 (dim,) of an image file's bytes. Raises ImageRejected."""
+        with self._lock:
+            return self._pipeline.embed_bytes(data)[self._made.fingerprint]
+
+    @cached_property
+    def _pipeline(self) -> Pipeline:
+        made = self._made
+        options = DecodeOptions(decode=made.decode, exif_orientation=made.exif_orientation, background=made.background)
+        return Pipeline([Target(self._model, made.fingerprint)], options, batch_size=1, threads=1)
+
+    @cached_property
+    def _model(self) -> EmbeddingModel:
+        made, spec = self._made, self._find(self._made.model)
+        file = self._cache.fetch(spec.weights)
+        found = (spec.backend, spec.architecture, file.sha256)
+        if found != (made.backend, made.architecture, made.weights_sha256):
+            raise WeightsRefused(
+                f"Expected the weights that made the matrix of {made.model}: {made.backend} {made.architecture}, "
+                f"sha256 {made.weights_sha256[:12]}. Found {spec.backend} {spec.architecture}, sha256 "
+                f"{file.sha256[:12]} ({file.path}). Put the old weights back, or embed anew with `pixelmill run`."
+            )
+        model = load_file(spec, file, device=self._device, dtype=made.precision)
+        if not still_makes(model, made):
+            raise WeightsRefused(
+                f"Expected {made.model} to preprocess as it did when its matrix was made. These versions of the "
+                "libraries do not: install those that `pixelmill info --json` names, or embed anew."
+            )
+        return model
+
+    def _text_model(self) -> TextModel:
+        if not has_text(self._made):
+            raise NoTextTower(f"Expected a model that understands words. {self._made.model} knows pictures only.")
+        with self._lock:
+            model = self._model
+        assert isinstance(model, TextModel)
+        return model

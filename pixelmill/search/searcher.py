@@ -1,0 +1,259 @@
+"""Searching a store: terms, filters and a model in, hits out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill import catalog
+from pixelmill.errors import NoTextTower, QueryError
+from pixelmill.models.base import ModelSpec
+from pixelmill.models.weights import WeightsCache
+from pixelmill.search.ann import Approximate, open_index
+from pixelmill.search.collapse import collapse
+from pixelmill.search.encoder import QueryEncoder, has_text
+from pixelmill.search.exact import members_of, top_k
+from pixelmill.search.filters import Filters, allowed_rows
+from pixelmill.search.index_files import read_description
+from pixelmill.search.norms import Norms
+from pixelmill.search.query import Query, Row, Term, Text, query_for
+from pixelmill.store.manifest import Provenance
+from pixelmill.store.master import MASTER
+from pixelmill.store.reader import Ensemble, MatrixView, Store
+from pixelmill.words import number_of
+
+_FILTERS_KEPT = 16
+_WORTH_AN_INDEX = 0.1
+"""Least share of the rows that filters leave for an index to be used: it finds few of what is rare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result: the row, where its file is, the cosine to the query, size in pixels, and rows that look the same."""
+
+    row: int
+    path: str
+    source: str
+    score: float
+    width: int
+    height: int
+    copies: tuple[int, ...] = ()
+
+    @property
+    def absolute(self) -> str:
+        """The file."""
+        return os.path.join(self.source, self.path)  # noqa: PTH118 - may hold surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search gave, best first; by which models; and what the person who asked should know."""
+
+    models: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The models' names in one word."""
+        return "+".join(self.models)
+
+
+class Searcher:
+    """Searches the newest snapshot of the store in a folder. Safe to use from many threads.
+
+    `find` gives the spec of a model by name and `cache` its weights; both are asked only for words and pictures, and
+    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run.
+    """
+
+    def __init__(
+        self, store: str | Path, *, find: Callable[[str], ModelSpec] = catalog.get, cache: WeightsCache,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
+        self._find, self._cache, self._device = find, cache, device
+        self._lock = threading.Lock()
+        self._norms = Norms()
+        self._encoders: dict[str, QueryEncoder] = {}
+        self._indexes: dict[str, tuple[tuple[str, int], Approximate | None]] = {}
+        self._passing: dict[Filters, NDArray[np.bool_]] = {}
+        self._store = Store(store)
+        self._stamp = _stamp(self._store)
+
+    @property
+    def store(self) -> Store:
+        """The newest snapshot."""
+        with self._lock:
+            if (stamp := _stamp(self._store)) != self._stamp:
+                self._store, self._stamp = Store(self._store.folder), stamp
+                self._passing.clear()
+                self._norms.keep([self._store[model] for model in self._store.models])
+            return self._store
+
+    def search(
+        self, terms: Sequence[Term], k: int = 10, filters: Filters = Filters(), *,  # noqa: B008 - frozen
+        models: Sequence[str] = (), weights: Sequence[float] | None = None, copies: bool = False,
+        exact: bool = False,
+    ) -> Found:  # fmt: skip
+        """The `k` rows nearest to the sum of the terms, in the space of one model or of several side by side.
+
+        Without `models`: the one that `default_model` chooses; the name of an ensemble that the store keeps stands for
+        its models. An index is used where there is one, unless `exact`; the notes say so. The score is the cosine; of
+        several models, that of the vectors as `export --normalize --weights` puts them side by side. Rows whose file
+        is gone, and rows among the terms that are added, never appear; what looks the same as a better hit is listed
+        with that one, unless `copies`.
+        """
+        store = self.store
+        names = tuple(models) or (default_model(store, terms),)
+        matrix = store.concatenated(names, weights=weights, normalize=True)
+        query = self._query(terms, matrix)
+        allowed = self._allowed(store, filters)
+        allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
+        index = None if exact else self._index(matrix, allowed)
+        nearest = _Nearest(matrix, query.vector, allowed, self._norms, index)
+        hits = nearest.rows(k) if copies else nearest.distinct(k)
+        return Found(
+            tuple(m.provenance.model for m in matrix.members), tuple(_hit(store, *hit) for hit in hits),
+            (*query.notes, *_notes(index)),
+        )  # fmt: skip
+
+    def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
+        """The unit vector that a search for `terms` would use, over the models side by side."""
+        return self._query(terms, self.store.concatenated(models, weights=weights, normalize=True))
+
+    def _index(self, matrix: Ensemble, allowed: NDArray[np.bool_]) -> Approximate | None:
+        """The index of the one model that is searched, unless so few rows may appear that comparing all is quick."""
+        if len(matrix.members) > 1 or allowed.sum() < _WORTH_AN_INDEX * len(allowed):
+            return None
+        view = matrix.members[0]
+        described = read_description(view.store, view.provenance)
+        if described is None:
+            return None
+        key, fingerprint = (described.file, view.store.manifest.revision), described.fingerprint
+        with self._lock:
+            if self._indexes.get(fingerprint, ((), None))[0] != key:
+                self._indexes[fingerprint] = (key, open_index(view, self._norms))
+            return self._indexes[fingerprint][1]
+
+    def _allowed(self, store: Store, filters: Filters) -> NDArray[np.bool_]:
+        """The caller's own mask of rows that pass. Paths and sizes are remembered; dates change without a commit."""
+        if filters.since or filters.until:
+            return allowed_rows(store, filters)
+        with self._lock:
+            known = self._passing.get(filters) if store is self._store else None
+        if known is None:
+            known = allowed_rows(store, filters)
+            with self._lock:
+                if len(self._passing) >= _FILTERS_KEPT:
+                    self._passing.clear()
+                if store is self._store:
+                    self._passing[filters] = known
+        return known.copy()
+
+    def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
+        """By each member with its own encoder, weighted as the rows are."""
+        mute = [m.provenance.model for m in matrix.members if not has_text(m.provenance)]
+        if mute and any(isinstance(term, Text) for term in terms):
+            raise _no_text(matrix.members[0].store, mute)
+        parts = [query_for(terms, view, self._encoder(view.provenance)) for view in matrix.members]
+        vector = np.concatenate([part.vector * weight for part, weight in zip(parts, matrix.weights, strict=True)])
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
+        return Query((vector / np.linalg.norm(vector)).astype(np.float32), tuple(notes))
+
+    def _encoder(self, made: Provenance) -> QueryEncoder:
+        with self._lock:
+            if made.fingerprint not in self._encoders:
+                self._encoders[made.fingerprint] = QueryEncoder(made, self._find, self._cache, device=self._device)
+            return self._encoders[made.fingerprint]
+
+
+class _Nearest:
+    """The rows nearest to one unit query, more of them when asked for more."""
+
+    def __init__(
+        self, matrix: Ensemble, query: NDArray[np.float32], allowed: NDArray[np.bool_], norms: Norms,
+        index: Approximate | None,
+    ) -> None:  # fmt: skip
+        self._matrix, self._query, self._allowed, self._norms, self._index = matrix, query, allowed, norms, index
+
+    def rows(self, k: int) -> list[Ranked]:
+        """The `k` nearest, each by itself."""
+        if self._index:
+            rows, scores = self._index.top_k(self._query, k, allowed=self._allowed)
+        else:
+            rows, scores = top_k(self._matrix, self._query[None], k, allowed=self._allowed, norms=self._norms)
+        return [(int(r), float(s), ()) for r, s in zip(rows[0], scores[0], strict=True) if r >= 0]
+
+    def distinct(self, k: int) -> list[Ranked]:
+        """The `k` nearest that look different, each with the near rows that look like it."""
+        members, asked = members_of(self._matrix), 2 * k + 8
+        while True:
+            nearest = self.rows(asked)
+            scores = {row: score for row, score, _ in nearest}
+            groups = collapse(members, np.array(list(scores), np.int64))
+            if len(groups) >= k or len(nearest) < asked:
+                return [(row, scores[row], tuple(same)) for row, same in list(groups.items())[:k]]
+            asked *= 4
+
+
+Ranked = tuple[int, float, tuple[int, ...]]
+"""A row, its cosine, and the rows that look the same."""
+
+
+def default_model(store: Store, terms: Sequence[Term]) -> str:
+    """The store's model that covers most of its rows, among those that understand words if there are any in `terms`.
+
+    Raises NoTextTower where none does, QueryError where the store has no model at all.
+    """
+    views = [store[model] for model in store.models]
+    if not views:
+        raise QueryError(f"Expected vectors in {store.folder}. Found none: `pixelmill run` makes them.")
+    fitting = [view for view in views if has_text(view.provenance)]
+    if any(isinstance(term, Text) for term in terms):
+        if not fitting:
+            raise _no_text(store, store.models)
+        views = fitting
+    best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), has_text(view.provenance)))
+    return best.provenance.model
+
+
+def _notes(index: Approximate | None) -> list[str]:
+    """What a person should know of a result that came through an index."""
+    if index is None:
+        return []
+    described, newer = index.described, int(index.uncovered.sum())
+    recall = described.recall[described.looked_into]
+    notes = [f"Found through the index, which finds {recall:.0%} of the nearest ten; --exact finds all."]
+    if newer:
+        notes.append(f"{number_of(newer, 'row')} came after the index and had to be compared one by one.")
+    return notes
+
+
+def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
+    able = [model for model in store.models if has_text(store[model].provenance)]
+    told = f"In this store these do: {', '.join(able)}." if able else (
+        "No model of this store does; `pixelmill run --models openai_clip_vit_b32` adds one."
+    )  # fmt: skip
+    return NoTextTower(
+        f"Expected a model that understands words. {' and '.join(asked)} {'knows' if len(asked) == 1 else 'know'} "
+        f"pictures only. {told}"
+    )
+
+
+def _hit(store: Store, row: int, score: float, copies: tuple[int, ...]) -> Hit:
+    source, path = store.place(row)
+    return Hit(
+        row, path, source, score,
+        int(store.widths[row]), int(store.heights[row]), copies,
+    )  # fmt: skip
+
+
+def _stamp(store: Store) -> tuple[int, int, int]:
+    """What changes when another snapshot is published."""
+    found = (store.folder / MASTER).stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -1,0 +1,92 @@
+"""A contact sheet: the results of a search as one HTML file with the thumbnails inside, to be mailed around."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Final
+
+from pixelmill.errors import ImageRejected, PixelmillError, StoreError
+from pixelmill.images.apart import decode_apart
+from pixelmill.images.decode import DecodeOptions, read_image_file
+from pixelmill.images.preprocess import Preprocessing
+from pixelmill.search.searcher import Found, Hit
+from pixelmill.words import printable
+
+EDGE: Final = 240
+"""Longest edge of a thumbnail in pixels; 40 of them make a file of about half a megabyte."""
+_QUALITY: Final = 82
+_WANTED: Final = Preprocessing(EDGE, EDGE, (0, 0, 0), (1, 1, 1))
+_STYLE: Final = """
+body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; background: #fafafa; color: #222 }
+ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1.2em; padding: 0;
+  list-style: none }
+img, .none { width: 100%; height: 240px; object-fit: contain; background: #eee; display: block }
+.none { display: flex; align-items: center; justify-content: center; color: #666; padding: 1em;
+  box-sizing: border-box }
+figure { margin: 0 } figcaption { overflow-wrap: anywhere; font-size: 12px } b { font-weight: 600 }
+@media print { body { margin: 0 } figure { break-inside: avoid } }
+"""
+
+
+def write_sheet(out: Path, query: str, found: Found) -> None:
+    """Write the results of a search for `query` to `out`, whole or not at all. It refers to nothing outside itself."""
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text("".join(_page(query, found)), "utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"Expected a folder to write {out.name} into. {out} cannot be written: {error}.") from error
+
+
+def _page(query: str, found: Found) -> Iterator[str]:
+    title = escape(printable(query))
+    when = datetime.now().strftime("%Y-%m-%d %H:%M")
+    yield f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>\n'
+    yield f"<h1>{title}</h1>\n<p>{len(found.hits)} results by {escape(found.model)}, {when}</p>\n"
+    yield from (f"<p>{escape(printable(note))}</p>\n" for note in found.notes)
+    yield "<ol>\n"
+    yield from map(_figure, found.hits)
+    yield "</ol></html>\n"
+
+
+def _figure(hit: Hit) -> str:
+    name = escape(printable(hit.absolute))
+    copies = f", {len(hit.copies)} more look the same" if hit.copies else ""
+    return (
+        f"<li><figure>{_picture(hit, name)}<figcaption><b>{hit.score:.3f}</b> {name}<br>"
+        f"row {hit.row}, {hit.width} x {hit.height}{copies}</figcaption></figure></li>\n"
+    )
+
+
+def _picture(hit: Hit, name: str) -> str:
+    try:
+        data = base64.b64encode(thumbnail(hit.absolute)).decode()
+    except (OSError, PixelmillError) as error:
+        reason = error.reason if isinstance(error, ImageRejected) else getattr(error, "strerror", None) or str(error)
+        return f'<div class="none">{escape(printable(reason))}</div>'
+    return f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
+
+
+def thumbnail(path: str) -> bytes:
+    """A JPEG of at most EDGE x EDGE pixels, upright, of an image file, which is decoded in a process of its own.
+
+    Raises OSError or ImageRejected for a file that is gone or damaged.
+    """
+    from PIL import Image
+
+    options = DecodeOptions(decode="reference")
+    data = read_image_file(os.fspath(path), max_bytes=options.max_bytes)
+    made = decode_apart(data, options, shortest=None, wanted=[_WANTED])
+    picture = Image.fromarray(made.arrays[0])
+    picture.thumbnail((EDGE, EDGE))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,147 @@
+"""The store as a whole: coverage, quarantine, the last runs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from pixelmill.morning import Names, Report, Section, headline, sections, summary
+from pixelmill.search.encoder import has_text
+from pixelmill.search.searcher import default_model
+from pixelmill.store.consult import ledger_of
+from pixelmill.store.failures import general
+from pixelmill.store.filesystem import warnings_for
+from pixelmill.store.ledger import Quarantined
+from pixelmill.web.api.answers import (
+    NightReport,
+    Quarantine,
+    Reason,
+    Refused,
+    Reports,
+    ReportSection,
+    StoreInfo,
+)
+from pixelmill.web.coverage import by_source, cover
+from pixelmill.web.gallery import InGallery
+from pixelmill.web.problems import documented
+from pixelmill.words import printable
+
+router = APIRouter(prefix="/api", tags=["store"], responses=documented(503))
+
+
+@router.get("/store")
+def store(gallery: InGallery) -> StoreInfo:
+    """What the store holds, and how much of the collection each model covers, in all and folder by folder."""
+    snapshot = gallery.newest()
+    manifest = snapshot.store.manifest
+    default = default_model(snapshot.store, ()) if snapshot.store.models else None
+    with ledger_of(gallery.newest.folder) as ledger:
+        models = [
+            cover(
+                snapshot, matrix, ledger,
+                text=has_text(matrix.provenance), default=matrix.serving and matrix.provenance.model == default,
+            )
+            for matrix in manifest.matrices
+        ]  # fmt: skip
+        refused = len({entry.path for entry in ledger.quarantine()}) if ledger else 0
+        unread = ledger.unread() if ledger else 0
+    return StoreInfo(
+        store=printable(os.fspath(snapshot.store.folder.absolute())),
+        images=int(snapshot.live.sum()),
+        rows=len(snapshot.store),
+        unread=unread,
+        quarantined=refused,
+        published_at=manifest.published_at,
+        revision=manifest.revision,
+        pixelmill_version=manifest.pixelmill_version,
+        models=models,
+        ensembles=snapshot.store.ensembles,
+        sources=by_source(snapshot),
+        warnings=[printable(warning) for warning in warnings_for(snapshot.store.folder)],
+    )
+
+
+@router.get("/quarantine", responses=documented(422))
+def quarantine(
+    gallery: InGallery,
+    stage: Annotated[str, Query(max_length=100, description="Only this stage.")] = "",
+    reason: Annotated[str, Query(max_length=5000, description="Only this one of `reasons`.")] = "",
+    offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Quarantine:
+    """Which images were refused, at which stage, why and since when; reasons by how many images they cost."""
+    with ledger_of(gallery.newest.folder) as ledger:
+        entries = ledger.quarantine() if ledger else []
+    groups = Counter((entry.stage, printable(general(entry.reason))) for entry in entries)
+    wanted = [
+        entry
+        for entry in entries
+        if (not stage or entry.stage == stage) and (not reason or printable(general(entry.reason)) == reason)
+    ]
+    return Quarantine(
+        images=len({entry.path for entry in entries}),
+        reasons=[Reason(stage=stage, reason=why, images=count) for (stage, why), count in groups.most_common()],
+        entries=[_refused(entry) for entry in wanted[offset : offset + limit]],
+        entries_in_all=len(wanted),
+        more=offset + limit < len(wanted),
+    )
+
+
+@router.get("/reports", responses=documented(422))
+def reports(gallery: InGallery, limit: Annotated[int, Query(ge=1, le=50)] = 14) -> Reports:
+    """The reports of the last runs, newest first."""
+    with ledger_of(gallery.newest.folder) as ledger:
+        runs = ledger.runs(limit) if ledger else []
+    return Reports(reports=[_night(run) for run in runs if "notable" in run])  # none of before there were reports
+
+
+def _refused(entry: Quarantined) -> Refused:
+    return Refused(
+        path=printable(entry.path),
+        name=printable(os.path.basename(entry.path)),  # noqa: PTH119 - as the file system spells it
+        row=entry.row,
+        model=entry.model or None,
+        stage=entry.stage,
+        reason=printable(entry.reason),
+        since=datetime.fromtimestamp(entry.since).astimezone().isoformat(timespec="seconds"),
+    )
+
+
+def _night(report: Report) -> NightReport:
+    return NightReport(
+        started=report["started"],
+        seconds=report["seconds"],
+        headline=printable(headline(report)),
+        summary=printable(summary(report)),
+        notable=list(map(printable, report["notable"])),
+        warnings=list(map(printable, report["warnings"])),
+        sections=[_section(section) for section in sections(report)],
+        report=_told(report),
+    )
+
+
+def _section(section: Section) -> ReportSection:
+    return ReportSection(
+        title=section.title,
+        columns=list(section.columns),
+        words=list(section.words),
+        rows=[list(map(_cell, row)) for row in section.rows],
+        note=printable(section.note),
+    )
+
+
+def _cell(cell: str | Names) -> str:
+    return printable(cell) if isinstance(cell, str) else ", ".join(map(printable, cell))
+
+
+def _told(value: object) -> object:
+    """A report's values with names that JSON can carry."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _told(inner) for key, inner in value.items()}
+    return [_told(inner) for inner in value] if isinstance(value, list) else value

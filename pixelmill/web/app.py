@@ -1,0 +1,63 @@
+"""The gallery's web application: pages, endpoints, and the guard around both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
+from fastapi.responses import FileResponse, Response
+from fastapi.staticfiles import StaticFiles
+
+from pixelmill import __version__
+from pixelmill.web.api import overview, pictures, search, session, store
+from pixelmill.web.gallery import Gallery
+from pixelmill.web.problems import Problem, explain_problems
+from pixelmill.web.security import LOOPBACK, Guard
+
+STATIC: Final = Path(__file__).parent / "static"
+_COMPRESSED_FROM: Final = 1000
+
+
+def make_app(gallery: Gallery, *, url: str | None = None) -> FastAPI:
+    """The application. `url` is the address by which people reach it if that is not a name of this machine."""
+    app = FastAPI(
+        title="Pixelmill gallery",
+        version=__version__,
+        description="What the gallery's page asks, for scripts: search, images by row, coverage, quarantine, reports.",
+        docs_url=None,  # both load their scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.gallery = gallery
+    for part in (search, pictures, overview, store, session):
+        app.include_router(part.router)
+    app.add_api_route("/", page, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    explain_problems(app)
+    app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)
+    app.add_middleware(Guard, hosts=_hosts(url), token=gallery.token)
+    _document(app)
+    return app
+
+
+def page() -> Response:
+    """The page. It holds nothing of the store; its script asks for that."""
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+def _hosts(url: str | None) -> Iterable[str]:
+    named = urlsplit(url).hostname if url else None
+    return LOOPBACK | ({named} if named else set())
+
+
+def _document(app: FastAPI) -> None:
+    """Add what problems look like to the OpenAPI document."""
+    described = app.openapi()
+    described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    for path in described["paths"].values():
+        for operation in path.values():
+            if operation["responses"].get("422", {}).get("description") == "Validation Error":
+                del operation["responses"]["422"]

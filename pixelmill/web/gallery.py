@@ -1,0 +1,93 @@
+"""What the endpoints share: the store's newest snapshot, thumbnails, uploads, the searcher, and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar, cast
+
+from fastapi import Depends, Query, Request
+
+from pixelmill.images.apart import Pixels, scaled_apart
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.search.searcher import Searcher, default_model
+from pixelmill.store.reader import Store
+from pixelmill.web.api.answers import Picture
+from pixelmill.web.originals import locate
+from pixelmill.web.security import RateLimit
+from pixelmill.web.snapshot import Newest
+from pixelmill.web.thumbnails import SIZES, Thumbnails
+from pixelmill.web.uploads import Uploads
+from pixelmill.words import printable
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`upload_bytes` is the largest picture that can be searched with, `uploads_per_minute` of one client."""
+
+    upload_bytes: int = 20 << 20
+    uploads_per_minute: int = 30
+    token_tries_per_minute: int = 10
+    thumbnail_bytes: int = 2 << 30
+
+
+class Gallery:
+    """The state of the application. `options` says which files are too much to decode or to read."""
+
+    def __init__(
+        self, searcher: Searcher, *, cache: Path, options: DecodeOptions, limits: Limits, token: str | None = None
+    ) -> None:
+        self.searcher = searcher
+        self.newest = Newest(searcher)
+        self.options = options
+        self.limits = limits
+        self.thumbnails = Thumbnails(cache, most_bytes=limits.thumbnail_bytes, options=options)
+        self.uploads = Uploads()
+        self.token = token
+        self.upload_rate = RateLimit(limits.uploads_per_minute)
+        self.token_rate = RateLimit(limits.token_tries_per_minute)
+        # Apart from the threads that answer other requests: a page of thumbnails must not hold up a search.
+        self._decoding = ThreadPoolExecutor(os.cpu_count() or 2, "decode")
+
+    def model_named(self, model: str | None) -> str:
+        """A model of the store: the one asked for, or the default. Raises UnknownModel, or QueryError."""
+        store = self.newest().store
+        return default_model(store, ()) if model is None else store[model].provenance.model
+
+    def look_at(self, data: bytes) -> Pixels:
+        """The size of an uploaded picture, which also shows that it is one. Raises like `scaled_apart`."""
+        return scaled_apart(data, self.options, longest=SIZES[0])
+
+    async def decoding(self, work: Callable[[], Result]) -> Result:
+        """Do what decodes pictures: no more at once than there are cores."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, work)
+
+
+def gallery_of(request: Request) -> Gallery:
+    return cast("Gallery", request.app.state.gallery)
+
+
+InGallery = Annotated[Gallery, Depends(gallery_of)]
+ModelName = Annotated[str | None, Query(max_length=200, description="A model of the store; see `/api/store`.")]
+
+
+def picture(store: Store, row: int) -> Picture:
+    """A row as every endpoint tells it. Raises NoSuchRow."""
+    place = locate(store, row)
+    path, source = os.fsdecode(place.path), os.fsdecode(place.source)
+    return Picture(
+        row=row,
+        name=printable(place.name),
+        path=printable(path),
+        source=printable(source),
+        width=int(store.column("images/width", row, row + 1)[0]),
+        height=int(store.column("images/height", row, row + 1)[0]),
+        thumbnail=f"/api/images/{row}/thumbnail?v={place.sha256.hex()[:12]}",
+        file=f"/api/images/{row}",
+    )

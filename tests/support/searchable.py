@@ -1,0 +1,36 @@
+"""A store that words can search: tiny models with real architectures over rendered pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from pixelmill.job import CacheSpec, Job
+from pixelmill.models.base import ModelSpec
+from tests.support.checkpoints import TinyModels
+from tests.support.library_run import run
+
+CACHE = "weights"
+
+
+def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (96, 64), stripe: int = 0) -> Path:
+    """A picture of one colour with a white stripe at a height in pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("RGB", size, colour)
+    picture.paste((255, 255, 255), (0, stripe, size[0], stripe + 8))
+    picture.save(path)
+    return path
+
+
+def make_store(store: Path, photos: Path, models: TinyModels, specs: Sequence[ModelSpec]) -> Path:
+    """A run of the models over a folder, without Prefect."""
+    cache = CacheSpec(cache_dir=store.parent / CACHE, mirrors={"*": os.fspath(models.folder)})
+    job = Job(
+        sources=(os.fspath(photos),), store=store, specs=tuple(specs), cache=cache, precision="float32",
+        max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+    )  # fmt: skip
+    run(job)
+    return store

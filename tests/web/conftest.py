@@ -1,0 +1,103 @@
+"""A real collection behind the gallery: the sample images, a twin, a broken file, and two tiny models of which one
+knows words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.job import CacheSpec, Job
+from pixelmill.search.searcher import Searcher
+from pixelmill.web.app import make_app
+from pixelmill.web.gallery import Gallery, Limits
+from tests.support import library_run
+from tests.support.checkpoints import TinyModels, make_tiny_models
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
+CLIP, PLAIN = "tiny_open_clip", "tiny_resnet18"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A folder of pictures, the store of a run over it, and what makes another run."""
+
+    photos: Path
+    store: Path
+    tiny: TinyModels
+    cache: Path
+
+    def run(self) -> None:
+        """A run over the folder."""
+        library_run.run(self.job)
+
+    @property
+    def job(self) -> Job:
+        return Job(
+            sources=(str(self.photos),), store=self.store, specs=(self.tiny.open_clip, self.tiny.torchvision),
+            cache=CacheSpec(cache_dir=self.cache, mirrors={"*": str(self.tiny.folder)}, offline=False), device="cpu",
+            precision="float32", max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+        )  # fmt: skip
+
+    def searcher(self) -> Searcher:
+        """As `pixelmill serve` makes one."""
+        specs = {spec.name: spec for spec in self.tiny.specs}
+        return Searcher(self.store, find=specs.__getitem__, cache=self.tiny.cache(self.cache))
+
+    def copied(self, folder: Path) -> Collection:
+        """Some of the pictures elsewhere, with a store of their own."""
+        for name in ("mountains", "sea"):
+            shutil.copytree(self.photos / name, folder / "photos" / name)
+        copy = replace(self, photos=folder / "photos", store=folder / "store")
+        copy.run()
+        return copy
+
+
+@pytest.fixture(scope="session")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """One for all tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("gallery")
+    made = Collection(folder / "photos", folder / "store", make_tiny_models(folder / "upstream"), folder / "cache")
+    shutil.copytree(EXAMPLES, made.photos)
+    twin = Image.open(made.photos / "mountains" / "dusk.webp").convert("RGB")
+    twin.save(made.photos / "mountains" / "twin.jpg", quality=97)
+    (made.photos / "broken.jpg").write_text("<!doctype html><html>404</html>")
+    made.run()
+    return made
+
+
+PLENTY = Limits(uploads_per_minute=1000)
+ClientOf = Callable[..., TestClient]
+
+
+@pytest.fixture
+def client_of(tmp_path: Path) -> Iterator[ClientOf]:
+    """A client of a gallery over a collection; `limits`, `token` and `url` as `pixelmill serve` gives them."""
+    clients = []
+
+    def make(
+        collection: Collection, *, limits: Limits = PLENTY, token: str | None = None,
+        url: str | None = None,
+    ) -> TestClient:  # fmt: skip
+        gallery = Gallery(
+            collection.searcher(), cache=tmp_path / "thumbnails", options=DecodeOptions(max_seconds=5), limits=limits,
+            token=token,
+        )  # fmt: skip
+        client = TestClient(make_app(gallery, url=url), base_url="http://localhost", raise_server_exceptions=False)
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def client(collection: Collection, client_of: ClientOf) -> TestClient:
+    return client_of(collection)

@@ -1,0 +1,271 @@
+"""The gallery in a browser, as people use it: search, drop an image, open a result, quarantine, map, keys, phone.
+
+With SCREENSHOTS=docs, the pictures in docs/ are made again, by tests/web/test_pictures.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.search.searcher import Searcher
+from pixelmill.web.app import make_app
+from pixelmill.web.gallery import Gallery, Limits
+from tests.ui.test_prefect_ui import CHROMIUM
+from tests.web.conftest import CLIP, PLAIN, Collection
+
+TOKEN = "a-token-of-many-letters"
+
+DROP = """([bytes, name]) => {
+  const data = Uint8Array.from(atob(bytes), (one) => one.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([data], name));
+  for (const type of ["dragenter", "dragover", "drop"])
+    document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+
+
+class Searchable(Protocol):
+    """What a gallery is made of: a collection of the tests, or one that is rendered for pictures."""
+
+    def searcher(self) -> Searcher: ...
+
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(CHROMIUM is None, reason="No Chromium or Chrome is installed (Debian: chromium)."),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A gallery that listens."""
+    yield from serving(collection, tmp_path_factory.mktemp("cache"), token=None)
+
+
+@pytest.fixture
+def locked(collection: Collection, tmp_path: Path) -> Iterator[str]:
+    """One that asks for a token."""
+    yield from serving(collection, tmp_path, token=TOKEN)
+
+
+def serving(collection: Searchable, cache: Path, *, token: str | None) -> Iterator[str]:
+    gallery = Gallery(
+        collection.searcher(), cache=cache, options=DecodeOptions(), limits=Limits(uploads_per_minute=1000), token=token
+    )
+    server = uvicorn.Server(uvicorn.Config(make_app(gallery), log_level="warning"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    yield from opened(browser, address)
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
+
+
+def opened(
+    browser: Browser, address: str, *, width: int = 1280, height: int = 800, **options: object
+) -> Iterator[Page]:
+    """The page, in a browser that reaches nothing else; at the end, it has complained of nothing."""
+    with browser.new_context(viewport={"width": width, "height": height}, **options) as context:  # type: ignore[arg-type]
+        elsewhere: list[str] = []
+        complaints: list[str] = []
+        context.route(
+            lambda url: not url.startswith((address, "blob:")), lambda route: elsewhere.append(route.request.url)
+        )
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        expect(page.get_by_role("listitem").first).to_be_visible(timeout=20_000)
+        yield page
+        assert elsewhere == []
+        assert [words for words in complaints if "status of 4" not in words] == []
+
+
+def cells(page: Page) -> list[str]:
+    """The names of the images that the grid shows, in order."""
+    return [str(name) for name in page.locator(".grid .cell img").evaluate_all("all => all.map((one) => one.alt)")]
+
+
+def search(page: Page, words: str) -> None:
+    """From wherever one is: slash, words, Enter."""
+    page.keyboard.press("/")
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+
+
+def test_words_find_images_and_are_subtracted(page: Page) -> None:
+    """By keyboard alone: chips show what is added and subtracted, the address can be reloaded, Backspace takes back."""
+    page.get_by_label("Model").select_option(CLIP)
+    search(page, "a boat at sea -people")
+    chips = page.locator(".chip")
+    expect(chips).to_have_count(2)
+    expect(chips.nth(1)).to_have_class("chip minus")
+    expect(page.get_by_role("heading", level=1)).to_have_text("a boat at sea \N{MINUS SIGN} people")
+    expect(page.locator(".grid .cell").first).to_be_visible()
+    found = cells(page)
+    page.reload()
+    expect(page.locator(".grid .cell").first).to_be_visible()
+    assert cells(page) == found
+    page.keyboard.press("/")
+    page.keyboard.press("Backspace")
+    expect(chips).to_have_count(1)
+    expect(page.get_by_label("Search the images")).to_have_value("-people")
+
+
+def test_a_model_without_words_says_so(page: Page) -> None:
+    """In the server's words, and names one that has them."""
+    page.get_by_label("Model").select_option(PLAIN)
+    search(page, "a boat")
+    expect(page.locator(".empty")).to_contain_text(CLIP)
+
+
+def test_a_dropped_image_finds_itself(page: Page, collection: Collection) -> None:
+    """Dropped anywhere: the first result is the same picture, and a chip shows what was dropped."""
+    page.get_by_label("Model").select_option(PLAIN)
+    file = collection.photos / "sea" / "far.webp"
+    page.evaluate(DROP, [base64.b64encode(file.read_bytes()).decode(), "far.webp"])
+    expect(page.locator(".chip img")).to_be_visible()
+    expect(page.locator(".grid .cell img").first).to_have_attribute("alt", "far.webp")
+    expect(page.locator(".drop")).to_be_hidden()
+
+
+def test_what_is_no_image_is_told(page: Page) -> None:
+    """A dropped text changes nothing but shows the reason."""
+    before = cells(page)
+    page.evaluate(DROP, [base64.b64encode(b"only words").decode(), "words.jpg"])
+    expect(page.get_by_role("status")).to_contain_text("Expected an image")
+    assert cells(page) == before
+
+
+def test_a_result_is_opened_and_walked_through_by_keys(page: Page) -> None:
+    """Arrows move the focus, Enter opens, arrows go on, Esc comes back to the picture looked at last; s finds similar ones."""
+    names = cells(page)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text(names[1])
+    expect(dialog).to_contain_text("sha256")
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading")).to_have_text(names[2])
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.locator(".cell:focus img")).to_have_attribute("alt", names[2])
+    page.keyboard.press("s")
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator(".grid .cell").first).to_be_visible()
+    assert names[2] not in cells(page)
+    page.go_back()
+    expect(page.locator(".chip")).to_have_count(0)
+
+
+def test_the_quarantine_tells_file_and_reason(page: Page) -> None:
+    """Behind its number in the bar."""
+    page.get_by_role("link", name="Quarantine").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("1 image in quarantine")
+    entry = page.locator(".refused li")
+    expect(entry).to_contain_text("broken.jpg")
+    expect(entry).to_contain_text("HTML")
+
+
+def test_coverage_duplicates_and_nights_are_told(page: Page) -> None:
+    """Each view has what the store knows."""
+    page.get_by_role("link", name="Coverage").click()
+    expect(page.locator(".card")).to_have_count(2)
+    expect(page.locator(".card").first).to_contain_text("25 embedded · 1 quarantined")
+    page.get_by_role("link", name="Duplicates").click()
+    expect(page.locator(".group").first).to_contain_text("oldest")
+    page.get_by_role("link", name="Nights").click()
+    expect(page.locator(".night")).to_contain_text("26 new images")
+
+
+def test_the_map_shows_thumbnails_and_opens_images(page: Page) -> None:
+    """On hover and by a click; it can be come closer to."""
+    page.emulate_media(color_scheme="dark")
+    page.get_by_role("link", name="Map").click()
+    canvas = page.locator("canvas")
+    expect(canvas).to_be_visible()
+    for _ in range(40):  # the middle of the map may be empty: move to where a picture is
+        box = canvas.bounding_box()
+        assert box
+        x, y = (
+            box["x"] + box["width"] * (0.2 + 0.6 * (_ % 8) / 7),
+            box["y"] + box["height"] * (0.15 + 0.6 * (_ // 8) / 4),
+        )
+        page.mouse.move(x, y)
+        if page.locator(".hover img").is_visible():
+            break
+    expect(page.locator(".hover img")).to_be_visible()
+    page.mouse.click(x, y)
+    expect(page.get_by_role("dialog")).to_contain_text("sha256")
+
+
+def test_light_and_dark_follow_the_system_until_one_is_chosen(page: Page) -> None:
+    """The toggle is remembered."""
+    root = page.locator("html")
+    page.emulate_media(color_scheme="dark")
+    expect(root).to_have_attribute("data-theme", "dark")
+    page.get_by_role("button", name="Light or dark").click()
+    expect(root).to_have_attribute("data-theme", "light")
+    page.reload()
+    expect(root).to_have_attribute("data-theme", "light")
+
+
+def test_a_phone_shows_it_all_in_its_width(phone: Page) -> None:
+    """Nothing is wider than the screen, in any view; a tap opens an image, and its facts are below it."""
+    views = phone.get_by_label("Views")
+    for view in ("Images", "Map", "Duplicates", "Coverage", "Quarantine", "Nights"):
+        views.get_by_role("link", name=view).click()
+        expect(phone.get_by_role("heading", level=1)).to_be_visible()
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 390, view
+    views.get_by_role("link", name="Images").click()
+    phone.locator(".cell").first.tap()
+    expect(phone.get_by_role("dialog")).to_contain_text("sha256")
+
+
+def test_the_token_is_asked_for_once(browser: Browser, locked: str) -> None:
+    """A wrong one is told; the right one opens; the next visit is not asked. From the address it is taken, and goes."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(locked)
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Open the gallery").click()
+        expect(page.get_by_role("alert")).to_contain_text("not the gallery's token")
+        page.get_by_label("Token").fill(TOKEN)
+        page.get_by_role("button", name="Open the gallery").click()
+        expect(page.locator(".grid .cell").first).to_be_visible()
+        page.reload()
+        expect(page.locator(".grid .cell").first).to_be_visible()
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{locked}/#token={TOKEN}")
+        expect(page.locator(".grid .cell").first).to_be_visible()
+        assert TOKEN not in page.url

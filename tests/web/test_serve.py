@@ -1,0 +1,85 @@
+"""`pixelmill serve`: where it listens, what it refuses, that it answers."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from pixelmill.cli.main import main
+from tests.web.conftest import Collection
+
+TOKEN = "a-token-of-many-letters"
+
+
+def told(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and words of a command that fails."""
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", *arguments])
+    return int(stop.value.code or 0), capfd.readouterr().err
+
+
+@contextmanager
+def served(arguments: Sequence[str], **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a gallery in a process of its own; ended as by Ctrl-C."""
+    command = [sys.executable, "-m", "pixelmill", "serve", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
+    try:
+        assert process.stdout
+        yield re.search(r"http://\S+", process.stdout.readline())[0], process  # type: ignore[index]
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "gallery.example"])
+def test_other_machines_need_a_token(collection: Collection, capfd: pytest.CaptureFixture[str], host: str) -> None:
+    """Without one, nothing that they may reach is listened on; the words say how to make one."""
+    code, words = told(capfd, str(collection.store), "--host", host)
+    assert code == 2
+    assert "PIXELMILL_WEB__TOKEN=" in words
+
+
+@pytest.mark.parametrize("token", ["short", "with blanks in it, many", "ümlaute-are-no-ascii"])
+def test_a_bad_token_is_refused_and_not_repeated(
+    collection: Collection, capfd: pytest.CaptureFixture[str], token: str
+) -> None:
+    """One that can be guessed, or that no header can carry. What it was is not told to logs."""
+    code, words = told(capfd, str(collection.store), "--token", token)
+    assert code == 2
+    assert token not in words
+
+
+def test_no_store_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    """As every command does."""
+    code, words = told(capfd, "nothing")
+    assert code == 1
+    assert "nothing" in words
+
+
+def test_a_port_that_is_taken_is_told(collection: Collection, capfd: pytest.CaptureFixture[str]) -> None:
+    """With what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, words = told(capfd, str(collection.store), "--port", str(other.getsockname()[1]))
+    assert code == 2
+    assert "in use" in words
+    assert "--port" in words
+
+
+def test_it_serves_until_it_is_stopped(collection: Collection) -> None:
+    """On this machine alone, by default; with a token in the environment it asks for that; Ctrl-C is a good end."""
+    with served([str(collection.store), "--port", "0"], PIXELMILL_WEB__TOKEN=TOKEN) as (address, _):
+        assert address.startswith("http://127.0.0.1:")
+        assert httpx.get(address).status_code == 200
+        assert httpx.get(f"{address}/api/rows").status_code == 401
+        rows = httpx.get(f"{address}/api/rows", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert rows.json()["images"] > 20
+        assert "server" not in rows.headers
