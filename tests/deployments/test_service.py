@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
@@ -25,6 +26,7 @@ from tests.deployments.test_ui import inventory, nights
 from tests.support import waiting
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 from tests.support.services import PASSWORD, postgres, postgres_programs, redis
+from tests.web.test_serve import served
 
 DEPLOYMENTS = ROOT / "deployments"
 UNITS = sorted((DEPLOYMENTS / "systemd").glob("*.service"))
@@ -193,8 +195,8 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with stack.used(), get_client(sync_client=True) as client:
         found = inventory(client)
-        assert found["deployments"] == ["embed-cpu", "embed-gpu", "maintain", "nightly", "vectorize"]
-        assert (len(found["schedules"]), len(found["automations"])) == (2, 1)
+        assert found["deployments"] == ["embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        assert (len(found["schedules"]), len(found["automations"])) == (3, 1)
         wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
         waiting.deploy("one", "cpu", concurrency_limit=limit)
         with stack.running(*SERVICES["worker-cpu"]["command"][1:]) as worker:
@@ -211,6 +213,26 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
         assert not (stack.home / "prefect.db").exists()
         with stack.worker("cpu"):
             assert stack.wait_for(waiting.start("one", 0)).name == "Completed"
+
+
+@pytest.mark.system
+def test_the_gallery_of_compose_serves_a_store(tmp_path: Path) -> None:
+    """Its command and variables serve a store that cannot be written to: its health check passes, and the token opens."""
+    gallery, store = SERVICES["gallery"], tmp_path / "store"
+    run = [sys.executable, "-m", "pixelmill", "run", str(ROOT / "examples" / "images"), "--store", str(store)]
+    subprocess.run(run, check=True, timeout=180)
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    variables = {"PIXELMILL_RUN__STORE": str(store), "PIXELMILL_WEB__TOKEN": "a-token-of-many-letters"}
+    assert set(variables) == set(gallery["environment"])
+    with served([*gallery["command"][2:], "--port", "0"], **variables) as (address, _):
+        here = address.replace("0.0.0.0", "127.0.0.1")
+        _, _python, *check = gallery["healthcheck"]["test"]
+        words = [word.replace("http://127.0.0.1:8000", here) for word in check]
+        assert subprocess.run([sys.executable, *words]).returncode == 0
+        bearer = {"Authorization": "Bearer a-token-of-many-letters"}
+        assert httpx.get(f"{here}/api/store").status_code == 401
+        assert httpx.get(f"{here}/api/store", headers=bearer).json()["rows"] == 24
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
 def killed(server: PrefectServer, run: UUID, worker: int) -> None:

@@ -126,9 +126,9 @@ def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
     server = terminal.server
     with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
         first = inventory(client)
-        assert first["deployments"] == ["embed-cpu", "embed-gpu", "maintain", "nightly", "vectorize"]
+        assert first["deployments"] == ["embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
         assert {"cpu", "gpu"} <= set(first["pools"])
-        assert first["schedules"] == ["nightly", "weekly"]
+        assert first["schedules"] == ["daily", "nightly", "weekly"]
         assert len(first["automations"]) == 1
         wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
         waiting.deploy("long", "cpu")
