@@ -45,6 +45,9 @@ bench: $(STAMP)
 	@test -n "$(PHOTOS)" || { echo "Expected a folder of photographs: make bench PHOTOS=/folder"; exit 1; }
 	$(BIN)/python -m benchmarks.decode "$(PHOTOS)"
 	$(BIN)/python -m benchmarks.speed "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.sweep "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.runtimes
+	$(BIN)/python -m benchmarks.peers "$(PHOTOS)"
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.overhead

@@ -10,7 +10,7 @@ turns, median and best of each:
     first        the first search of a process: lengths of all vectors, then the same
     batch        the ten nearest to 32 queries in one pass
     faiss flat   IndexFlatIP over the same vectors as float32; over a tenth of them, times ten, where memory is short
-    index        recall at ten and latency, by the number of lists looked into, as a table
+    index        recall at ten and latency, by the number of lists looked into, as a table and docs/search.svg
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import plot
 from benchmarks.scale import content_of, file_of, provenance
 from pixelmill.models.weights import WeightsCache
 from pixelmill.search.ann import open_index, update_index
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--plots", type=Path, default=Path("docs"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pixelmill-search-") as scratch:
         folder = (given.keep or Path(scratch)) / "store"
@@ -55,7 +57,7 @@ def main() -> None:
         view = Store(folder)["made-up"]
         exact(view, given.turns)
         faiss_flat(view, given.turns)
-        approximate(folder, given.turns)
+        approximate(folder, given.plots)
 
 
 def fill(folder: Path, rows: int, dim: int) -> None:
@@ -133,8 +135,8 @@ def faiss_flat(view: MatrixView, turns: int) -> None:
     print(f"faiss flat: {1000 * one:.1f} ms; {BATCH} queries: {1000 * many:.0f} ms (x {factor})", flush=True)
 
 
-def approximate(folder: Path, turns: int) -> None:
-    """Print recall and latency by lists looked into."""
+def approximate(folder: Path, plots: Path) -> None:
+    """Print and draw recall and latency by lists looked into."""
     start = time.perf_counter()
     done = update_index(folder, "made-up")
     print(f"index: {done.rows:,} rows in {time.perf_counter() - start:.0f} s, anew: {done.anew}")
@@ -144,7 +146,7 @@ def approximate(folder: Path, turns: int) -> None:
     assert index is not None
     asked, allowed = queries(200, view.shape[1]), np.ones(len(view), dtype=bool)
     wanted, _ = top_k(view, asked, K, norms=norms)
-    looked_into = 1
+    points, looked_into = [], 1
     while looked_into <= min(256, index.described.lists):
         index.top_k(asked[0], K, allowed=allowed, looked_into=looked_into)
         latencies, shares = [], []
@@ -158,7 +160,10 @@ def approximate(folder: Path, turns: int) -> None:
             f"  {looked_into:4d} of {index.described.lists} lists: recall {np.mean(shares):.3f}, {median:.2f} ms",
             flush=True,
         )
+        points.append((median, float(np.mean(shares))))
         looked_into *= 2
+    title = f"Index over {done.rows:,} rows, by lists looked into"
+    plot.lines(plots / "search.svg", title, {"recall at 10": points}, x="median latency, ms", y="recall at 10", log="x")
 
 
 def timed(work: Callable[[], object]) -> float:

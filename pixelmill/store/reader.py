@@ -203,10 +203,19 @@ class MatrixView:
         if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"Expected rows from 0 to {len(self) - 1}. Got {wanted.min()} to {wanted.max()}.")
         order = np.argsort(wanted, kind="stable")
-        result = _filled((len(wanted), self.shape[1]), self.dtype, np.nan)
-        for extent, first, last in _holders(self.matrix.extents, wanted[order]):
-            here = order[first:last]
-            result[here] = self.store.parts.array(extent, self.matrix.vectors)[wanted[here] - extent.row]
+        ascending = wanted[order]
+        gathered, done = np.empty((len(wanted), self.shape[1]), self.dtype), 0
+        for extent, first, last in _holders(self.matrix.extents, ascending):
+            gathered[done:first] = np.nan
+            values = self.store.parts.array(extent, self.matrix.vectors)
+            # "clip" keeps NumPy from gathering into a buffer first; no row is outside its extent.
+            np.take(values, ascending[first:last] - extent.row, axis=0, out=gathered[first:last], mode="clip")
+            done = last
+        gathered[done:] = np.nan
+        if np.array_equal(ascending, wanted):
+            return gathered
+        result = np.empty_like(gathered)
+        result[order] = gathered
         return result
 
 
