@@ -156,11 +156,3 @@ def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     add(tmp_path / "store", 0, 12)
     with pytest.raises(QueryError, match=r"at least 40 vectors of a for an index. Found 12"):
         update_index(tmp_path / "store", "a")
-
-
-def test_the_flow_indexes_every_model(store: Path, prefect_api: None) -> None:
-    """`index` by Prefect leaves an index for each model that the store serves."""
-    from flows.index import index
-
-    assert index(store=str(store))["a"] >= RECALL
-    assert open_index(Store(store)["a"], Norms()) is not None
