@@ -53,6 +53,8 @@ SIZES = {"12 megapixels": (4000, 3000), "500 x 375": (500, 375)}
 BATCH = 8
 """Of people's scripts."""
 MODELS = 3
+FINGERPRINT = "speed"
+"""Of the matrix that nothing is written to."""
 
 
 def main() -> None:
@@ -109,7 +111,7 @@ def compare(title: str, folder: Path, photos: Path, spec: ModelSpec, archive: Pa
     files, threads = list(discover([str(photos)])), fast.job.threads
     model = fast.model()
     pipeline = Pipeline(
-        [Target(model, "speed")], fast.job.decode_options("fast"), batch_size=fast.job.batch_size, threads=threads
+        [Target(model, FINGERPRINT)], fast.job.decode_options("fast"), batch_size=fast.job.batch_size, threads=threads
     )
     pixels = decoded(pipeline, files, threads)
     ways: dict[str, tuple[Callable[[], object], int]] = {
@@ -206,7 +208,7 @@ class Run:
 def decoded(pipeline: Pipeline, files: list[FoundFile], threads: int) -> list[Any]:
     """The first stage alone."""
     with ThreadPoolExecutor(threads) as pool:
-        prepared = pool.map(lambda file: pipeline.prepare(file, lambda _sha256: frozenset({"speed"})), files)
+        prepared = pool.map(lambda file: pipeline.prepare(file, lambda _sha256: frozenset({FINGERPRINT})), files)
         return [pixels for one in prepared for pixels in one.inputs.values()]
 
 

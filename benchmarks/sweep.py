@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import plot
-from benchmarks.speed import decoded, embedded, encode, vit_b32
+from benchmarks.speed import FINGERPRINT, decoded, embedded, encode, vit_b32
 from pixelmill import catalog
 from pixelmill.bench import rate
 from pixelmill.images.discover import discover
@@ -80,7 +80,7 @@ def measured(folder: Path, spec: ModelSpec, megapixels: float, threads: int, sec
     )  # fmt: skip
     files, weights = list(discover([str(photos)])), job.cache.open().fetch(spec.weights)
     precision = measured_precision(job, spec, weights, [file.absolute for file in files])
-    target = Target(loaded_model(job, spec, weights, precision), "sweep")
+    target = Target(loaded_model(job, spec, weights, precision), FINGERPRINT)
     pipeline = Pipeline([target], job.decode_options("fast"), batch_size=job.batch_size, threads=threads)
     pixels = decoded(pipeline, files, threads)
     timing, spent = Timing(), 0.0
@@ -88,7 +88,7 @@ def measured(folder: Path, spec: ModelSpec, megapixels: float, threads: int, sec
     def run() -> int:
         nonlocal spent
         start = time.perf_counter()
-        timing.add(pipeline.run(files, lambda _sha256: frozenset({"sweep"})).timing)
+        timing.add(pipeline.run(files, lambda _sha256: frozenset({FINGERPRINT})).timing)
         spent += time.perf_counter() - start
         return len(files)
 
