@@ -88,14 +88,10 @@ def clip_retrieval(archive: Path, folder: Path) -> Embed:
     from clip_retrieval.clip_inference.main import main as infer
 
     def embed(paths: list[str]) -> None:
-        some, out = folder / "some", folder / "clip-retrieval"
-        for old in (some, out):
-            shutil.rmtree(old, ignore_errors=True)
-        some.mkdir()
-        for path in paths:
-            (some / Path(path).name).symlink_to(path)
+        out = folder / "clip-retrieval"
+        shutil.rmtree(out, ignore_errors=True)
         infer(
-            input_dataset=str(some), output_folder=str(out), input_format="files", clip_model=str(archive),
+            input_dataset=linked(folder / "some", paths), output_folder=str(out), input_format="files", clip_model=str(archive),
             enable_text=False, use_jit=False, enable_wandb=False,
             batch_size=8, num_prepro_workers=torch.get_num_threads(),
         )  # fmt: skip
@@ -103,6 +99,15 @@ def clip_retrieval(archive: Path, folder: Path) -> Embed:
         assert stored == len(paths), f"clip-retrieval stored {stored} of {len(paths)}"
 
     return embed
+
+
+def linked(folder: Path, paths: list[str]) -> str:
+    """A folder with just these pictures in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for path in paths:
+        (folder / Path(path).name).symlink_to(path)
+    return str(folder)
 
 
 def sentence_transformers(_archive: Path, folder: Path) -> Embed:
@@ -119,7 +124,7 @@ def sentence_transformers(_archive: Path, folder: Path) -> Embed:
     return lambda paths: model.encode([Image.open(path) for path in paths], show_progress_bar=False)
 
 
-def thingsvision(archive: Path, _folder: Path) -> Embed:
+def thingsvision(archive: Path, folder: Path) -> Embed:
     np.AxisError = np.exceptions.AxisError  # it was written for NumPy 1
     from thingsvision import get_extractor_from_model
     from thingsvision.utils.data import DataLoader, ImageDataset
@@ -128,9 +133,11 @@ def thingsvision(archive: Path, _folder: Path) -> Embed:
     extractor = get_extractor_from_model(model=model.visual, device="cpu", preprocess=preprocess, backend="pt")
 
     def embed(paths: list[str]) -> None:
-        data = ImageDataset(root=str(Path(paths[0]).parent), out_path=str(_folder), backend="pt", transforms=preprocess)
+        some = linked(folder / "some", paths)
+        data = ImageDataset(root=some, out_path=str(folder), backend="pt", transforms=preprocess)
         batches = DataLoader(dataset=data, batch_size=32, backend="pt")
-        extractor.extract_features(batches=batches, module_name="ln_post", flatten_acts=False)
+        features = extractor.extract_features(batches=batches, module_name="ln_post", flatten_acts=False)
+        assert len(features) == len(paths), f"thingsvision made {len(features)} of {len(paths)}"
 
     return embed
 

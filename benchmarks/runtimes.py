@@ -7,8 +7,7 @@ OpenVINO are left out where they are not installed (`pip install onnx onnxruntim
 
     eager          the upstream module on contiguous pixels
     pixels         the same on channels-last pixels, as `decode = "fast"` makes them
-    pixelmill      as it is loaded: batch norms folded into the convolutions before them, weights channels-last;
-                   OpenAI's vision transformer batch-first
+    pixelmill      as it is loaded: batch norms folded into the convolutions before them, weights channels-last
     inductor       torch.compile of the upstream module, channels-last
 """
 
@@ -28,7 +27,6 @@ import numpy as np
 import torch
 import torchvision
 
-from pixelmill.models.batch_first import BatchFirst
 from pixelmill.models.fold import quicken
 from pixelmill.precision import least_cosine
 
@@ -95,8 +93,6 @@ def compare(name: str, module: torch.nn.Module, batch: int, turns: int) -> None:
 
 def pixelmill(module: torch.nn.Module, pixels: torch.Tensor, _folder: Path) -> Way:
     own = copy.deepcopy(module)
-    if isinstance(own, clip.model.VisionTransformer):
-        own.transformer = BatchFirst(own.transformer)
     quicken(own)
     last = pixels.contiguous(memory_format=torch.channels_last)
     return lambda: own(last)

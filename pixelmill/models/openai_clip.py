@@ -12,7 +12,6 @@ from torchvision.transforms import Compose, Normalize
 from pixelmill.errors import SettingsError, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens
-from pixelmill.models.batch_first import BatchFirst
 from pixelmill.models.checkpoint import is_torchscript, read_state_dict, refusing
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
@@ -78,8 +77,6 @@ def load(spec: ModelSpec, file: CachedFile) -> OpenAIClip:
     module = _from_archive(spec, file) if is_torchscript(file.path) else _from_tensors(file)
     if module.visual.output_dim != spec.dim:
         raise WeightsRefused(f"Expected {spec.dim} dims for {spec.name}. {file.path} has {module.visual.output_dim}.")
-    if isinstance(module.visual, clip.model.VisionTransformer):
-        module.visual.transformer = BatchFirst(module.visual.transformer)
     return _model(spec, module, weights_sha256=file.sha256)
 
 
