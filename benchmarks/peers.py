@@ -91,8 +91,8 @@ def clip_retrieval(archive: Path, folder: Path) -> Embed:
         out = folder / "clip-retrieval"
         shutil.rmtree(out, ignore_errors=True)
         infer(
-            input_dataset=linked(folder / "some", paths), output_folder=str(out), input_format="files", clip_model=str(archive),
-            enable_text=False, use_jit=False, enable_wandb=False,
+            input_dataset=linked(folder / "some", paths), output_folder=str(out), input_format="files",
+            clip_model=str(archive), enable_text=False, use_jit=False, enable_wandb=False,
             batch_size=8, num_prepro_workers=torch.get_num_threads(),
         )  # fmt: skip
         stored = sum(len(np.load(file)) for file in out.glob("img_emb/*.npy"))
