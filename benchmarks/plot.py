@@ -29,7 +29,8 @@ def bars(path: Path, title: str, series: Mapping[str, Mapping[str, float]], *, y
     for number, (name, values) in enumerate(series.items()):
         places = [at + (number - (len(series) - 1) / 2) * width for at in range(len(groups))]
         axes.bar(places, [values.get(group, 0.0) for group in groups], width, label=name)
-    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xticks(range(len(groups)), groups, fontsize=7)
+    axes.margins(y=0.25)
     _save(figure, axes, path)
 
 
@@ -40,7 +41,7 @@ def _axes(title: str, x: str, y: str):  # type: ignore[no-untyped-def]
     matplotlib.rcParams.update({"svg.hashsalt": "pixelmill", "svg.fonttype": "none", "font.family": "sans-serif"})
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 3.8), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
     axes.set_title(title, fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -110,6 +110,10 @@ def measured(folder: Path, spec: ModelSpec, megapixels: float, threads: int, sec
     return point
 
 
+def label(name: str, megapixels: float) -> str:
+    return name.replace("_", "\n", 1) + f"\n{megapixels:g} MP"
+
+
 def draw(points: dict[tuple[str, float, int], Point], cpus: int, folder: Path) -> None:
     """The two plots of docs/performance.md."""
     names = list(dict.fromkeys(name for name, _, _ in points))
@@ -126,8 +130,8 @@ def draw(points: dict[tuple[str, float, int], Point], cpus: int, folder: Path) -
     plot.lines(folder / "images-per-second.svg", "A run, by image size", series, x="megapixels", y="images/s", log="xy")
     busy = {(name, mp): point for (name, mp, threads), point in points.items() if threads == cpus}
     shares = {
-        "decoding": {f"{name}\n{mp:g} MP": 100 * point.decoding for (name, mp), point in busy.items()},
-        "model": {f"{name}\n{mp:g} MP": 100 * point.embedding for (name, mp), point in busy.items()},
+        "decoding": {label(name, mp): 100 * point.decoding for (name, mp), point in busy.items()},
+        "model": {label(name, mp): 100 * point.embedding for (name, mp), point in busy.items()},
     }
     plot.bars(folder / "stages.svg", f"How busy each stage is, {cpus} threads", shares, y="% of the run")
 
