@@ -261,7 +261,9 @@ class TestTorchvision(BackendContract):
         model = load(spec, WeightsCache(tmp_path / "cache", mirrors={"*": str(tmp_path)}))
         pixels = torch.randn(1, 3, 224, 224)
         with torch.inference_mode():
-            assert torch.allclose(model.encode_image(pixels), module.features(pixels).mean((2, 3)), rtol=1e-4, atol=1e-5)
+            assert torch.allclose(
+                model.encode_image(pixels), module.features(pixels).mean((2, 3)), rtol=1e-4, atol=1e-5
+            )
 
     def test_old_densenet_names_are_understood(self, tmp_path: Path) -> None:
         """Published DenseNet files say `norm.1` where the module says `norm1`; they load."""
