@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixelmill.errors import ImageRejected
+from pixelmill.feed import Collect, Feed
 from pixelmill.images.apart import Pixels, decode_apart
 from pixelmill.images.decode import DecodeOptions, read_image_file
 from pixelmill.images.discover import FoundFile
@@ -109,6 +110,7 @@ class Pipeline:
         self._on_embedded = on_embedded
         self.batch_size = batch_size
         self._shortest = max((t.model.preprocessing.resize for t in targets), default=None)
+        self._feeds = {target.model.device: Feed(target.model.device) for target in targets}
 
     def run(self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False) -> Result:
         """Embed `files`, until they end or `stop` says so; what was read by then is finished."""
@@ -185,6 +187,10 @@ class Pipeline:
 
     def embed(self, target: Target, inputs: Sequence[Any]) -> np.ndarray:
         """Raw embeddings, float32 (len(inputs), dim)."""
+        return self.start(target, inputs)()
+
+    def start(self, target: Target, inputs: Sequence[Any]) -> Collect:
+        """Ask for the embeddings of `inputs`; a GPU makes them while the caller goes on, and collects them later."""
         try:
             return self._forward(target.model, inputs)
         except RuntimeError as error:
@@ -193,21 +199,26 @@ class Pipeline:
         half = (len(inputs) + 1) // 2
         self.batch_size = min(self.batch_size, half)
         _free(target.model.device)
-        return np.concatenate([self.embed(target, inputs[:half]), self.embed(target, inputs[half:])])
+        halves = np.concatenate([self.embed(target, inputs[:half]), self.embed(target, inputs[half:])])
+        return lambda: halves
 
     def embedded(self, target: Target, images: int) -> None:
         self._on_embedded(target.model.spec.name, images)
 
-    def _forward(self, model: EmbeddingModel, inputs: Sequence[Any]) -> np.ndarray:
+    def _forward(self, model: EmbeddingModel, inputs: Sequence[Any]) -> Collect:
         import torch
 
+        feed = self._feeds[model.device]
         with torch.inference_mode():
             if self._options.decode == "reference":
-                batch = torch.stack(list(inputs)).to(model.device, model.dtype)
+                batch = feed.to_device(torch.stack(list(inputs)).to(model.dtype))
             else:
-                batch = normalize(_stacked(inputs).to(model.device), model.preprocessing, model.dtype)
-            embeddings: np.ndarray = model.encode_image(batch).float().cpu().numpy()
-        return embeddings
+                batch = normalize(feed.to_device(_stacked(inputs)), model.preprocessing, model.dtype)
+            return feed.from_device(model.encode_image(batch))
+
+    def ahead(self, target: Target) -> int:
+        """How many batches may be on their way while the next is made ready."""
+        return self._feeds[target.model.device].ahead
 
     @property
     def targets(self) -> Sequence[Target]:
@@ -222,6 +233,7 @@ class _Shard:
         self.result = Result()
         self._known: dict[bytes, int] = {}
         self._waiting: dict[str, list[tuple[int, Any]]] = {t.fingerprint: [] for t in pipeline.targets}
+        self._begun: dict[str, deque[tuple[np.ndarray, Collect]]] = {t.fingerprint: deque() for t in pipeline.targets}
         self._done: dict[str, list[Vectors]] = {t.fingerprint: [] for t in pipeline.targets}
 
     def add(self, prepared: Prepared) -> None:
@@ -238,6 +250,7 @@ class _Shard:
     def finish(self) -> Result:
         for target in self._pipeline.targets:
             self._flush(target, 1)
+            self._collect(target, 0)
         self.result.harvest.vectors = {f: _joined(done) for f, done in self._done.items() if done}
         return self.result
 
@@ -265,9 +278,23 @@ class _Shard:
             batch = waiting[: self._pipeline.batch_size]
             del waiting[: len(batch)]
             start = time.perf_counter()
-            values = self._pipeline.embed(target, [pixels for _, pixels in batch])
-            self.result.timing.add(Timing(models={target.model.spec.name: time.perf_counter() - start}))
-            self._keep(target, np.array([index for index, _ in batch]), values)
+            collect = self._pipeline.start(target, [pixels for _, pixels in batch])
+            self._spent(target, start)
+            self._begun[target.fingerprint].append((np.array([index for index, _ in batch]), collect))
+            self._collect(target, self._pipeline.ahead(target))
+
+    def _collect(self, target: Target, left: int) -> None:
+        """Take the embeddings of what was begun, but for `left` batches, with which the device goes on."""
+        begun = self._begun[target.fingerprint]
+        while len(begun) > left:
+            index, collect = begun.popleft()
+            start = time.perf_counter()
+            values = collect()
+            self._spent(target, start)
+            self._keep(target, index, values)
+
+    def _spent(self, target: Target, start: float) -> None:
+        self.result.timing.add(Timing(models={target.model.spec.name: time.perf_counter() - start}))
 
     def _keep(self, target: Target, index: np.ndarray, values: np.ndarray) -> None:
         finite = np.isfinite(values).all(axis=1)

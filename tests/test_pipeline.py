@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pixelmill import pipeline as module
+from pixelmill.feed import Collect, Feed
 from pixelmill.images.apart import Pixels, decode_apart
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.discover import FoundFile
@@ -152,3 +153,46 @@ def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
     samples = [random.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(4)]
     assert fastest_precision(Lossy(spec_of("one", Path()), ""), samples) == "float32"
     assert fastest_precision(Lossy(spec_of("one", Path()), ""), []) == "float32"
+
+
+def test_a_device_is_given_the_next_batch_before_the_last_is_collected(
+    files: list[FoundFile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where embeddings come back later, as from a GPU, the next batch is on its way first; every vector is right."""
+    happened: list[str] = []
+
+    class Later(Feed):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(device)
+            self.ahead = 1
+
+        def to_device(self, batch: torch.Tensor) -> torch.Tensor:
+            happened.append("given")
+            return super().to_device(batch)
+
+        def from_device(self, embeddings: torch.Tensor) -> Collect:
+            def collect() -> np.ndarray:
+                happened.append("collected")
+                return embeddings.numpy()
+
+            return collect
+
+    _, expected = run(files, Limited())
+    monkeypatch.setattr(module, "Feed", Later)
+    _, result = run(files, Limited())
+    assert happened == ["given", "given", "collected", "given", "collected", "collected"]
+    np.testing.assert_array_equal(
+        result.harvest.vectors["one"].values[np.argsort(result.harvest.vectors["one"].index)],
+        expected.harvest.vectors["one"].values[np.argsort(expected.harvest.vectors["one"].index)],
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_batches_on_a_gpu_are_those_of_the_cpu(files: list[FoundFile]) -> None:
+    """What goes and comes through pinned memory on another stream is what the CPU gets, batch after batch."""
+    model, there = Limited(), Limited()
+    there.device = torch.device("cuda:0")
+    there.module.to(there.device)
+    _, expected = run(files * 20, model)
+    _, result = run(files * 20, there)
+    np.testing.assert_allclose(result.harvest.vectors["one"].values, expected.harvest.vectors["one"].values, rtol=1e-5)
