@@ -13,6 +13,7 @@ from pixelmill.cli.main import main
 from tests.conftest import SavePicture
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_over_images(
     tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_promised_models_are_there() -> None:
     assert len(set(catalog.names())) == len(catalog.names())
 
 
+@pytest.mark.slow
 def test_the_torchvision_table_is_upstreams() -> None:
     """torchvision_models.json is what the installed torchvision says; run the module to write it anew."""
     from pixelmill.models.torchvision_table import TABLE, rows

@@ -69,6 +69,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: Path) -> None:
     """A fresh process without a Prefect server runs, and prints one JSON object of the documented shape on stdout; a
     warning, here of a store on a tmpfs, comes once on stderr."""

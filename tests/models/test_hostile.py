@@ -47,6 +47,7 @@ WORDS = {
 """What is said of each file: the first pattern that the file's name fits."""
 
 
+@pytest.mark.slow
 def test_every_hostile_file_is_refused_by_every_backend(tmp_path: Path) -> None:
     """In a process of little memory, loading any of them with any backend raises WeightsRefused, which says what is wrong;
     no code of theirs runs, though torch's own guard is switched off by the environment."""

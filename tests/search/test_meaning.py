@@ -16,6 +16,7 @@ from tests.support.captioned import KINDS, caption, draw, train
 from tests.support.library_run import run
 
 STEPS = 400
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
