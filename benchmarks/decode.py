@@ -32,7 +32,7 @@ from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.discover import discover
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 
-MARGINS = (2.0, 3.0, 4.0)
+MARGINS = (3.0, 4.0, 5.0)
 SHORTER_EDGES = (500, 1000, 1800, 3000, 4000)
 LARGEST_ENLARGEMENT = 1.5
 HALF = (0.5, 0.5, 0.5)
@@ -40,6 +40,7 @@ PREPROCESSING = Preprocessing(image_size=224, resize=224, mean=HALF, std=HALF)
 REFERENCE, FAST = DecodeOptions(decode="reference"), DecodeOptions(decode="fast")
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "JPEG 4:2:0": ("RGB", {"format": "JPEG", "quality": 88, "subsampling": 2}),
+    "JPEG 4:2:2": ("RGB", {"format": "JPEG", "quality": 92, "subsampling": 1}),
     "JPEG 4:4:4 progressive": ("RGB", {"format": "JPEG", "quality": 92, "subsampling": 0, "progressive": True}),
     "JPEG grey": ("L", {"format": "JPEG", "quality": 88}),
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from pixelmill.models.base import Backend
 from settings.group import Group
+from settings.weights import without_login
 
 Channels = tuple[float, float, float]
 
@@ -15,7 +18,7 @@ class OwnModel(Group):
 
     backend: Backend
     architecture: str
-    checkpoint: str
+    checkpoint: Annotated[str, AfterValidator(without_login)]
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     image_size: int | None = Field(None, ge=1)
     mean: Channels | None = None

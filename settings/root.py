@@ -24,7 +24,7 @@ from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import WORDS, RunSettings
 from settings.web import WebSettings
-from settings.weights import WeightsSettings
+from settings.weights import NOT_SHOWN, WeightsSettings
 from settings.workers import WorkerSettings
 
 PREFIX = "PIXELMILL_"
@@ -125,7 +125,8 @@ def _problems(error: ValidationError) -> Iterable[str]:
             yield f"{name} is missing."
         else:
             words = WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
-            yield f"{name}: {words}. Got {problem['input']!r}."
+            given = "" if problem["type"] == NOT_SHOWN else f" Got {problem['input']!r}."
+            yield f"{name}: {words}.{given}"
 
 
 def _siblings(place: list[str]) -> list[str]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from settings.group import Group
+
+NOT_SHOWN = "login_in_address"
+"""The kind of error whose input is not shown."""
 
 
 def _default_cache() -> Path:
@@ -16,8 +21,29 @@ def _default_cache() -> Path:
 
 
 class WeightsSettings(Group):
-    """`mirrors` maps an upstream host ("huggingface.co", "*" for every one) to an http(s) address or a folder."""
+    """`mirrors` maps an upstream host ("huggingface.co", "*" for every one) to an http(s) address or a folder; one
+    address or folder alone, such as a bundle, is the mirror of every host."""
 
     cache_dir: Path = Field(default_factory=_default_cache)
-    mirrors: dict[str, str] = Field(default_factory=dict)
+    mirrors: dict[str, str] | str = Field(default_factory=dict)
     offline: bool = False
+
+    @field_validator("mirrors")
+    @classmethod
+    def _mapped(cls, given: dict[str, str] | str) -> dict[str, str]:
+        mirrors = given if isinstance(given, dict) else {"*": given}
+        return {host: _checked(place) for host, place in mirrors.items()}
+
+
+def _checked(place: str) -> str:
+    """A mirror that another process, in another folder, finds as well, and that tells nobody a password."""
+    if not place.startswith(("http://", "https://", "file:")):
+        return str(Path(place).expanduser().absolute())
+    return without_login(place)
+
+
+def without_login(address: str) -> str:
+    """An address that holds no password, which would travel with a run to its workers and into messages."""
+    if "@" in urlsplit(address).netloc:
+        raise PydanticCustomError(NOT_SHOWN, "Expected an address without user and password; they belong into ~/.netrc")
+    return address

@@ -18,6 +18,7 @@ _COMMANDS = {
     "run": "run",
     "models": "models",
     "pull": "models",
+    "weights": "weights",
     "report": "report",
     "info": "store",
     "quarantine": "store",

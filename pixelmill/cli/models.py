@@ -54,9 +54,11 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
     settings = common.settings_from(config)
     cache = make_cache(settings).open()
     for spec in [find_model(settings, name) for name in names]:
-        with download_bar(spec.name, Console(stderr=True)) as progress:
-            file = cache.fetch(spec.weights, progress=progress)
-        click.echo(f"{spec.name}: {file.path} sha256={file.sha256}")
+        for source in spec.files:
+            with download_bar(spec.name, Console(stderr=True)) as progress:
+                file = cache.fetch_if_there(source, progress=progress)
+            if file:
+                click.echo(f"{spec.name}: {file.path} sha256={file.sha256}")
 
 
 def _recommend(specs: list[ModelSpec]) -> None:
@@ -67,6 +69,8 @@ def _recommend(specs: list[ModelSpec]) -> None:
 
 
 def _described(spec: ModelSpec, cache: WeightsCache) -> dict[str, object]:
+    from pixelmill.models.mirrors import without_secrets
+
     return {
         "name": spec.name,
         "backend": spec.backend,
@@ -77,7 +81,7 @@ def _described(spec: ModelSpec, cache: WeightsCache) -> dict[str, object]:
         "parameters": spec.parameters,
         "text": spec.text,
         "licence": spec.licence,
-        "weights": spec.weights.url,
+        "weights": without_secrets(spec.weights.url),
         "sha256": spec.weights.sha256,
         "cached": cache.path_of(spec.weights).is_file(),
         "recommended": spec.recommended,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
-MARGIN: Final = 4.0
+MARGIN: Final = 5.0
 """Fast decoding never goes below this multiple of the pixels that a model needs. Measured: see docs/decoding.md."""
 
 LARGE: Final = 50_000_000
@@ -55,7 +55,8 @@ class FileChanged(PixelmillError, OSError):
 class DecodeOptions:
     """How files become pictures, and which are too much.
 
-    `decode`: "fast" scales large JPEGs down while decoding (docs/decoding.md: at what cosine); "reference" never does.
+    `decode`: "fast" scales large JPEGs with subsampled colour, as cameras write them, down while decoding
+    (docs/decoding.md: at what cosine); "reference" never does.
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
@@ -155,9 +156,16 @@ def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Deco
 def _load(image: ImageFile, need: int | None) -> int:
     """Decode, a JPEG scaled down by its DCT while the shorter edge keeps `need` pixels. Returns the factor."""
     width = image.width
-    drafted = image.draft(None, (need, need)) if need is not None else None
+    drafted = image.draft(None, (need, need)) if need is not None and _subsampled(image) else None
     image.load()
     return round(width / drafted[1][2]) if drafted else 1
+
+
+def _subsampled(image: ImageFile) -> bool:
+    """Whether it is a JPEG with less colour than light (ITU T.81, A.1.1). Of grey ones, and of those with all their
+    colour, scaling costs more of the cosine."""
+    layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])  # id, sampling across, down, table
+    return len(layers) == 3 and layers[0][1:3] > layers[1][1:3]
 
 
 def _box(size: tuple[int, int], width: float, height: float, turn: int) -> tuple[float, float, float, float]:

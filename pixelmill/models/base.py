@@ -26,13 +26,15 @@ class WeightsSource:
     `package:MODULE/PATH` for a file that an installed Python package ships, or `file:PATH`.
     `sha256` is the full digest, or its published leading hex digits (torchvision publishes 8 or more), or None when
     upstream publishes none. `bytes` is the approximate size, for display only. `alternative` is a second URL, asked
-    only when the server says that `url` does not exist (a `.bin` beside a `.safetensors`).
+    only when the server says that `url` does not exist (a `.bin` beside a `.safetensors`). `optional`: some upstreams
+    have it, others do not.
     """
 
     url: str
     sha256: str | None = None
     bytes: int | None = None
     alternative: str | None = None
+    optional: bool = False
 
     @property
     def pinned(self) -> bool:
@@ -47,7 +49,8 @@ class ModelSpec:
     `dim` is the length of the embedding, `image_size` the side of the square input in pixels,
     `parameters` the number of parameters of the whole model (text tower or classifier included).
     `pretrained` is upstream's tag of the weights, and '' for a person's own checkpoint. `mean` and `std` replace
-    upstream's normalisation where they are given. `recommended` says what the model is the right choice for.
+    upstream's normalisation where they are given. `others` are what it needs besides its weights (a tokenizer's files).
+    `recommended` says what the model is the right choice for.
     """
 
     name: str
@@ -64,6 +67,12 @@ class ModelSpec:
     recommended: str = ""
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    others: tuple[WeightsSource, ...] = ()
+
+    @property
+    def files(self) -> tuple[WeightsSource, ...]:
+        """Every file that the model needs from upstream: its weights first."""
+        return (self.weights, *self.others)
 
 
 class EmbeddingModel(ABC):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import netrc
 import os
 import re
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ RETRYABLE = frozenset({408, 425, 429})
 
 class NoSuchFileError(WeightsError):
     """The server answered that it has no such file (404 or 410)."""
+
+
+class NotInFolderError(WeightsUnavailable):
+    """A mirror folder does not have the file; it may be mounted later, or filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,9 @@ def download(place: Place, partial: Path, *, progress: Progress, timeout: float,
             before = _size(partial)
 
 
-def copy(path: Path, partial: Path, *, progress: Progress) -> Transfer:
-    """Copy a mirror folder's file into `partial`. Raises WeightsUnavailable when it is not there."""
+def copy(path: Path, partial: Path, *, progress: Progress, promised: str | None = None) -> Transfer:
+    """Copy a mirror folder's file into `partial`; `promised` is the sha256 that the folder's manifest gives, if it has
+    one. Raises NotInFolderError when it is not there."""
     if path.exists() and not path.is_file():  # a FIFO would never end
         raise WeightsError(f"Expected {path} in the mirror folder. It is a folder or no regular file.")
     digest, done = hashlib.sha256(), 0
@@ -63,8 +69,8 @@ def copy(path: Path, partial: Path, *, progress: Progress) -> Transfer:
                 progress(done, total)
             _sync(target)
     except FileNotFoundError as error:
-        raise WeightsUnavailable(f"Expected {path} in the mirror folder. It is not there.") from error
-    return Transfer(digest.hexdigest(), None, resumed=False)
+        raise NotInFolderError(f"Expected {path} in the mirror folder. It is not there.") from error
+    return Transfer(digest.hexdigest(), promised, resumed=False)
 
 
 def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float, resumable: bool) -> Transfer:
@@ -75,7 +81,9 @@ def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float,
     headers = _headers(place, start, validator)
     try:
         with (
-            httpx.Client(follow_redirects=True, timeout=httpx.Timeout(timeout, connect=min(timeout, 15.0))) as client,
+            httpx.Client(
+                follow_redirects=True, timeout=httpx.Timeout(timeout, connect=min(timeout, 15.0)), auth=_login(place)
+            ) as client,
             client.stream("GET", place.address, headers=headers) as response,
         ):
             if response.status_code == 416:  # our piece does not fit the server's file: begin again
@@ -88,9 +96,19 @@ def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float,
             _keep_validator(partial, response)
             return _receive(response, partial, start=start, progress=progress)
     except (httpx.TransportError, httpx.DecodingError) as error:
-        raise WeightsUnavailable(f"Transfer of {place.address} broke off: {error or type(error).__name__}") from error
+        raise WeightsUnavailable(f"Transfer of {place.shown} broke off: {error or type(error).__name__}") from error
     except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
-        raise WeightsError(f"Could not ask for {place.address}: {error}") from error
+        raise WeightsError(f"Could not ask for {place.shown}: {type(error).__name__}") from error
+
+
+def _login(place: Place) -> httpx.Auth | None:
+    """User and password of a mirror, from ~/.netrc or the file that NETRC names: no other place keeps them unseen."""
+    import httpx
+
+    try:
+        return None if place.trusted else httpx.NetRCAuth(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return None
 
 
 def _headers(place: Place, start: int, validator: str | None) -> dict[str, str]:
@@ -107,15 +125,15 @@ def _check(response: httpx.Response, place: Place) -> None:
     if status in (200, 206):
         return
     if status in RETRYABLE or status >= 500:
-        raise WeightsUnavailable(f"Expected {place.address}. The server answered {status}, try again later.")
+        raise WeightsUnavailable(f"Expected {place.shown}. The server answered {status}, try again later.")
     if status in (401, 403):
         raise WeightsError(
-            f"Expected {place.address}. The server answered {status}: it wants a login. For a gated model, accept its"
+            f"Expected {place.shown}. The server answered {status}: it wants a login. For a gated model, accept its"
             f" terms on its page and set HF_TOKEN; or set a mirror."
         )
     if status in (404, 410):
-        raise NoSuchFileError(f"Expected {place.address}. The server answered {status}: no such file.")
-    raise WeightsError(f"Expected {place.address}. The server answered {status}.")
+        raise NoSuchFileError(f"Expected {place.shown}. The server answered {status}: no such file.")
+    raise WeightsError(f"Expected {place.shown}. The server answered {status}.")
 
 
 def _continues(response: httpx.Response, start: int) -> int:

@@ -12,15 +12,24 @@ HUB = "huggingface.co"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to ask: an http(s) URL or a local path, and whether the Hugging Face token may be shown there."""
+    """Where to ask: an http(s) URL or a local path, and whether the Hugging Face token may be shown there.
+
+    `folder` is the mirror folder that a local path lies in.
+    """
 
     address: str
     trusted: bool = False
+    folder: str = ""
 
     @property
     def is_http(self) -> bool:
         """Whether this is asked for over the network."""
         return self.address.startswith(("http://", "https://"))
+
+    @property
+    def shown(self) -> str:
+        """The address as it may be shown."""
+        return without_secrets(self.address)
 
 
 def locate(url: str, mirrors: Mapping[str, str]) -> Place:
@@ -36,7 +45,7 @@ def locate(url: str, mirrors: Mapping[str, str]) -> Place:
         key = max(fitting, key=lambda k: len(_without_scheme(k)))
         return _under(mirrors[key], _without_scheme(url)[len(_without_scheme(key).rstrip("/")) :])
     if "*" in mirrors:
-        return _under(mirrors["*"], f"/{host}{path}")
+        return _under(mirrors["*"], f"/{place_under('', url)}")
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/")
     if host == HUB:
         return Place(f"{endpoint}{path}" if endpoint else url, trusted=True)
@@ -57,4 +66,18 @@ def _under(base: str, rest: str) -> Place:
     if base.startswith(("http://", "https://")):
         return Place(base + rest)
     folder = unquote(urlsplit(base).path) if base.startswith("file://") else os.path.expanduser(base)  # noqa: PTH111
-    return Place(folder + unquote(rest))
+    return Place(folder + unquote(rest), folder=folder)
+
+
+def place_under(folder: str, url: str) -> str:
+    """Where a `*` mirror keeps the file of an upstream URL: the host's name, then the path."""
+    parts = urlsplit(url)
+    return f"{folder}{parts.netloc}{unquote(parts.path)}"
+
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be shown: without user, password and query, in which signatures travel."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

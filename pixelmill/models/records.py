@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,12 +52,23 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Replace `path` by this record, whole or not at all."""
-        partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_json(path, asdict(self))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace `path` by `value` as JSON, whole or not at all."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def touch(path: Path) -> None:
+    """Note that the file of a record was used now; a cache that is shared read-only notes nothing."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def sha256_of(path: Path) -> str:

@@ -14,20 +14,22 @@ from filelock import FileLock
 
 from pixelmill.errors import WeightsError, WeightsRefused, WeightsUnavailable
 from pixelmill.models.base import WeightsSource
+from pixelmill.models.bundle import promised_sha256
 from pixelmill.models.disguise import disguise
-from pixelmill.models.download import NoSuchFileError, Transfer, copy, discard, download
-from pixelmill.models.mirrors import Place, locate
-from pixelmill.models.records import Progress, Record, Stamp, sha256_of, sync_folder
+from pixelmill.models.download import NoSuchFileError, NotInFolderError, Transfer, copy, discard, download
+from pixelmill.models.mirrors import Place, locate, without_secrets
+from pixelmill.models.records import Progress, Record, Stamp, sha256_of, sync_folder, touch
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A weights file on this machine whose bytes were verified: its sha256, whole."""
+    """A weights file on this machine whose bytes were verified: its sha256, whole, and the upstream URL it is of."""
 
     path: Path
     sha256: str
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,22 @@ class WeightsCache:
             raise self._not_local(source)
         try:
             return self._fetch_once(source, progress or _silent)
-        except NoSuchFileError:
+        except (NoSuchFileError, NotInFolderError):
             if not source.alternative:
                 raise
             return self._fetch_once(_alternatives(source)[1], progress or _silent)
+
+    def fetch_if_there(self, source: WeightsSource, *, progress: Progress | None = None) -> CachedFile | None:
+        """As `fetch`; None for an optional file that upstream, or the mirror folder, does not have, or that is not
+        here where nobody may be asked."""
+        if source.optional and self.offline and locate(source.url, self.mirrors).is_http:
+            return self.cached(source)
+        try:
+            return self.fetch(source, progress=progress)
+        except (NoSuchFileError, NotInFolderError):
+            if source.optional:
+                return None
+            raise
 
     def _fetch_once(self, source: WeightsSource, progress: Progress) -> CachedFile:
         path = self.path_of(source)
@@ -97,7 +111,7 @@ class WeightsCache:
         if what := disguise(partial):
             discard(partial)
             raise WeightsRefused(
-                f"Expected the weights file {source.url} at {place.address}.{what} It was thrown away."
+                f"Expected the weights file {without_secrets(source.url)} at {place.shown}.{what} It was thrown away."
             )
         if not _agrees(transfer, expected):
             discard(partial)
@@ -107,16 +121,17 @@ class WeightsCache:
     def _transfer(self, place: Place, partial: Path, progress: Progress, *, resumable: bool) -> Transfer:
         if place.is_http:
             return download(place, partial, progress=progress, timeout=self.timeout, resumable=resumable)
-        return copy(Path(place.address), partial, progress=progress)
+        path = Path(place.address)
+        return copy(path, partial, progress=progress, promised=promised_sha256(Path(place.folder), path))
 
     def _admit(self, source: WeightsSource, partial: Path, path: Path, sha256: str) -> CachedFile:
         # The digest is on the disk before the file has its name, and the stamp (a rename changes ctime) after.
-        Record(source.url, sha256, None).write(self._record_path(path))
+        Record(without_secrets(source.url), sha256, None).write(self._record_path(path))
         partial.replace(path)
         sync_folder(path.parent)
         discard(partial)
-        Record(source.url, sha256, Stamp.of(path)).write(self._record_path(path))
-        return CachedFile(path, sha256)
+        Record(without_secrets(source.url), sha256, Stamp.of(path)).write(self._record_path(path))
+        return CachedFile(path, sha256, source.url)
 
     def _verified(self, source: WeightsSource, *, quiet: bool = False) -> CachedFile | None:
         path = self.path_of(source)
@@ -129,9 +144,11 @@ class WeightsCache:
             if not quiet:
                 log.warning("weights file is damaged, not used: path=%s expected=%s found=%s", path, expected, sha256)
             return None
-        if not unchanged:
-            self._remember(Record(source.url, sha256, stamp), path)
-        return CachedFile(path, sha256)
+        if unchanged:
+            touch(self._record_path(path))
+        else:
+            self._remember(Record(without_secrets(source.url), sha256, stamp), path)
+        return CachedFile(path, sha256, source.url)
 
     def _remember(self, record: Record, path: Path) -> None:
         target = self._record_path(path)
@@ -166,8 +183,9 @@ class WeightsCache:
     def _offline(self, source: WeightsSource, path: Path) -> WeightsUnavailable:
         state = "The file there is damaged" if path.exists() else "It is not there"
         return WeightsUnavailable(
-            f"Expected the weights file {path}. {state}, and this run is offline. Run `pixelmill pull` on a machine"
-            f" with network and copy its cache folder, or save {source.url} under that name, or set a mirror."
+            f"Expected the weights file {path}. {state}, and this run is offline. Run `pixelmill weights bundle` on a"
+            f" machine with network and set `mirrors` under [weights] to the bundle, or save"
+            f" {without_secrets(source.url)} under that name."
         )
 
     def _not_local(self, source: WeightsSource) -> WeightsError:
@@ -195,7 +213,9 @@ def _fetched(source: WeightsSource) -> bool:
 
 
 def _agrees(transfer: Transfer, expected: str) -> bool:
-    return transfer.sha256.startswith(expected or transfer.announced or "")
+    # Of what a whole digest is known for, a server's word is not needed, and may be about another version.
+    announced = "" if len(expected) == 64 else transfer.announced or ""
+    return transfer.sha256.startswith(expected) and transfer.sha256.startswith(announced)
 
 
 def _in_package(rest: str) -> Path:
@@ -207,10 +227,11 @@ def _in_package(rest: str) -> Path:
 
 
 def _wrong_hash(source: WeightsSource, place: Place, expected: str, found: str) -> WeightsRefused:
-    asked = "" if place.address == source.url else f" (asked for at {place.address})"
+    asked = "" if place.address == source.url else f" (asked for at {place.shown})"
     return WeightsRefused(
-        f"Expected sha256 {expected} of {source.url}{asked}. Found {found}. The file was thrown away. If upstream"
-        f" replaced the file on purpose, remove its record from the cache folder (`<file>.json`) and try again."
+        f"Expected sha256 {expected} of {without_secrets(source.url)}{asked}. Found {found}. The file was thrown away."
+        f" If upstream replaced the file on purpose, remove its record from the cache folder (`<file>.json`) and try"
+        f" again."
     )
 
 

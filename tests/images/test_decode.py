@@ -169,16 +169,33 @@ def test_cmyk_is_not_inverted() -> None:
 
 
 def test_fast_scales_jpegs_and_leaves_the_rest() -> None:
-    """A large JPEG comes with fewer pixels, never less than four times what is needed; a PNG does not."""
+    """A large JPEG comes with fewer pixels, never less than five times what is needed; a PNG does not."""
     picture = scene(2400, 1801)
     jpeg, lossless = encoded(picture, "JPEG"), encoded(picture, "PNG", compress_level=1)
-    fast = decode_image(jpeg, DecodeOptions(), shortest=224)
+    fast = decode_image(jpeg, DecodeOptions(), shortest=180)
     assert fast.image.size == (1200, 901)
     assert (fast.width, fast.height, fast.box) == (2400, 1801, (0, 0, 1200, 900.5))
-    assert decode_image(jpeg, DecodeOptions(), shortest=100).image.size == (600, 451)
+    assert decode_image(jpeg, DecodeOptions(), shortest=181).image.size == (2400, 1801)
+    assert decode_image(jpeg, DecodeOptions(), shortest=90).image.size == (600, 451)
     assert decode_image(jpeg, DecodeOptions(), shortest=None).image.size == (2400, 1801)
-    assert decode_image(jpeg, DecodeOptions(decode="reference"), shortest=224).image.size == (2400, 1801)
-    assert np.array_equal(decoded(lossless, DecodeOptions(), 224), np.asarray(picture))
+    assert decode_image(jpeg, DecodeOptions(decode="reference"), shortest=180).image.size == (2400, 1801)
+    assert np.array_equal(decoded(lossless, DecodeOptions(), 180), np.asarray(picture))
+
+
+@pytest.mark.parametrize(
+    ("mode", "subsampling", "width"),
+    [
+        ("RGB", "4:2:0", 300),
+        ("RGB", "4:2:2", 300),
+        ("RGB", "4:4:4", 1200),
+        ("L", "4:4:4", 1200),
+        ("CMYK", "4:4:4", 1200),
+    ],
+)
+def test_fast_scales_subsampled_colour_only(mode: str, subsampling: str, width: int) -> None:
+    """JPEGs with all their colour, or none, lose more of the cosine by being scaled: they are decoded in full."""
+    jpeg = encoded(scene(1200, 1000).convert(mode), "JPEG", subsampling=subsampling)
+    assert decode_image(jpeg, DecodeOptions(), shortest=50).image.width == width
 
 
 def test_threads_agree() -> None:
