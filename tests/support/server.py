@@ -44,6 +44,7 @@ class WeightsServer:
         self.behaviour = Behaviour()
         self.requests: list[Request] = []
         self.linked_etag: str | None = None
+        self.redirect_to = ""
         owner = self
 
         class Handler(_Handler):
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._empty(404)
         elif "/resolve/" in self.path and not self.path.startswith("/cdn"):
             digest = owner.linked_etag or hashlib.sha256(file.read_bytes()).hexdigest()
-            self._empty(302, {"Location": f"/cdn{self.path}", "X-Linked-Etag": f'"{digest}"'})
+            self._empty(302, {"Location": f"{owner.redirect_to}/cdn{self.path}", "X-Linked-Etag": f'"{digest}"'})
         else:
             self._content(file.read_bytes())
 
