@@ -62,7 +62,7 @@ def measure_all(job: Job, seconds: float) -> Iterator[Figures]:
 
 def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     """The figures of one model in this process. Raises SourceError when no image can be decoded."""
-    file = job.cache.open().fetch(spec.weights)
+    file = job.cache.open().fetch_model(spec)
     files = list(itertools.islice(discover(list(job.sources)), PICTURES))
     paths = [found.absolute for found in files]
     precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, paths)

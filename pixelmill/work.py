@@ -83,7 +83,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
         job = job.model_copy(update={"device": "auto", "devices": {}})
     store = writer.snapshot()
     cache = job.cache.open()
-    files = {spec: cache.fetch(spec.weights) for spec in job.specs}
+    files = {spec: cache.fetch_model(spec) for spec in job.specs}
     found = {spec: existing_matrix(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
     matrices = [matrix for matrix in found.values() if matrix]
     complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
@@ -198,7 +198,7 @@ def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
     targets = []
     for matrix in matrices:
         spec = specs[matrix.provenance.model]
-        model = loaded_model(job, spec, cache.fetch(spec.weights), matrix.provenance.precision)
+        model = loaded_model(job, spec, cache.fetch_model(spec), matrix.provenance.precision)
         targets.append(Target(model, matrix.provenance.fingerprint))
     return targets
 

@@ -86,6 +86,10 @@ class EmbeddingModel(ABC):
     device: torch.device
     dtype: torch.dtype
     weights_sha256: str
+    activation: Literal["gelu", "quick_gelu"] | None = None
+    """Of a CLIP, which activation its transformers have: its tensors do not tell."""
+    doubts: tuple[str, ...] = ()
+    """What a person should know before trusting the embeddings; of published weights nothing."""
 
     @abstractmethod
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:

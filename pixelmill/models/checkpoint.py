@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,12 @@ from pixelmill.models.disguise import disguise
 if TYPE_CHECKING:
     import torch
 
-WRAPPERS = ("state_dict", "model")
-"""Keys under which training scripts keep the tensors (open_clip, timm, torchvision references)."""
+WRAPPERS = ("state_dict_ema", "state_dict", "model_state_dict", "model")
+"""Keys under which training scripts keep the tensors (open_clip, timm, torchvision references, Lightning); where there
+are two, the averaged ones come first, as timm's load_checkpoint has it."""
+
+PREFIXES = ("module.", "_orig_mod.", "base_model.", "model.", "clip_model.", "clip.")
+"""What wrappers put before every name: DistributedDataParallel, torch.compile, PEFT, Lightning and trainers' own."""
 
 _SHARED = 2
 """How often a file's tensors may share their data, on average; a text tower's embedding is its output layer as well."""
@@ -59,10 +63,13 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         _check_archive(path)
         state = _tensors(_read(path))
         _check_tensors(state, path.stat().st_size)
+        _refuse_adapters(state, path)
+    except WeightsRefused:
+        raise
     except Exception as error:  # a hostile or broken file fails in many ways; each of them means: not loaded
         raise WeightsRefused(
             f"Expected a file of tensors only. Could not read {path}: {_plain(error)}. Nothing in it was run; "
-            "ask whoever made it for safetensors."
+            "ask whoever made it for safetensors, or for `torch.save(model.state_dict(), …)`."
         ) from error
     return state
 
@@ -104,12 +111,30 @@ def _tensors(found: object) -> dict[str, torch.Tensor]:
     wrong = [name for name, tensor in items if not isinstance(name, str) or not isinstance(tensor, torch.Tensor)]
     if wrong or not items:
         raise ValueError(f"expected tensors by name, got {_listed(map(repr, wrong)) or 'nothing'}")
-    left = all(name.startswith("module.") for name, _ in items)  # by DistributedDataParallel
-    state = OrderedDict((name.removeprefix("module.") if left else name, tensor.detach()) for name, tensor in items)
+    prefix = _common_prefix([name for name, _ in items])
+    state = OrderedDict((name.removeprefix(prefix), tensor.detach()) for name, tensor in items)
     versions = vars(found).get("_metadata") if isinstance(found, OrderedDict) else None
-    if isinstance(versions, dict) and not left:
+    if isinstance(versions, dict) and not prefix:
         state._metadata = versions  # type: ignore[attr-defined]  # of each layer, for torch's own conversions
     return state
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    """What wrappers put before all names, one after the other."""
+    prefix = ""
+    while more := next((p for p in PREFIXES if all(name.startswith(prefix + p) for name in names)), ""):
+        prefix += more
+    return prefix
+
+
+def _refuse_adapters(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    adapters = [name for name in state if re.search(r"\blora_|\.base_layer\.|\bmodules_to_save\b", name)]
+    if adapters:
+        raise WeightsRefused(
+            f"Expected the weights of a whole model in {path}. It holds an adapter that was not merged into them"
+            f" ({_listed(adapters, 3)}): call `merge_and_unload()` of PEFT, or add the product of each pair of"
+            " matrices to its weight, and save that."
+        )
 
 
 def _check_tensors(state: Mapping[str, torch.Tensor], size: int) -> None:

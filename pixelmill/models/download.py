@@ -25,6 +25,10 @@ class NoSuchFileError(WeightsError):
     """The server answered that it has no such file (404 or 410)."""
 
 
+class NotAllowedError(WeightsError):
+    """The server wants a login (401 or 403); some storages answer so for what is not there."""
+
+
 class NotInFolderError(WeightsUnavailable):
     """A mirror folder does not have the file; it may be mounted later, or filled."""
 
@@ -127,7 +131,7 @@ def _check(response: httpx.Response, place: Place) -> None:
     if status in RETRYABLE or status >= 500:
         raise WeightsUnavailable(f"Expected {place.shown}. The server answered {status}, try again later.")
     if status in (401, 403):
-        raise WeightsError(
+        raise NotAllowedError(
             f"Expected {place.shown}. The server answered {status}: it wants a login. For a gated model, accept its"
             f" terms on its page and set HF_TOKEN; or set a mirror."
         )

@@ -28,7 +28,7 @@ def load(
 
     Raises WeightsUnavailable (worth a retry), WeightsRefused or another WeightsError.
     """
-    return load_file(spec, cache.fetch(spec.weights, progress=progress), device=device, dtype=dtype)
+    return load_file(spec, cache.fetch_model(spec, progress=progress), device=device, dtype=dtype)
 
 
 def load_file(
@@ -37,7 +37,9 @@ def load_file(
     """The model of `spec` with the weights in a verified `file`. Raises WeightsRefused if they are not its weights."""
     import torch
 
+    from pixelmill.models.declared import require_agreement
     from pixelmill.models.fold import quicken
+    from pixelmill.models.untrained import untrained
 
     model: EmbeddingModel = _backend(spec).load(spec, file)
     if model.preprocessing.image_size != spec.image_size:
@@ -45,6 +47,7 @@ def load_file(
             f"Expected input of {spec.image_size} pixels for {spec.name}."
             f" {file.path} takes {model.preprocessing.image_size}."
         )
+    model.doubts = (*require_agreement(model, file.beside, model.activation), *untrained(model))
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     model.device, model.dtype = torch.device(device), wanted
     model.module.eval().requires_grad_(False)

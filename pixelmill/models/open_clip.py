@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import open_clip
@@ -18,7 +21,8 @@ from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, Weight
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict, refusing
-from pixelmill.models.own import measured
+from pixelmill.models.hf_clip import is_hf_clip, require_config, to_openai
+from pixelmill.models.own import MODEL_CONFIG, measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 if TYPE_CHECKING:
@@ -46,8 +50,8 @@ class OpenClip(TextModel):
     @cached_property
     def _tokenizer(self) -> Any:
         try:
-            with _quiet():
-                return open_clip.get_tokenizer(self.spec.architecture)
+            with _quiet(), _upstream_name(self.spec) as name:
+                return open_clip.get_tokenizer(name)
         except (OSError, ImportError) as error:  # some architectures' tokenizers are files of the Hugging Face hub
             raise WeightsUnavailable(
                 f"Expected the tokenizer of {self.spec.architecture} in the cache of Hugging Face or on its hub. "
@@ -66,6 +70,9 @@ def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
     module = _build(spec, Uninitialised(), "cpu")
     state = read_state_dict(file.path)
+    if is_hf_clip(state):
+        require_config(file.beside, file.path)
+        state = to_openai(state)
     with refusing(spec.architecture, file.path):
         state = _converted(module, state)
     fill(module, state, file.path)
@@ -113,14 +120,35 @@ def _source(config: dict[str, Any]) -> WeightsSource:
     return hub_source(repo) if not file else WeightsSource(f"https://huggingface.co/{repo}/resolve/main/{file}")
 
 
+def configuration(spec: ModelSpec) -> dict[str, Any] | None:
+    """open_clip's model_config of a spec: the person's own, or the architecture's built-in one; None if unknown."""
+    own = dict(spec.options).get(MODEL_CONFIG)
+    found: dict[str, Any] | None = (
+        json.loads(str(own))["model_cfg"] if own else open_clip.get_model_config(spec.architecture)
+    )
+    return found
+
+
+@contextmanager
+def _upstream_name(spec: ModelSpec) -> Iterator[str]:
+    """What open_clip calls the architecture: for a config of one's own, a folder with its open_clip_config.json."""
+    own = dict(spec.options).get(MODEL_CONFIG)
+    if not own:
+        yield spec.architecture
+        return
+    with TemporaryDirectory(prefix="pixelmill-open-clip-") as folder:
+        Path(folder, "open_clip_config.json").write_text(str(own), "utf-8")
+        yield f"local-dir:{folder}"
+
+
 def _build(spec: ModelSpec, mode: AbstractContextManager[Any], device: str) -> Any:
-    if open_clip.get_model_config(spec.architecture) is None:
+    if configuration(spec) is None:
         hint = nearest(spec.architecture, open_clip.list_models())
         raise SettingsError(f"Expected an architecture of open_clip. Got {spec.architecture!r}.{hint}")
-    with mode, _quiet():
+    with mode, _quiet(), _upstream_name(spec) as name:
         # load_weights is off and pretrained empty: the weights come from our verified file, never from a download.
         module = open_clip.create_model(
-            spec.architecture, pretrained=None, load_weights=False, pretrained_text=False, device=device,
+            name, pretrained=None, load_weights=False, pretrained_text=False, device=device,
             force_image_size=dict(spec.options).get("force_image_size"), force_preprocess_cfg=_preprocess_cfg(spec),
         )  # fmt: skip
     return module.eval()
@@ -143,7 +171,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _not_random(record: logging.LogRecord) -> bool:
-    return "No pretrained weights loaded" not in record.getMessage()
+    told = record.getMessage()
+    return "No pretrained weights loaded" not in told and "no CLIP weights found in" not in told
 
 
 def _preprocess_cfg(spec: ModelSpec) -> dict[str, Any]:
@@ -173,6 +202,7 @@ def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenClip:
     config = PreprocessCfg(**module.visual.preprocess_cfg)
     model = OpenClip()
     model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
+    model.activation = "quick_gelu" if (configuration(spec) or {}).get("quick_gelu") else "gelu"
     model.reference_preprocess = image_transform_v2(config, is_train=False)
     model.preprocessing = _preprocessing(spec, config)
     return model

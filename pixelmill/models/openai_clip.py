@@ -13,6 +13,7 @@ from pixelmill.errors import SettingsError, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens
 from pixelmill.models.checkpoint import is_torchscript, read_state_dict, refusing
+from pixelmill.models.hf_clip import is_hf_clip, require_config, to_openai
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 with warnings.catch_warnings():
@@ -40,6 +41,8 @@ DESIGNS: dict[str, tuple[Any, ...]] = {
 
 class OpenAIClip(TextModel):
     """`clip.model.CLIP`, both towers."""
+
+    activation = "quick_gelu"
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `clip`'s encode_image returns: projected, not normalised, (B, dim)."""
@@ -105,8 +108,14 @@ def _from_archive(spec: ModelSpec, file: CachedFile) -> Any:
 
 def _from_tensors(file: CachedFile) -> Any:
     state = read_state_dict(file.path)
+    if is_hf_clip(state):
+        require_config(file.beside, file.path)
+        state = to_openai(state)
     with refusing("OpenAI's CLIP", file.path), Uninitialised():
-        return clip.model.build_model(state).float()
+        module = clip.model.build_model(dict(state)).float()
+        # Once more: build_model rounds to float16, which OpenAI's own weights are, and fine-tuned ones need not be.
+        module.load_state_dict({name: state[name] for name in module.state_dict()})
+        return module
 
 
 def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenAIClip:

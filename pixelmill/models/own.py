@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
 from pixelmill.models.base import Backend, ModelSpec, WeightsSource
+from pixelmill.models.declared import READERS
 
 Channels = tuple[float, float, float]
+
+
+MODEL_CONFIG = "model_config"
+"""The option that holds an open_clip_config.json of one's own, as canonical JSON."""
 
 
 def own_spec(
@@ -18,16 +26,44 @@ def own_spec(
 ) -> ModelSpec:  # fmt: skip
     """The spec of a person's own checkpoint (a local path or an http(s) URL); its dim is that of the architecture.
 
-    `sha256` is the whole digest, without which a TorchScript archive is not loaded. `image_size`, `mean` and `std`
-    replace upstream's. Raises SettingsError for an architecture or a size that the backend does not have.
+    `architecture` is a name of the backend's library, or for open_clip the path of a model_config (`.json`): the
+    training code's, or an open_clip_config.json, whose preprocessing counts as well. `sha256` is the whole digest,
+    without which a TorchScript archive is not loaded. `image_size`, `mean` and `std` replace upstream's. Raises
+    SettingsError for an architecture or a size that the backend does not have.
     """
+    options: tuple[tuple[str, int | str | bool], ...] = (("force_image_size", image_size),) if image_size else ()
+    if backend == "open_clip" and architecture.endswith(".json"):
+        architecture, config = _read_config(Path(architecture).expanduser())
+        options += ((MODEL_CONFIG, config),)
+    clip = backend in ("openai_clip", "open_clip")
     draft = ModelSpec(
         name=name, backend=backend, architecture=architecture, pretrained="", dim=0, image_size=image_size or 0,
-        parameters=0, weights=WeightsSource(_address(checkpoint), sha256), licence="your own",
-        text=backend in ("openai_clip", "open_clip"), mean=mean, std=std,
-        options=(("force_image_size", image_size),) if image_size else (),
+        parameters=0, weights=WeightsSource(_address(checkpoint), sha256), licence="your own", text=clip, mean=mean,
+        std=std, options=options, others=tuple(_beside(_address(checkpoint))),
     )  # fmt: skip
     return measured(draft)
+
+
+def _read_config(path: Path) -> tuple[str, str]:
+    """A name for a model_config that changes with its content, and the content as canonical JSON."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        whole = found if "model_cfg" in found else {"model_cfg": found}
+        lacking = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in whole["model_cfg"]]
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"Expected a model_config of open_clip in {path}. It cannot be read: {error}.") from error
+    if lacking:
+        raise SettingsError(f"Expected a model_config of open_clip in {path}. It lacks {', '.join(lacking)}.")
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return f"{path.stem}@{hashlib.sha256(text.encode()).hexdigest()[:12]}", text
+
+
+def _beside(address: str) -> Iterator[WeightsSource]:
+    """The files that say more of a checkpoint, where it lies or may lie."""
+    folder = address.rpartition("/")[0]
+    for name in READERS:
+        if address.startswith("http") or Path(unquote(folder.removeprefix("file:")), name).is_file():
+            yield WeightsSource(f"{folder}/{name}", optional=True)
 
 
 def measured(draft: ModelSpec) -> ModelSpec:

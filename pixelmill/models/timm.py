@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -39,6 +40,8 @@ def load(spec: ModelSpec, file: CachedFile) -> TimmModel:
             _fit_classes(module, state)
         if dict(spec.options).get("by_position"):
             state = _by_position(module, state, file)
+        else:
+            state = _converted(module, state)
     fill(module, state, file.path)
     return _model(spec, module, weights_sha256=file.sha256)
 
@@ -99,6 +102,14 @@ def _fit_classes(module: Any, state: Mapping[str, torch.Tensor]) -> None:
     found = state.get(f"{name}.weight") if isinstance(name, str) else None
     if isinstance(name, str) and (found is None or found.shape != module.get_submodule(name).weight.shape):
         module.reset_classifier(0 if found is None else found.shape[0])
+
+
+def _converted(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The architecture's own conversions, which timm's `load_pretrained` calls: older names, position embeddings for
+    another input size (`checkpoint_filter_fn` in the architecture's file)."""
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    converted: dict[str, torch.Tensor] = convert(state, module) if convert else state
+    return converted
 
 
 def _by_position(

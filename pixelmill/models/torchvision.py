@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def load(spec: ModelSpec, file: CachedFile) -> TorchvisionModel:
     if not spec.pretrained:
         with refusing(spec.architecture, file.path):
             _fit_classes(module, state)
+            state = _fit_positions(module, state)
     fill(module, state, file.path)
     return _model(spec, _pooled(module), weights_sha256=file.sha256)
 
@@ -111,6 +113,19 @@ def _fit_classes(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     if isinstance(layer, nn.Linear) and found is not None and found.shape[1:] == layer.weight.shape[1:]:
         with Skeleton():
             setattr(parent, name, nn.Linear(layer.in_features, found.shape[0], bias=layer.bias is not None))
+
+
+def _fit_positions(module: nn.Module, state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Position embeddings of a vision transformer for another input size, by torchvision's own interpolation."""
+    from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+    name = "encoder.pos_embedding"
+    if not isinstance(module, VisionTransformer) or state[name].shape == module.state_dict()[name].shape:
+        return state
+    resized: Mapping[str, torch.Tensor] = interpolate_embeddings(
+        module.image_size, module.patch_size, OrderedDict(state)
+    )
+    return resized
 
 
 def _modern_names(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -6,17 +6,25 @@ import hashlib
 import importlib.util
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
 from pixelmill.errors import WeightsError, WeightsRefused, WeightsUnavailable
-from pixelmill.models.base import WeightsSource
+from pixelmill.models.base import ModelSpec, WeightsSource
 from pixelmill.models.bundle import promised_sha256
 from pixelmill.models.disguise import disguise
-from pixelmill.models.download import NoSuchFileError, NotInFolderError, Transfer, copy, discard, download
+from pixelmill.models.download import (
+    NoSuchFileError,
+    NotAllowedError,
+    NotInFolderError,
+    Transfer,
+    copy,
+    discard,
+    download,
+)
 from pixelmill.models.mirrors import Place, locate, without_secrets
 from pixelmill.models.records import Progress, Record, Stamp, sha256_of, sync_folder, touch
 
@@ -25,11 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A weights file on this machine whose bytes were verified: its sha256, whole, and the upstream URL it is of."""
+    """A weights file on this machine whose bytes were verified: its sha256, whole, and the upstream URL it is of.
+
+    `beside` are the model's other files.
+    """
 
     path: Path
     sha256: str
     url: str = ""
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,12 @@ class WeightsCache:
                 raise
             return self._fetch_once(_alternatives(source)[1], progress or _silent)
 
+    def fetch_model(self, spec: ModelSpec, *, progress: Progress | None = None) -> CachedFile:
+        """The verified weights of a model and, beside them, its other files. Raises as `fetch` does."""
+        weights = self.fetch(spec.weights, progress=progress)
+        others = [self.fetch_if_there(source, progress=progress) for source in spec.others]
+        return replace(weights, beside=tuple(other.path for other in others if other))
+
     def fetch_if_there(self, source: WeightsSource, *, progress: Progress | None = None) -> CachedFile | None:
         """As `fetch`; None for an optional file that upstream, or the mirror folder, does not have, or that is not
         here where nobody may be asked."""
@@ -87,7 +105,7 @@ class WeightsCache:
             return self.cached(source)
         try:
             return self.fetch(source, progress=progress)
-        except (NoSuchFileError, NotInFolderError):
+        except (NoSuchFileError, NotInFolderError, NotAllowedError):
             if source.optional:
                 return None
             raise

@@ -79,7 +79,7 @@ class QueryEncoder:
     @cached_property
     def _model(self) -> EmbeddingModel:
         made, spec = self._made, self._find(self._made.model)
-        file = self._cache.fetch(spec.weights)
+        file = self._cache.fetch_model(spec)
         found = (spec.backend, spec.architecture, file.sha256)
         if found != (made.backend, made.architecture, made.weights_sha256):
             raise WeightsRefused(
