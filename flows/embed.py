@@ -30,5 +30,5 @@ def embed(store: str, run: int, worker: str) -> None:
             if past(job.deadline):
                 break
             did = embed_shard(job, matrices, run, shard, worker, on_embedded)
-            desk.report(replace(did, warnings=(warning,) if warning else ()))
+            desk.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
     release_models()

@@ -184,7 +184,8 @@ def _embed_group(
         result = pipeline.run([file for file, _ in result.unread], lacking)
         report = replace(combined([report, _committed(writer, matrices, result)]), unread=_told(result))
     devices = {target.model.spec.name: str(target.model.device) for target in pipeline.targets}
-    return replace(report, devices=devices, seconds=time.perf_counter() - start)
+    doubts = tuple(doubt for target in pipeline.targets for doubt in target.model.doubts)
+    return replace(report, devices=devices, warnings=(*report.warnings, *doubts), seconds=time.perf_counter() - start)
 
 
 def past(deadline: float | None) -> bool:

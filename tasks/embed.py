@@ -43,7 +43,7 @@ def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
     job, warning = orders.job_of(worker)
     ((shard, matrices),) = ((shard, matrices) for shard, matrices in orders.of(worker) if shard.number == number)
     did = _embedded(job, matrices, run, shard, worker)
-    return replace(did, warnings=(warning,) if warning else ())
+    return replace(did, warnings=(*did.warnings, warning) if warning else did.warnings)
 
 
 def _embedded(

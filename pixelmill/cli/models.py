@@ -11,17 +11,21 @@ from pixelmill.cli import common
 
 if TYPE_CHECKING:
     from pixelmill.models.base import ModelSpec
+    from pixelmill.models.check import Checked
     from pixelmill.models.weights import WeightsCache
 
 
-@click.command(short_help="Show the catalog.")
+@click.group(short_help="Show the catalog; check a model.", invoke_without_command=True)
 @common.as_json
 @common.config_file
-def models(as_json: bool, config: Path | None) -> None:
+@click.pass_context
+def models(ctx: click.Context, as_json: bool, config: Path | None) -> None:
     """Every model of the catalog and of the settings: embedding length, input size, parameters, weights.
 
     Beyond the catalog: open_clip:<architecture>/<pretrained>, timm:<name>, torchvision:<name>/<weights>.
     """
+    if ctx.invoked_subcommand:
+        return
     from pixelmill import catalog
     from settings.job import find_model, make_cache
 
@@ -59,6 +63,52 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
                 file = cache.fetch_if_there(source, progress=progress)
             if file:
                 click.echo(f"{spec.name}: {file.path} sha256={file.sha256}")
+
+
+@models.command("check")
+@click.argument("name", metavar="MODEL")
+@common.as_json
+@common.config_file
+def check(name: str, as_json: bool, config: Path | None) -> int:
+    """Load MODEL, embed pictures with it, and compare it with the published model that it comes from.
+
+    Exit code 1 when there are doubts: random weights, another activation or normalisation than the base has.
+    """
+    from dataclasses import asdict
+
+    from pixelmill import catalog
+    from pixelmill.models.check import check as checked
+    from settings.job import find_model, make_cache
+
+    settings = common.settings_from(config)
+    found = checked(find_model(settings, name), make_cache(settings).open(), catalog.all_models())
+    if as_json:
+        common.print_json(asdict(found))
+    else:
+        _show_check(found)
+    return 1 if found.doubts else 0
+
+
+def _show_check(found: Checked) -> None:
+    tower = "words and pictures" if found.text else "pictures only"
+    click.echo(
+        f"{found.name}: {found.backend} {found.architecture}, {found.parameters / 1e6:,.1f} M parameters, {tower}"
+    )
+    click.echo(f"weights: {found.path} sha256={found.sha256}")
+    click.echo(f"input {found.image_size} px, embeddings ({found.dim},), lengths {_from_to(found.norms)}")
+    click.echo(f"cosines between four different pictures {_from_to(found.cosines)}")
+    if base := found.base:
+        most = f", most of all {', '.join(base.changed[:3])}" if base.changed else ""
+        differ = f"{len(base.changed)} of {base.tensors} tensors differ, by {base.changed_by:.1%} at their median"
+        click.echo(f"nearest to {base.name}: {differ}{most}")
+    else:
+        click.echo("no published model of this architecture that it comes from is in the cache (`pixelmill pull`)")
+    for doubt in found.doubts:
+        click.echo(f"DOUBT: {doubt}")
+
+
+def _from_to(values: tuple[float, float]) -> str:
+    return f"{values[0]:.4g} to {values[1]:.4g}"
 
 
 def _recommend(specs: list[ModelSpec]) -> None:

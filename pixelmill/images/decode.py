@@ -162,10 +162,10 @@ def _load(image: ImageFile, need: int | None) -> int:
 
 
 def _subsampled(image: ImageFile) -> bool:
-    """Whether it is a JPEG with less colour than light (ITU T.81, A.1.1). Of grey ones, and of those with all their
-    colour, scaling costs more of the cosine."""
+    """Whether it is a JPEG with less colour than light in both directions: 4:2:0 (ITU T.81, A.1.1), as of cameras.
+    Scaling costs more of the cosine of others: of grey ones, and of those with more of their colour."""
     layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])  # id, sampling across, down, table
-    return len(layers) == 3 and layers[0][1:3] > layers[1][1:3]
+    return len(layers) == 3 and layers[0][1] > layers[1][1] and layers[0][2] > layers[1][2]
 
 
 def _box(size: tuple[int, int], width: float, height: float, turn: int) -> tuple[float, float, float, float]:
