@@ -35,7 +35,7 @@ def get(name: str) -> ModelSpec:
     found = next((spec for spec in all_models() if spec.name == name), None)
     if found is None:
         raise UnknownModel(
-            f"Expected a model from the catalog, or open_clip:…, timm:… or torchvision:…. Got {name!r}."
+            f"Expected a model from the catalog, or open_clip:…, timm:…, torchvision:… or hf-hub:…. Got {name!r}."
             f"{nearest(name, names())}"
         )
     return found

@@ -61,12 +61,16 @@ def make_cache(settings: Settings) -> CacheSpec:
 
 
 def find_model(settings: Settings, name: str) -> ModelSpec:
-    """The model called `name`: one of the settings' own, or of the catalog, or beyond it."""
+    """The model called `name`: one of the settings' own, of the hub, of the catalog, or beyond it."""
     own = settings.models.get(name)
     if own is not None:
         from pixelmill.models.own import own_spec
 
         return own_spec(name, **own.model_dump(exclude={"device"}))
+    if name.startswith("hf-hub:"):
+        from pixelmill.models.hub import hub_spec
+
+        return hub_spec(name, make_cache(settings).open())
     try:
         return catalog.get(name)
     except UnknownModel as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import open_clip
@@ -17,13 +17,14 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 
-from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, WeightsUnavailable, nearest
+from pixelmill.errors import SettingsError, UnknownModel, WeightsError, WeightsRefused, WeightsUnavailable, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict, refusing
 from pixelmill.models.hf_clip import is_hf_clip, require_config, to_openai
 from pixelmill.models.own import MODEL_CONFIG, measured
 from pixelmill.models.skeleton import Skeleton, Uninitialised
+from pixelmill.models.text_files import laid_out, text_files
 
 if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 class OpenClip(TextModel):
     """A model of open_clip, both towers."""
+
+    beside: tuple[Path, ...] = ()
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What open_clip's encode_image(normalize=False) returns, (B, dim)."""
@@ -50,12 +53,17 @@ class OpenClip(TextModel):
     @cached_property
     def _tokenizer(self) -> Any:
         try:
-            with _quiet(), _upstream_name(self.spec) as name:
+            with _quiet(), _upstream_name(self.spec, self.beside) as name:
                 return open_clip.get_tokenizer(name)
-        except (OSError, ImportError) as error:  # some architectures' tokenizers are files of the Hugging Face hub
+        except ImportError as error:
+            raise WeightsError(
+                f"Expected transformers, whose tokenizer {self.spec.architecture} has. It is not installed: "
+                "`pip install 'pixelmill[hf]'`. Pictures can be embedded without it."
+            ) from error
+        except (OSError, ValueError) as error:
             raise WeightsUnavailable(
-                f"Expected the tokenizer of {self.spec.architecture} in the cache of Hugging Face or on its hub. "
-                f"{error} Fetch it once where there is a network."
+                f"Expected the tokenizer's files of {self.spec.architecture} in the cache. {str(error)[:200]} Fetch "
+                "them with `pixelmill pull` where there is a network."
             ) from error
 
 
@@ -68,7 +76,7 @@ def _length(tokenizer: Any, text: str) -> int:
 
 def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
     """The model of `spec` with the weights in `file`, on the CPU, in float32."""
-    module = _build(spec, Uninitialised(), "cpu")
+    module = _build(spec, Uninitialised(), "cpu", file.beside)
     state = read_state_dict(file.path)
     if is_hf_clip(state):
         require_config(file.beside, file.path)
@@ -76,12 +84,18 @@ def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
     with refusing(spec.architecture, file.path):
         state = _converted(module, state)
     fill(module, state, file.path)
-    return _model(spec, module, weights_sha256=file.sha256)
+    model = _model(spec, module, weights_sha256=file.sha256)
+    model.beside = file.beside
+    return model
 
 
 def instantiate(spec: ModelSpec) -> OpenClip:
     """The architecture of `spec` on `meta`, without weights."""
-    return _model(spec, _build(spec, Skeleton(), "meta"), weights_sha256="")
+    try:
+        module = _build(spec, Skeleton(), "meta")
+    except RuntimeError:  # a stem that is tried with an empty picture while it is built (timm's HybridEmbed)
+        module = _build(spec, torch.device("meta"), "meta")
+    return _model(spec, module, weights_sha256="")
 
 
 def resolve(name: str) -> ModelSpec:
@@ -93,10 +107,13 @@ def resolve(name: str) -> ModelSpec:
         hint = nearest(f"{asked}/{tag}", known)
         raise UnknownModel(f"Expected open_clip:<architecture>/<pretrained>. Got {name!r}.{hint}")
     architecture = _activation_of(asked, config)
+    cfg = open_clip.get_model_config(architecture) or {}
     draft = ModelSpec(
         name=name, backend="open_clip", architecture=architecture, pretrained=tag, dim=0, image_size=0, parameters=0,
-        weights=_source(config), licence="see the model card", text=True,
+        weights=_source(config), licence="see the model card", text=True, others=text_files(cfg),
     )  # fmt: skip
+    if "hf_model_name" in cfg["text_cfg"]:  # built only where the tower's config is: what is known without it
+        return replace(draft, dim=cfg["embed_dim"], image_size=cfg["vision_cfg"]["image_size"])
     return measured(draft)
 
 
@@ -130,22 +147,22 @@ def configuration(spec: ModelSpec) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _upstream_name(spec: ModelSpec) -> Iterator[str]:
-    """What open_clip calls the architecture: for a config of one's own, a folder with its open_clip_config.json."""
-    own = dict(spec.options).get(MODEL_CONFIG)
-    if not own:
+def _upstream_name(spec: ModelSpec, beside: Iterable[Path] = ()) -> Iterator[str]:
+    """What open_clip calls the architecture: its name, or a folder for what is not, or not wholly, open_clip's own."""
+    own = json.loads(str(dict(spec.options).get(MODEL_CONFIG, "{}")))
+    cfg = configuration(spec) or {}
+    if not own and not text_files(cfg):
         yield spec.architecture
         return
-    with TemporaryDirectory(prefix="pixelmill-open-clip-") as folder:
-        Path(folder, "open_clip_config.json").write_text(str(own), "utf-8")
-        yield f"local-dir:{folder}"
+    with laid_out(cfg, own.get("preprocess_cfg") or {}, beside) as name:
+        yield name
 
 
-def _build(spec: ModelSpec, mode: AbstractContextManager[Any], device: str) -> Any:
+def _build(spec: ModelSpec, mode: AbstractContextManager[Any], device: str, beside: Iterable[Path] = ()) -> Any:
     if configuration(spec) is None:
         hint = nearest(spec.architecture, open_clip.list_models())
         raise SettingsError(f"Expected an architecture of open_clip. Got {spec.architecture!r}.{hint}")
-    with mode, _quiet(), _upstream_name(spec) as name:
+    with mode, _quiet(), _upstream_name(spec, beside) as name:
         # load_weights is off and pretrained empty: the weights come from our verified file, never from a download.
         module = open_clip.create_model(
             name, pretrained=None, load_weights=False, pretrained_text=False, device=device,

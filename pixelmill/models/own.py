@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
 from pixelmill.models.base import Backend, ModelSpec, WeightsSource
 from pixelmill.models.declared import READERS
+from pixelmill.models.text_files import text_files
 
 Channels = tuple[float, float, float]
 
@@ -32,20 +34,25 @@ def own_spec(
     SettingsError for an architecture or a size that the backend does not have.
     """
     options: tuple[tuple[str, int | str | bool], ...] = (("force_image_size", image_size),) if image_size else ()
+    text: tuple[WeightsSource, ...] = ()
     if backend == "open_clip" and architecture.endswith(".json"):
         architecture, config = _read_config(Path(architecture).expanduser())
         options += ((MODEL_CONFIG, config),)
+        text = text_files(json.loads(config)["model_cfg"])
     clip = backend in ("openai_clip", "open_clip")
     draft = ModelSpec(
         name=name, backend=backend, architecture=architecture, pretrained="", dim=0, image_size=image_size or 0,
         parameters=0, weights=WeightsSource(_address(checkpoint), sha256), licence="your own", text=clip, mean=mean,
-        std=std, options=options, others=tuple(_beside(_address(checkpoint))),
+        std=std, options=options, others=(*_beside(_address(checkpoint)), *text),
     )  # fmt: skip
+    if any(source.url.endswith("/config.json") and not source.optional for source in text):
+        cfg = json.loads(dict(options)[MODEL_CONFIG])["model_cfg"]  # type: ignore[arg-type]
+        return replace(draft, dim=cfg["embed_dim"], image_size=image_size or cfg["vision_cfg"]["image_size"])
     return measured(draft)
 
 
 def _read_config(path: Path) -> tuple[str, str]:
-    """A name for a model_config that changes with its content, and the content as canonical JSON."""
+    """`canonical` of the model_config in a file."""
     try:
         found = json.loads(path.read_text("utf-8"))
         whole = found if "model_cfg" in found else {"model_cfg": found}
@@ -54,8 +61,13 @@ def _read_config(path: Path) -> tuple[str, str]:
         raise SettingsError(f"Expected a model_config of open_clip in {path}. It cannot be read: {error}.") from error
     if lacking:
         raise SettingsError(f"Expected a model_config of open_clip in {path}. It lacks {', '.join(lacking)}.")
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-    return f"{path.stem}@{hashlib.sha256(text.encode()).hexdigest()[:12]}", text
+    return canonical(path.stem, whole)
+
+
+def canonical(stem: str, config: Mapping[str, Any]) -> tuple[str, str]:
+    """A name for an open_clip_config.json that changes with its content, and the content as canonical JSON."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return f"{stem}@{hashlib.sha256(text.encode()).hexdigest()[:12]}", text
 
 
 def _beside(address: str) -> Iterator[WeightsSource]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -91,6 +92,8 @@ def _build(spec: ModelSpec, mode: AbstractContextManager[Any]) -> Any:
     fixed = timm.get_pretrained_cfg_value(spec.architecture, "fixed_input_size")
     # Only architectures with position embeddings are built for one size; the others do not know `img_size`.
     arguments: dict[str, Any] = {"img_size": size} if size and fixed else {}
+    if given := dict(spec.options).get("pretrained_cfg"):
+        arguments["pretrained_cfg"] = json.loads(str(given))
     with mode:
         module: Any = timm.create_model(spec.architecture, pretrained=False, **arguments)
     return module.eval()
