@@ -22,9 +22,9 @@ def maintain(store: str | None = None, config: str | None = None) -> dict[str, i
         store: The store's folder. Default: from the settings.
         config: A settings file other than pixelmill.toml.
     """
-    folder = load_settings(Path(config) if config else None, {"run": {"store": store}}).run.store
-    verify_store(folder)
-    return compact_store(folder)
+    run = load_settings(Path(config) if config else None, {"run": {"store": store}}).run
+    verify_store(run.store)
+    return compact_store(run.store, run.keep_generations)
 
 
 @task(name="verify", cache_policy=NO_CACHE)
@@ -36,8 +36,11 @@ def verify_store(store: Path) -> None:
 
 
 @task(name="compact", cache_policy=NO_CACHE)
-def compact_store(store: Path) -> dict[str, int]:
-    """Merge small parts; the number of parts before and after, and of files deleted."""
+def compact_store(store: Path, keep_generations: int) -> dict[str, int]:
+    """Merge small parts, drop old generations; how many parts before and after, files deleted, generations dropped."""
     with StoreWriter(store) as writer:
-        done = compaction.compact(writer)
-    return {"parts_before": done.parts_before, "parts_after": done.parts_after, "deleted": done.deleted}
+        done = compaction.compact(writer, keep_generations=keep_generations)
+    return {
+        "parts_before": done.parts_before, "parts_after": done.parts_after, "deleted": done.deleted,
+        "dropped": len(done.dropped),
+    }  # fmt: skip

@@ -20,14 +20,14 @@ _PACKAGES = ("torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm",
 _NOT_IN_FINGERPRINT = {"fingerprint", "versions", "normalized", "model"}
 
 
-def existing_matrix(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str) -> Matrix | None:
-    """The matrix of the store that this job would continue for a model, found without loading the model.
+def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str) -> list[Matrix]:
+    """The matrices of the store that this job could continue for a model, found without loading the model.
 
-    The newest one of the model whose recorded choices are the job's; the job's `auto` choices fit any.
+    Those of the model whose recorded choices are the job's, which for `auto` are any: of the latest generation first,
+    then the one that is served, then the newest.
     """
-    fitting = [m for m in manifest.matrices if _fits(m.provenance, job, spec, weights_sha256)]
-    serving = [m for m in fitting if m.serving]
-    return next(iter([*serving, *reversed(fitting)]), None)
+    fitting = [m for m in reversed(manifest.matrices) if _fits(m.provenance, job, spec, weights_sha256)]
+    return sorted(fitting, key=lambda matrix: (-matrix.provenance.generation, not matrix.serving))
 
 
 def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str) -> bool:
@@ -47,7 +47,9 @@ def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str) -> b
     return all(value is None or getattr(made, name) == value for name, value in wanted.items())
 
 
-def provenance_of(model: EmbeddingModel, job: Job, *, precision: str, decode: Decode) -> Provenance:
+def provenance_of(
+    model: EmbeddingModel, job: Job, *, precision: str, decode: Decode, generation: int = 1
+) -> Provenance:
     """What a model makes in this job, with the fingerprint that names it."""
     spec, pre = model.spec, model.preprocessing
     made: dict[str, Any] = {
@@ -62,6 +64,7 @@ def provenance_of(model: EmbeddingModel, job: Job, *, precision: str, decode: De
         "decode": decode,
         "exif_orientation": job.exif_orientation,
         "background": job.background,
+        **({"generation": generation} if generation > 1 else {}),
     }
     return Provenance(**made, fingerprint=fingerprint(made), versions=_versions())
 

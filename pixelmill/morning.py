@@ -67,6 +67,8 @@ def sections(report: Report) -> Iterator[Section]:
         yield _folders(report)
     if report["failures"]:
         yield _failures(report)
+    if report.get("self_check"):
+        yield _self_check(report)
     if report["nights"]:
         yield _nights(report)
 
@@ -109,6 +111,16 @@ def _folders(report: Report) -> Section:
         folder = "all others" if count["folder"] is None else (count["folder"],)
         rows.append((folder, *(_count(count[kind]) for kind in kinds)))
     return Section("Folders", ("folder", *kinds), rows, ("folder",))
+
+
+def _self_check(report: Report) -> Section:
+    """What the same few images came to, embedded again, beside the vectors that are stored: tonight and before."""
+    rows: list[Row] = []
+    for name, check in report["self_check"].items():
+        before = ", ".join(f"{cosine:.6f}" for cosine in check["before"][:3])
+        rows.append(((name,), f"{check['compared']:,}", f"{check['least_cosine']:.6f}", before))
+    columns = ("model", "images", "least cosine", "the runs before")
+    return _trimmed("Self-check", columns, rows, ("model",), "Stored vectors beside the same images embedded again.")
 
 
 def _failures(report: Report) -> Section:

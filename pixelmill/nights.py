@@ -17,6 +17,8 @@ SLOW, MEASURED = 0.5, 100
 """A run is slow below this share of the median speed; runs that read fewer images measure no speed."""
 FAILING, MANY = 3.0, 10
 """Failures are many from this number on, if they are more than so many times the median share of the images read."""
+DRIFT = 1e-4
+"""A cosine of the self-check that is so much lower than in the run before is told."""
 SHRUNK = 0.9
 """A source has shrunk below this share of the images that the run before saw there."""
 
@@ -55,7 +57,28 @@ def night(report: Report) -> Night:
 
 def notable(report: Report, earlier: Sequence[Report]) -> list[str]:
     """What stands out of a run beside `earlier` ones (newest first), in words."""
-    return [*_slow(report, earlier), *_failing(report, earlier), *_shrunk(report, earlier), *_behind(report, earlier)]
+    return [
+        *_drifted(report),
+        *_slow(report, earlier),
+        *_failing(report, earlier),
+        *_shrunk(report, earlier),
+        *_behind(report, earlier),
+    ]
+
+
+def _drifted(report: Report) -> Iterator[str]:
+    for model, check in report.get("self_check", {}).items():
+        if not check["sound"]:
+            yield (
+                f"{model} does not make what is stored any more: cosine {check['least_cosine']:.4f} for "
+                f"{check['compared']} images embedded again. A library, driver or decoder changed; what it makes now "
+                "goes into a new generation, which takes over when it covers the store."
+            )
+        elif check["before"] and check["least_cosine"] < check["before"][0] - DRIFT:
+            yield (
+                f"{model} drifts: its stored images come to cosine {check['least_cosine']:.6f} when embedded again; in "
+                f"the run before it was {check['before'][0]:.6f}."
+            )
 
 
 def _slow(report: Report, earlier: Sequence[Report]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pixelmill.bottleneck import advice
 from pixelmill.job import Job
 from pixelmill.nights import comparable, night, notable
 from pixelmill.plan import count_pending
+from pixelmill.precision import LEAST_COSINE
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
@@ -70,6 +71,7 @@ def make_report(
             *_some(total.unread),
             *dict.fromkeys(total.warnings),
         ],
+        "self_check": _self_checks(store, ledger, matrices, started),
         "workers": {name: _worker(did) for name, did in workers.items()},
         "plan": plan,
     }
@@ -80,6 +82,23 @@ def make_report(
     ledger.forget_scan(scan.number)
     ledger.record_run(started, report)
     return report
+
+
+def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], started: float) -> dict[str, Any]:
+    """By model, how near to what is stored the sample of its matrices came in this run, the worst if there are several,
+    and what the same sample came to in earlier runs, the latest first."""
+    models = {matrix.provenance.model for matrix in matrices}
+    found: dict[str, Any] = {}
+    for made in (matrix.provenance for matrix in store.manifest.matrices if matrix.provenance.model in models):
+        checks = ledger.checks(made.fingerprint)
+        if checks and checks[-1][0] >= started:
+            *before, (_, compared, cosine) = checks
+            earlier = [round(then, 7) for when, _, then in reversed(before) if when < started]
+            told = {"compared": compared, "least_cosine": round(cosine, 7), "sound": cosine >= LEAST_COSINE,
+                    "before": earlier}  # fmt: skip
+            if told["least_cosine"] <= found.get(made.model, told)["least_cosine"]:
+                found[made.model] = told
+    return found
 
 
 def coverage(store: Store, ledger: Ledger) -> dict[str, float]:

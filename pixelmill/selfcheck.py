@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pixelmill.devices import resolve_device
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.discover import FoundFile
-from pixelmill.models.base import ModelSpec
+from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline, Target
 from pixelmill.precision import LEAST_COSINE, least_cosine
-from pixelmill.store.manifest import Provenance
+from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
 
-SAMPLE = 16
+SAMPLE: Final = 16
+NIGHTLY: Final = 8
+"""Images of each matrix that a run embeds again before it adds to it: a fraction of a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +52,31 @@ class Check:
 def reembed(folder: Path, find: Callable[[str], ModelSpec], cache: WeightsCache) -> list[Check]:
     """Embed up to 16 images of each served matrix again, spread over its rows, and compare."""
     store = Store(folder)
-    return [_check(store, store[name], find(name), cache) for name in store.models]
+    return [_loaded_and_checked(store[name], find(name), cache) for name in store.models]
 
 
-def _check(store: Store, view: MatrixView, spec: ModelSpec, cache: WeightsCache) -> Check:
+def nightly(store: Store, matrix: Matrix, model: EmbeddingModel) -> Check:
+    """Embed the first 8 images of a matrix that are still there again, the same ones every night, and compare."""
+    view = MatrixView(store, matrix)
+    return _compared(view, model, np.flatnonzero(view.embedded & store.present)[:NIGHTLY])
+
+
+def _loaded_and_checked(view: MatrixView, spec: ModelSpec, cache: WeightsCache) -> Check:
     made = view.provenance
     model = load(spec, cache, device=resolve_device("auto"), dtype=made.precision)
     if model.weights_sha256 != made.weights_sha256:
-        return Check(
-            made.model,
-            0,
-            float("nan"),
-            f"made with weights {made.weights_sha256[:12]}, now {model.weights_sha256[:12]}",
-        )
-    rows = _sample(store, view)
+        words = f"made with weights {made.weights_sha256[:12]}, now {model.weights_sha256[:12]}"
+        return Check(made.model, 0, float("nan"), words)
+    rows = np.flatnonzero(view.embedded & view.store.present)
+    if len(rows) > SAMPLE:
+        rows = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
+    return _compared(view, model, rows)
+
+
+def _compared(view: MatrixView, model: EmbeddingModel, rows: np.ndarray) -> Check:
+    made, store = view.provenance, view.store
     pipeline = Pipeline([Target(model, made.fingerprint)], _options(made), batch_size=SAMPLE, threads=2)
-    wanted = {bytes(sha): int(row) for row, sha in zip(rows, store.sha256()[rows], strict=True)}
+    wanted = {store.sha256(row, row + 1).tobytes(): row for row in rows.tolist()}
     result = pipeline.run(_files(store, rows), lambda sha: frozenset({made.fingerprint} if sha in wanted else ()))
     vectors = result.harvest.vectors.get(made.fingerprint)
     if vectors is None:
@@ -75,16 +85,8 @@ def _check(store: Store, view: MatrixView, spec: ModelSpec, cache: WeightsCache)
     return Check(made.model, len(stored), least_cosine(stored.astype(np.float32), vectors.values))
 
 
-def _sample(store: Store, view: MatrixView) -> np.ndarray:
-    rows = np.flatnonzero(view.embedded & (store.paths != b""))
-    if len(rows) <= SAMPLE:
-        return rows
-    spread: np.ndarray = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
-    return spread
-
-
 def _files(store: Store, rows: np.ndarray) -> Sequence[FoundFile]:
-    return [FoundFile(os.fsdecode(store.sources[row]), os.fsdecode(store.paths[row]), 0, 0, 0) for row in rows]
+    return [FoundFile(*store.place(row), 0, 0, 0) for row in rows.tolist()]
 
 
 def _options(made: Provenance) -> DecodeOptions:

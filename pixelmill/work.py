@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixelmill.devices import usable_device
-from pixelmill.errors import ImageRejected
+from pixelmill.errors import EmbeddingFailed, ImageRejected
 from pixelmill.images.apart import decode_apart
 from pixelmill.images.decode import read_image_file
 from pixelmill.images.discover import FoundFile
 from pixelmill.job import Job
-from pixelmill.matrices import Decode, existing_matrix, provenance_of, still_makes
+from pixelmill.matrices import Decode, existing_matrices, provenance_of, still_makes
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
 from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timing
 from pixelmill.plan import Coverage, Plan, Shard, count_pending, cut, make_plan
 from pixelmill.precision import fastest_precision
+from pixelmill.selfcheck import nightly
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
 
 _SAMPLES = 8
 _RETRY_DELAYS = (1.0, 4.0)
@@ -33,6 +42,7 @@ _RETRY_DELAYS = (1.0, 4.0)
 
 OnEmbedded = Callable[[str, int], None]
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
+_reproduced: set[tuple[Path, str, torch.device]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,7 @@ def release_models() -> None:
     """Forget the models that this process has loaded, and give the memory of GPUs back."""
     on_gpu = any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
+    _reproduced.clear()
     if on_gpu:
         import torch
 
@@ -75,7 +86,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     """The matrix that each model of the job fills, in the order of the job, and the plan of what they lack.
 
     A model is loaded here only when something is to embed: to settle the `auto` choices of a new matrix, and to make
-    sure that it still preprocesses as an older one records. Without any image there is no matrix to make. If others do
+    sure that it still makes what an older one holds. Without any image there is no matrix to make. If others do
     the work, that happens on whatever device is here, and the models are released.
     """
     elsewhere = job.fan_out != "inline"
@@ -84,11 +95,12 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     store = writer.snapshot()
     cache = job.cache.open()
     files = {spec: cache.fetch_model(spec) for spec in job.specs}
-    found = {spec: existing_matrix(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
-    matrices = [matrix for matrix in found.values() if matrix]
+    found = {spec: existing_matrices(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
+    matrices = [fitting[0] for fitting in found.values() if fitting]
     complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
     samples = [] if complete else _sample_paths(writer.ledger, scan)
     if samples:
+        _reproduced.clear()
         matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
     if elsewhere:
         release_models()
@@ -110,9 +122,9 @@ def preview(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
     for spec in job.specs:
         file = cache.cached(spec.weights)
         sha256 = file.sha256 if file else spec.weights.sha256 if spec.weights.pinned else None
-        found = existing_matrix(store.manifest, job, spec, sha256) if sha256 else None
+        found = existing_matrices(store.manifest, job, spec, sha256) if sha256 else []
         if found:
-            pending[spec.name] = count_pending(writer.ledger, store, [found], scan).total()
+            pending[spec.name] = count_pending(writer.ledger, store, found[:1], scan).total()
         else:
             pending[spec.name] = sum(1 for _ in writer.ledger.images(scan))
     return pending
@@ -175,6 +187,8 @@ def _embed_group(
         batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
     )  # fmt: skip
     files, lacking = _shard_files(writer, matrices, scan, shard)
+    if files:
+        _require_reproduction(writer, pipeline.targets)
     result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
     report = _committed(writer, matrices, result)
     for delay in _RETRY_DELAYS:
@@ -230,19 +244,56 @@ def _told(result: Result) -> tuple[str, ...]:
 
 
 def _settled(
-    job: Job, writer: StoreWriter, spec: ModelSpec, file: CachedFile, found: Matrix | None, samples: Sequence[str]
+    job: Job, writer: StoreWriter, spec: ModelSpec, file: CachedFile, found: Sequence[Matrix], samples: Sequence[str]
 ) -> Matrix:
-    """The matrix to fill: the one found if the model still makes it, else one for what the model makes now."""
-    decode: Decode = job.decode or (found.provenance.decode if found else "fast")
-    if found:
-        model = loaded_model(job, spec, file, found.provenance.precision)
-        if still_makes(model, found.provenance):
-            return found
-        precision: str = found.provenance.precision
+    """The matrix to fill: the first of those found that the model still makes, else one for what it makes now.
+
+    Where only the vectors differ, and nothing that is recorded does, that is the next generation.
+    """
+    generation = 1
+    for matrix in found:
+        model = loaded_model(job, spec, file, matrix.provenance.precision)
+        if still_makes(model, matrix.provenance):
+            if _reproduces(writer, matrix, model):
+                return matrix
+            generation = max(generation, matrix.provenance.generation + 1)
+    newest = found[0].provenance if found else None
+    decode: Decode = job.decode or (newest.decode if newest else "fast")
+    if newest:
+        precision: str = newest.precision
     else:
         precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, samples)
-        model = loaded_model(job, spec, file, precision)
-    return writer.matrix(provenance_of(model, job, precision=precision, decode=decode), job.vector_dtype)
+    made = provenance_of(
+        loaded_model(job, spec, file, precision), job, precision=precision, decode=decode, generation=generation
+    )
+    return writer.matrix(made, job.vector_dtype)
+
+
+def _reproduces(writer: StoreWriter, matrix: Matrix, model: EmbeddingModel) -> bool:
+    """Whether a model makes here what a matrix holds, by a few of its images. Looked at once in a process."""
+    key = (writer.folder, matrix.provenance.fingerprint, model.device)
+    if key not in _reproduced:
+        check = nightly(writer.snapshot(), matrix, model)
+        if check.compared:
+            writer.ledger.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
+        if not check.sound:
+            log.warning("the vectors of a matrix are not made any more: %s", check)
+            return False
+        _reproduced.add(key)
+    return True
+
+
+def _require_reproduction(writer: StoreWriter, targets: Sequence[Target]) -> None:
+    """Raise EmbeddingFailed before a machine adds vectors to a matrix that are not like those it has."""
+    manifest = writer.snapshot().manifest
+    for target in targets:
+        matrix = manifest.matrix(target.fingerprint)
+        if matrix and not _reproduces(writer, matrix, target.model):
+            raise EmbeddingFailed(
+                f"Expected {target.model.spec.name} to make on {target.model.device} of this machine what its matrix "
+                "holds. Embedded again, images that are stored come out otherwise: its driver or libraries are others "
+                "than those that made the matrix. Nothing was embedded here."
+            )
 
 
 def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequence[str]) -> str:

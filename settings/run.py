@@ -38,6 +38,7 @@ class RunSettings(Group):
     threads: int = Field(default_factory=lambda: max(os.cpu_count() or 1, 2), ge=1)
     deadline: str | None = Field(None, pattern=DEADLINE)
     max_failure_rate: float = Field(0.05, ge=0, le=1)
+    keep_generations: int = Field(1, ge=0)
     paranoid: bool = False
     fan_out: Literal["inline", "workers", "dask", "ray"] = "inline"
     cluster: str | None = None

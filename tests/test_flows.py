@@ -216,7 +216,7 @@ def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save
     save_picture(photos / "new.png", 100)
     vectorize([str(photos)], store="store", precision="float32")
     before = Store("store")[MODEL].read()
-    assert maintain("store") == {"parts_before": 2, "parts_after": 1, "deleted": 0}
+    assert maintain("store") == {"parts_before": 2, "parts_after": 1, "deleted": 0, "dropped": 0}
     np.testing.assert_array_equal(Store("store")[MODEL].read(), before)
     part = next(iter(Store("store").manifest.used_parts()))
     content = bytearray(Path("store/parts", part).read_bytes())

@@ -57,3 +57,25 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
         for path in (ROOT / folder).rglob("*"):
             if path.suffix in (".py", ".md", ".toml", ".yaml", ".env", ".service", ".json"):
                 assert not suspicious.search(path.read_text()), path
+
+
+def test_the_chinese_readme_is_that_of_the_english_one() -> None:
+    """Both have the same sections, commands, links, pictures and report keys, so that neither is forgotten."""
+    import re
+
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+    for pattern in (
+        r"\]\(([^)]+)\)",
+        r"^    (pixelmill \w+)",
+        r"^\$ ([^#\n]*)",
+        r"^\| (`[^|]*)\|",
+    ):
+        found = [
+            sorted(
+                {" ".join(hit.replace("、", ", ").split()) for hit in re.findall(pattern, text, re.M)}
+                - {"README.md", "README.zh-CN.md"}
+            )
+            for text in (english, chinese)
+        ]
+        assert found[0] == found[1], pattern
+    assert len(re.findall("^## ", english, re.M)) == len(re.findall("^## ", chinese, re.M))

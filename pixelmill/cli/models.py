@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 
 @click.group(short_help="Show the catalog; check a model.", invoke_without_command=True)
+@click.option("--search", "searched", metavar="WORDS", help="Every published weight whose name holds the words.")
 @common.as_json
 @common.config_file
 @click.pass_context
-def models(ctx: click.Context, as_json: bool, config: Path | None) -> None:
+def models(ctx: click.Context, searched: str | None, as_json: bool, config: Path | None) -> None:
     """Every model of the catalog and of the settings: embedding length, input size, parameters, weights.
 
-    Beyond the catalog: open_clip:<architecture>/<pretrained>, timm:<name>, torchvision:<name>/<weights>.
+    Beyond the catalog, found by --search: open_clip:<architecture>/<pretrained>, timm:<name>,
+    torchvision:<name>/<weights>; and hf-hub:<owner>/<name>@<commit>.
     """
     if ctx.invoked_subcommand:
+        return
+    if searched is not None:
+        _show_published(searched, as_json)
         return
     from pixelmill import catalog
     from settings.job import find_model, make_cache
@@ -63,6 +68,28 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
                 file = cache.fetch_if_there(source, progress=progress)
             if file:
                 click.echo(f"{spec.name}: {file.path} sha256={file.sha256}")
+
+
+def _show_published(searched: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from pixelmill.models.pretrained import search
+
+    found = search(searched.split())
+    if as_json:
+        common.print_json({"models": [asdict(one) for one in found]})
+        return
+    numbers = ("dim", "input", "parameters", "download")
+    table = common.table("", "model", *numbers, "licence", right=numbers)
+    for one in found:
+        if one.why_not:
+            table.add_row(one.name, "", "", "", "", f"not here: {one.why_not}")
+            continue
+        size = f"{'~' if one.about else ''}{common.human_bytes(one.bytes)}" if one.bytes else ""
+        parameters = f"{one.parameters / 1e6:,.1f} M" if one.parameters else ""
+        table.add_row(one.name, str(one.dim), f"{one.image_size} px", parameters, size, one.licence)
+    common.print_table(table)
+    click.echo(f"{len(found)} models")
 
 
 @models.command("check")

@@ -38,6 +38,8 @@ def info(store: Path, as_json: bool) -> None:
         numbers = (str(m["dim"]), m["dtype"], f"{m['embedded']:,}", share)
         table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
     common.print_table(table)
+    for line in described["generations"]:
+        click.echo(line)
     for kept in described["ensembles"]:
         click.echo(f"ensemble {kept['name']}: {', '.join(kept['models'])}, weights {kept['weights']}")
     for warning in described["warnings"]:
@@ -90,16 +92,27 @@ def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
 
 @click.command(short_help="Merge small parts.")
 @common.store_folder
-def compact(store: Path) -> None:
-    """Merge small part files into large ones. Old parts stay a day for readers of older snapshots."""
+@click.option(
+    "--keep-generations", type=click.IntRange(0), metavar="N", help="Old generations of a model to keep.  [settings: 1]"
+)
+@common.config_file
+def compact(store: Path, keep_generations: int | None, config: Path | None) -> None:
+    """Merge small part files into large ones, and drop old generations. Old parts stay a day for readers of older
+    snapshots."""
     from pixelmill.store.commit import StoreWriter
     from pixelmill.store.compact import compact as merge
     from pixelmill.store.reader import Store
 
     Store(store)
     with StoreWriter(store) as writer:
-        done = merge(writer)
+        done = merge(writer, keep_generations=_kept(keep_generations, config))
+    for dropped in done.dropped:
+        click.echo(f"Dropped {dropped}.")
     click.echo(f"{done.parts_before} parts before, {done.parts_after} after; {done.deleted} expired files deleted.")
+
+
+def _kept(given: int | None, config: Path | None) -> int:
+    return common.settings_from(config).run.keep_generations if given is None else given
 
 
 @click.command(short_help="Save what can be saved.")
@@ -164,6 +177,7 @@ def numbers(text: str | None) -> list[float] | None:
 
 def _described(store: Store) -> dict[str, Any]:
     from pixelmill.store.filesystem import warnings_for
+    from pixelmill.store.generations import story
 
     manifest = store.manifest
     files = [f for f in store.folder.rglob("*") if f.is_file()]
@@ -177,16 +191,20 @@ def _described(store: Store) -> dict[str, Any]:
         "format_version": manifest.format_version,
         "pixelmill_version": manifest.pixelmill_version,
         "matrices": [_matrix(store, matrix) for matrix in manifest.matrices],
+        "generations": list(story(manifest)),
         "ensembles": [ensemble.model_dump(mode="json") for ensemble in manifest.ensembles],
         "warnings": list(warnings_for(store.folder)),
     }
 
 
 def _matrix(store: Store, matrix: Any) -> dict[str, Any]:
+    from pixelmill.store.generations import state
+
     embedded = int(store.embedded(matrix).sum())
     return {
         "dataset": matrix.published_name,
         "serving": matrix.serving,
+        "state": state(store.manifest, matrix),
         "dtype": matrix.dtype,
         "embedded": embedded,
         "coverage": embedded / len(store) if len(store) else 0.0,

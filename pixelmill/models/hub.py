@@ -23,7 +23,7 @@ def hub_spec(name: str, cache: WeightsCache) -> ModelSpec:
     Raises UnknownModel for a name without a whole commit, WeightsError where the config cannot be fetched, and
     WeightsRefused for one of another library.
     """
-    found = re.fullmatch(r"hf-hub:([\w.-]+/[\w.-]+)@([0-9a-f]{40})", name)
+    found = re.fullmatch(r"hf-hub:([\w-][\w.-]*/[\w-][\w.-]*)@([0-9a-f]{40})", name)
     if not found:
         raise UnknownModel(
             f"Expected hf-hub:<owner>/<name>@<commit> with all 40 digits of the commit, which the repository's page "

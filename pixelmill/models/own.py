@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
-from pixelmill.models.base import Backend, ModelSpec, WeightsSource
+from pixelmill.models.base import Backend, EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.declared import READERS
 from pixelmill.models.text_files import text_files
 
@@ -80,11 +80,15 @@ def _beside(address: str) -> Iterator[WeightsSource]:
 
 def measured(draft: ModelSpec) -> ModelSpec:
     """The draft of a spec with the dim, input size and parameters that its architecture has, found on `meta`."""
-    import torch
-
     from pixelmill.models.load import instantiate
 
-    model = instantiate(draft)
+    return measured_as(draft, instantiate(draft))
+
+
+def measured_as(draft: ModelSpec, model: EmbeddingModel) -> ModelSpec:
+    """The draft of a spec with what its architecture, `model` on `meta`, has."""
+    import torch
+
     side = model.preprocessing.image_size
     if draft.image_size not in (0, side):
         raise SettingsError(

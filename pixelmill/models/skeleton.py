@@ -31,6 +31,8 @@ class Skeleton(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.empty:
             kwargs["device"] = "meta"
+        if func in _RANDOM and (args[0] if args else kwargs["tensor"]).is_meta:
+            return args[0] if args else kwargs["tensor"]  # nothing to fill, in Python as it is on `meta`
         return func(*args, **kwargs)
 
 

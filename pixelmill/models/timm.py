@@ -16,7 +16,7 @@ from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, neares
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint import fill, read_state_dict, refusing
-from pixelmill.models.own import measured
+from pixelmill.models.own import measured_as
 from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def load(spec: ModelSpec, file: CachedFile) -> TimmModel:
 
 def instantiate(spec: ModelSpec) -> TimmModel:
     """The architecture of `spec` on `meta`, without weights."""
-    return _model(spec, _build(spec, Skeleton()).to("meta"), weights_sha256="")
+    return _model(spec, _bare(spec), weights_sha256="")
 
 
 def resolve(name: str) -> ModelSpec:
@@ -65,8 +65,9 @@ def resolve(name: str) -> ModelSpec:
         name=name, backend="timm", architecture=upstream, pretrained=cfg.tag or "upstream",
         dim=0, image_size=0, parameters=0, weights=_source(cfg), licence=cfg.license or "see the model card",
     )  # fmt: skip
-    whole = sum(p.numel() for p in _build(draft, Skeleton()).parameters())
-    return replace(measured(draft), parameters=whole)
+    module = _bare(draft)
+    whole = sum(p.numel() for p in module.parameters())
+    return replace(measured_as(draft, _model(draft, module, weights_sha256="")), parameters=whole)
 
 
 def _known(upstream: str) -> bool:
@@ -97,6 +98,13 @@ def _build(spec: ModelSpec, mode: AbstractContextManager[Any]) -> Any:
     with mode:
         module: Any = timm.create_model(spec.architecture, pretrained=False, **arguments)
     return module.eval()
+
+
+def _bare(spec: ModelSpec) -> Any:
+    try:
+        return _build(spec, Skeleton()).to("meta")
+    except RuntimeError:  # a stem that is tried with an empty picture while it is built (timm's HybridEmbed)
+        return _build(spec, torch.device("meta"))
 
 
 def _fit_classes(module: Any, state: Mapping[str, torch.Tensor]) -> None:
@@ -135,6 +143,8 @@ def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> TimmModel:
     from timm.data.transforms_factory import create_transform
 
     config = _data_config(spec, module)
+    if not hasattr(module, "reset_classifier"):
+        raise SettingsError(f"Expected a model that gives one vector a picture. {spec.architecture} gives many.")
     module.reset_classifier(0)
     model = TimmModel()
     model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256

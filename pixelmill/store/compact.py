@@ -13,7 +13,8 @@ import numpy as np
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
-from pixelmill.store.manifest import LOCATION, Extent, Manifest, Part, Retired, overlay
+from pixelmill.store.generations import old
+from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Retired, overlay
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
@@ -33,21 +34,29 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What a compaction did: part files before and after, and files deleted because their time was up."""
+    """What a compaction did: part files before and after, files deleted because their time was up, and the datasets of
+    old generations that were dropped."""
 
     parts_before: int
     parts_after: int
     deleted: int
+    dropped: tuple[str, ...] = ()
 
 
-def compact(writer: StoreWriter, *, only_above: int = 1, retention: float = RETENTION) -> Compaction:
-    """Merge the small parts of a store of more than `only_above`, then delete what is `retention` seconds old."""
+def compact(
+    writer: StoreWriter, *, only_above: int = 1, retention: float = RETENTION, keep_generations: int | None = None
+) -> Compaction:
+    """Drop old generations but for the latest `keep_generations` of each model (None: keep all), merge the small parts
+    of a store of more than `only_above`, then delete what is `retention` seconds old."""
     with writer.exclusive() as manifest:
         before = len(manifest.used_parts())
-        if before > only_above:
+        doomed = [] if keep_generations is None else old(manifest, keep_generations)
+        if doomed:
+            manifest = _dropped(writer, manifest, doomed)
+        if before > only_above or doomed:
             manifest = _merged(writer, manifest)
         deleted = _delete_expired(writer, manifest, retention)
-    return Compaction(before, len(manifest.used_parts()), deleted)
+    return Compaction(before, len(manifest.used_parts()), deleted, tuple(matrix.published_name for matrix in doomed))
 
 
 def compact_if_needed(writer: StoreWriter) -> Compaction | None:
@@ -65,12 +74,18 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
     return compact(writer)
 
 
+def _dropped(writer: StoreWriter, manifest: Manifest, doomed: Sequence[Matrix]) -> Manifest:
+    left = tuple(matrix for matrix in manifest.matrices if matrix not in doomed)
+    log.info("old generations dropped: %s", ", ".join(matrix.published_name for matrix in doomed))
+    return publish(writer.folder, manifest.model_copy(update={"matrices": left}))
+
+
 def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
     store = Store(writer.folder, manifest)
     chosen = _mergeable(manifest) - _damaged(store, _mergeable(manifest))
     written: list[Part] = []
     with writer.discarding(written):
-        for pack in _packs(manifest, chosen) if len(chosen) > 1 else ():
+        for pack in _packs(manifest, chosen) if len(chosen) > 1 or chosen & _wasteful(manifest) else ():
             part, extents = _write_pack(store, pack)
             written.append(part)
             manifest = _relinked(manifest, part, extents)
@@ -96,7 +111,20 @@ def _mergeable(manifest: Manifest) -> set[str]:
             pieces[extent.part] = pieces.get(extent.part, 0) + 1
     small = {name for name in pieces if manifest.parts[name].bytes < TARGET_BYTES // 2}
     fragmented = {name for name, n in pieces.items() if n > 64}
-    return fragmented | (small if len(small) > 1 else set())
+    return fragmented | _wasteful(manifest) | (small if len(small) > 1 else set())
+
+
+def _wasteful(manifest: Manifest) -> set[str]:
+    """Parts of which more than a quarter are vectors that were dropped."""
+    kept = {name for matrix in manifest.matrices for name in (matrix.vectors, matrix.embedded)}
+    lost = {
+        name: sum(
+            array.nbytes for dataset, array in manifest.parts[name].arrays.items()
+            if dataset.startswith(("vectors/", "embedded/")) and dataset not in kept
+        )
+        for name in manifest.used_parts()
+    }  # fmt: skip
+    return {name for name, size in lost.items() if 4 * size > manifest.parts[name].bytes}
 
 
 def _damaged(store: Store, names: set[str]) -> set[str]:

@@ -77,6 +77,7 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 SCANS_KEPT = 50
+CHECKS_KEPT = 30
 ROOM = 8 * 2**20
 """Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
 ADOPTED_AT_ONCE = 16_384
@@ -453,6 +454,16 @@ class Ledger:
     def is_live(self, row: int) -> bool:
         """Whether a file still holds the content of row `row`."""
         return bool(self._value("SELECT EXISTS (SELECT 1 FROM files WHERE row = ? AND NOT gone)", row))
+
+    def record_check(self, fingerprint: str, compared: int, least_cosine: float) -> None:
+        """Keep how near to what is stored a matrix' sample came when it was embedded again just now."""
+        kept = [*self.checks(fingerprint), (time.time(), compared, least_cosine)][-CHECKS_KEPT:]
+        self._set_meta(f"checks {fingerprint}", json.dumps(kept))
+
+    def checks(self, fingerprint: str) -> list[tuple[float, int, float]]:
+        """Those of the last nights, the oldest first: when (Unix seconds), how many vectors, their least cosine."""
+        kept = json.loads(self._meta(f"checks {fingerprint}") or "[]")
+        return [(float(when), int(compared), float(cosine)) for when, compared, cosine in kept]
 
     def record_run(self, started: float, report: dict[str, Any]) -> None:
         """Keep a run's report."""

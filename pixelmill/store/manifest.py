@@ -6,10 +6,10 @@ import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from pixelmill import __version__
 from pixelmill.errors import StoreTooNew
@@ -59,6 +59,10 @@ class ArrayLayout(_Frozen):
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.shape, dtype=np.int64))
+
 
 class Part(_Frozen):
     """An immutable part file, by name under `parts/`: size in bytes, sha256 (hex), its contiguous datasets."""
@@ -91,6 +95,16 @@ class Provenance(_Frozen):
     fingerprint: str
     normalized: bool = False
     versions: dict[str, str]
+    generation: int = 1
+    """Counts on where all else is the same and the libraries make other vectors than those stored."""
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As programs from before `generation` wrote it, unless it says something."""
+        written: dict[str, Any] = handler(self)
+        if self.generation == 1:
+            del written["generation"]
+        return written
 
 
 class Matrix(_Frozen):

@@ -101,8 +101,9 @@ def test_master_ledger_and_copy_come_back(job: Job, name: str, *, lost: bool) ->
     repair(job.store)
     assert verify(job.store) == []
     seen = BlockMeans.seen
-    run(job)
-    assert BlockMeans.seen == seen, "nothing had to be embedded again"
+    report = run(job)
+    checked = sum(check["compared"] for check in report["self_check"].values())
+    assert BlockMeans.seen - seen == checked, "nothing else had to be embedded again"
     after = vectors(job.store)
     assert after.keys() == before.keys()
     for sha256, row in before.items():

@@ -1,0 +1,69 @@
+"""The generations of a model in a store: which is served, being filled or old, and what sets them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pixelmill.store.manifest import Manifest, Matrix
+
+State = Literal["serving", "filling", "old"]
+_SAID_BY_ITSELF = {"fingerprint", "model", "normalized"}
+
+
+def state(manifest: Manifest, matrix: Matrix) -> State:
+    """Whether a matrix is served, came after the one that is, or before it."""
+    if matrix.serving:
+        return "serving"
+    order = [other.provenance.fingerprint for other in manifest.matrices]
+    serving = manifest.serving(matrix.provenance.model)
+    after = serving is None or order.index(matrix.provenance.fingerprint) > order.index(serving.provenance.fingerprint)
+    return "filling" if after else "old"
+
+
+def old(manifest: Manifest, keep: int) -> list[Matrix]:
+    """The old generations of each model but for the latest `keep` of them."""
+    models = {matrix.provenance.model for matrix in manifest.matrices}
+    found: list[Matrix] = []
+    for model in models:
+        before = [m for m in manifest.matrices if m.provenance.model == model and state(manifest, m) == "old"]
+        found += before[: max(len(before) - keep, 0)]
+    return found
+
+
+def story(manifest: Manifest) -> Iterator[str]:
+    """A line for each generation of a model that has several, in the order in which they began."""
+    for model in dict.fromkeys(matrix.provenance.model for matrix in manifest.matrices):
+        matrices = [matrix for matrix in manifest.matrices if matrix.provenance.model == model]
+        for number, matrix in enumerate(matrices, 1):
+            if len(matrices) > 1:
+                told = _words(state(manifest, matrix))
+                changed = _differences(matrices[number - 2], matrix) if number > 1 else ""
+                yield f"{model}, generation {number} of {len(matrices)} ({matrix.key}): {told}{changed}"
+
+
+def _words(of: State) -> str:
+    return {
+        "serving": "served",
+        "filling": "being filled, takes over once it covers what is served",
+        "old": "old, no longer filled; `pixelmill compact --keep-generations 0` drops it",
+    }[of]
+
+
+def _differences(before: Matrix, after: Matrix) -> str:
+    a, b = before.provenance.model_dump(), after.provenance.model_dump()
+    versions = [
+        f"{name} {a['versions'].get(name, 'none')} -> {version}"
+        for name, version in b["versions"].items()
+        if a["versions"].get(name) != version
+    ]
+    fields = [name for name in b if name not in _SAID_BY_ITSELF | {"versions", "generation"} and a[name] != b[name]]
+    changes = [*(f"{name} {_short(a[name])} -> {_short(b[name])}" for name in fields), *versions]
+    if b.get("generation", 1) != a.get("generation", 1) and not fields:
+        changes.insert(0, "other vectors from the same weights")
+    return f"; differs in {', '.join(changes)}" if changes else ""
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text[:12] if len(text) == 64 else text
