@@ -16,7 +16,12 @@ from tests.support.checkpoints import TinyModels
 
 BACKENDS = ("openai_clip", "open_clip", "torchvision", "timm")
 LIBRARIES = {"clip", "open_clip", "timm"}
-NEEDED = {"openai_clip": {"clip"}, "open_clip": {"open_clip", "timm"}, "torchvision": set[str](), "timm": {"timm"}}
+NEEDED = {
+    "openai_clip": {"clip"},
+    "open_clip": {"open_clip", "timm", "transformers"},
+    "torchvision": set[str](),
+    "timm": {"timm"},
+}
 NEVER = {"prefect", "transformers", "pandas", "matplotlib", "faiss", "fastapi", "dask", "ray"}
 
 
