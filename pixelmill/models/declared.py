@@ -79,7 +79,7 @@ def _said(file: Path) -> Iterator[tuple[str, Any]]:
 
 def _config(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Hugging Face's CLIPModel (models/clip/configuration_clip.py), or timm's (timm/models/_hub.py)."""
-    if "vision_config" in found and "text_config" in found:
+    if found.get("model_type", "clip") == "clip" and "vision_config" in found and "text_config" in found:
         towers = [found[name] or {} for name in ("text_config", "vision_config")]
         acts = {tower.get("hidden_act", "quick_gelu") for tower in towers}
         yield "activation", acts.pop() if len(acts) == 1 else " and ".join(sorted(acts))

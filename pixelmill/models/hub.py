@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from pixelmill.errors import UnknownModel, WeightsRefused
@@ -31,7 +32,7 @@ def hub_spec(name: str, cache: WeightsCache) -> ModelSpec:
         )
     base = f"{HUB}/{found[1]}/resolve/{found[2]}"
     files = [cache.fetch_if_there(WeightsSource(f"{base}/{file}", optional=True)) for file in _CONFIGS]
-    present = {file.path.name: json.loads(file.path.read_text("utf-8")) for file in files if file}
+    present = {file.path.name: _read(file.path) for file in files if file}
     if "model_cfg" in present.get("open_clip_config.json", {}):
         return _open_clip(name, base, present["open_clip_config.json"])
     if "pretrained_cfg" in present.get("config.json", {}):
@@ -40,6 +41,14 @@ def hub_spec(name: str, cache: WeightsCache) -> ModelSpec:
         f"Expected the open_clip_config.json of OpenCLIP or the config.json of timm in {base}. Found "
         f"{' and '.join(present) or 'neither'}. Of Hugging Face's CLIPModel, make a [models.NAME] of the settings."
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise WeightsRefused(f"Expected JSON in {path}. It cannot be read: {error}.") from error
+    return found if isinstance(found, dict) else {}
 
 
 def _open_clip(name: str, base: str, config: dict[str, Any]) -> ModelSpec:

@@ -47,7 +47,9 @@ def load_file(
             f"Expected input of {spec.image_size} pixels for {spec.name}."
             f" {file.path} takes {model.preprocessing.image_size}."
         )
-    model.doubts = (*require_agreement(model, file.beside, model.activation), *untrained(model))
+    # Of published weights the library says all that is to know; files beside them are others' business.
+    beside = () if spec.pretrained else [one for one in file.beside if one.parent == file.path.parent]
+    model.doubts = (*require_agreement(model, beside, model.activation), *untrained(model))
     wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     model.device, model.dtype = torch.device(device), wanted
     model.module.eval().requires_grad_(False)

@@ -115,6 +115,11 @@ def test_what_is_not_pinned_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_repository_of_another_library_is_named(tmp_path: Path) -> None:
     """One that is neither OpenCLIP's nor timm's says what was found and the way that there is."""
     folder = folder_of(tmp_path / "upstream", "acme/bert")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(WeightsError, match=r"Expected JSON in .*config\.json"):
+        hub_spec(
+            f"hf-hub:acme/bert@{COMMIT}", WeightsCache(tmp_path / "first", mirrors={"*": str(tmp_path / "upstream")})
+        )
     (folder / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(WeightsError, match=r"Found config\.json.*\[models\.NAME\]"):
         hub_spec(

@@ -252,6 +252,8 @@ def test_an_open_clip_config_beside_the_weights_is_believed(
     (folder / "open_clip_config.json").write_text("{")
     with pytest.raises(WeightsRefused, match=r"open_clip_config\.json"):
         loaded()
+    spec = own_spec("m", backend="open_clip", architecture=str(config), checkpoint=str(folder / "weights.pt"))
+    assert load(replace(spec, pretrained="published"), cache).doubts == (), "of those the library says what they are"
 
 
 def test_merged_adapters_load_and_unmerged_are_refused(
