@@ -255,6 +255,7 @@ def _settled(
         model = loaded_model(job, spec, file, matrix.provenance.precision)
         if still_makes(model, matrix.provenance):
             if _reproduces(writer, matrix, model):
+                writer.continue_with(matrix.provenance.fingerprint)
                 return matrix
             generation = max(generation, matrix.provenance.generation + 1)
     newest = found[0].provenance if found else None

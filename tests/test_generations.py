@@ -101,7 +101,8 @@ def test_going_back_goes_on_with_the_generation_before(job: Job, save_picture: S
     Library.shift = 0.0
     report = add(job, save_picture, 10)
     assert report["models"]["one"]["embedded"] == 2
-    assert states(job) == ["serving", "filling"]
+    assert states(job) == ["old", "serving"]
+    assert Store(job.store)["one"].provenance.generation == 1
     assert np.isfinite(vectors(job)).all()
 
 

@@ -84,10 +84,18 @@ def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
     else:
         for line in [*map(str, damages), *map(str, checks)]:
             click.echo(printable(line))
-        click.echo(
-            "Sound." if not damages and not drifted else f"Damaged. `pixelmill repair {store}` saves what it can."
-        )
+        click.echo(_verdict(store, damaged=bool(damages), drifted=bool(drifted)))
     return FAILED if damages or drifted else DONE
+
+
+def _verdict(store: Path, *, damaged: bool, drifted: bool) -> str:
+    if damaged:
+        return f"Damaged. `pixelmill repair {store}` saves what it can."
+    if drifted:
+        return (
+            "Drifted: the files are sound, but the models make other vectors now. The next run fills a new generation."
+        )
+    return "Sound."
 
 
 @click.command(short_help="Merge small parts.")

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from pixelmill.errors import PixelmillError, QueryError
 from pixelmill.search.exact import cosines, members_of, top_k
-from pixelmill.search.index_files import Described, folder_of, lock, packed, publish_index, read_description
+from pixelmill.search.index_files import (
+    Described,
+    folder_of,
+    forget_dropped,
+    lock,
+    packed,
+    publish_index,
+    read_description,
+)
 from pixelmill.search.norms import Norms
 from pixelmill.store.reader import BLOCK, MatrixView, Store
 
@@ -55,6 +63,7 @@ def update_index(folder: Path, model: str) -> Indexed:
     faiss, store = _faiss(), Store(folder)
     view = store[model]
     with lock(store):
+        forget_dropped(store)
         before = read_description(store, view.provenance)
         held = int(view.embedded.sum())
         if held < _A_LIST:

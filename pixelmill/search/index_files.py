@@ -68,6 +68,14 @@ def read_description(store: Store, made: Provenance) -> Described | None:
     return found if same and whole and found.rows <= len(store) else None
 
 
+def forget_dropped(store: Store) -> None:
+    """Delete the indexes of generations that the store no longer has."""
+    known = {matrix.key for matrix in store.manifest.matrices}
+    for file in folder_of(store).glob("*"):
+        if file.suffix in (".json", ".faiss") and file.name[:16] not in known:
+            file.unlink(missing_ok=True)
+
+
 def publish_index(store: Store, content: memoryview, described: Described) -> None:
     """Write the index, then what says where it is, durably; then delete what went before."""
     folder = folder_of(store)

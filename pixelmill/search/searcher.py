@@ -23,6 +23,7 @@ from pixelmill.search.filters import Filters, allowed_rows
 from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
 from pixelmill.search.query import Query, Row, Term, Text, query_for
+from pixelmill.store.generations import of_model
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
@@ -119,7 +120,7 @@ class Searcher:
         hits = nearest.rows(k) if copies else nearest.distinct(k)
         return Found(
             tuple(m.provenance.model for m in matrix.members), tuple(_hit(store, *hit) for hit in hits),
-            (*query.notes, *_notes(index)),
+            (*query.notes, *_notes(index), *(_left_behind(matrix) if index is None else ())),
         )  # fmt: skip
 
     def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
@@ -232,6 +233,20 @@ def _notes(index: Approximate | None) -> list[str]:
     if newer:
         notes.append(f"{number_of(newer, 'row')} came after the index and had to be compared one by one.")
     return notes
+
+
+def _left_behind(matrix: Ensemble) -> list[str]:
+    """That a generation of before had an index, and this one has none."""
+    view = matrix.members[0]
+    manifest, made = view.store.manifest, view.provenance
+    if len(matrix.members) > 1 or read_description(view.store, made):
+        return []
+    if not any(read_description(view.store, m.provenance) for m in of_model(manifest, made.model)):
+        return []
+    return [
+        f"The index of {made.model} is stale: it belongs to another generation and was not used. "
+        "The flow `index` makes one of this."
+    ]
 
 
 def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:

@@ -18,6 +18,7 @@ from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.discover import FoundFile
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import warnings_for
+from pixelmill.store.generations import with_last
 from pixelmill.store.ledger import Failure, Ledger
 from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
@@ -146,6 +147,13 @@ class StoreWriter:
             self._discard(part)
         self._record(harvest, rows, first_new=manifest.rows)
         return updated
+
+    def continue_with(self, fingerprint: str) -> None:
+        """Make the matrix named the last generation of its model: the one that runs fill."""
+        with self.exclusive() as manifest:
+            changed = with_last(manifest, fingerprint)
+            if changed is not manifest:
+                publish(self.folder, changed)
 
     def serve(self, fingerprints: Sequence[str]) -> list[str]:
         """Let those of the matrices named that cover what their model serves now take its place; their models."""

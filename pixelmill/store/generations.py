@@ -11,14 +11,25 @@ State = Literal["serving", "filling", "old"]
 _SAID_BY_ITSELF = {"fingerprint", "model", "normalized"}
 
 
+def of_model(manifest: Manifest, model: str) -> list[Matrix]:
+    """The model's generations; the last is the one that runs continue."""
+    return [matrix for matrix in manifest.matrices if matrix.provenance.model == model]
+
+
 def state(manifest: Manifest, matrix: Matrix) -> State:
-    """Whether a matrix is served, came after the one that is, or before it."""
+    """What a generation is for: searched, to be searched once it is complete, or only kept."""
     if matrix.serving:
         return "serving"
-    order = [other.provenance.fingerprint for other in manifest.matrices]
-    serving = manifest.serving(matrix.provenance.model)
-    after = serving is None or order.index(matrix.provenance.fingerprint) > order.index(serving.provenance.fingerprint)
-    return "filling" if after else "old"
+    return "filling" if matrix is of_model(manifest, matrix.provenance.model)[-1] else "old"
+
+
+def with_last(manifest: Manifest, fingerprint: str) -> Manifest:
+    """The manifest with the generation named as the last of its model; itself if it is."""
+    chosen = manifest.matrix(fingerprint)
+    if chosen is None or of_model(manifest, chosen.provenance.model)[-1] is chosen:
+        return manifest
+    others = tuple(matrix for matrix in manifest.matrices if matrix is not chosen)
+    return manifest.model_copy(update={"matrices": (*others, chosen)})
 
 
 def old(manifest: Manifest, keep: int) -> list[Matrix]:
@@ -26,7 +37,7 @@ def old(manifest: Manifest, keep: int) -> list[Matrix]:
     models = {matrix.provenance.model for matrix in manifest.matrices}
     found: list[Matrix] = []
     for model in models:
-        before = [m for m in manifest.matrices if m.provenance.model == model and state(manifest, m) == "old"]
+        before = [matrix for matrix in of_model(manifest, model) if state(manifest, matrix) == "old"]
         found += before[: max(len(before) - keep, 0)]
     return found
 
@@ -34,7 +45,7 @@ def old(manifest: Manifest, keep: int) -> list[Matrix]:
 def story(manifest: Manifest) -> Iterator[str]:
     """A line for each generation of a model that has several, in the order in which they began."""
     for model in dict.fromkeys(matrix.provenance.model for matrix in manifest.matrices):
-        matrices = [matrix for matrix in manifest.matrices if matrix.provenance.model == model]
+        matrices = of_model(manifest, model)
         for number, matrix in enumerate(matrices, 1):
             if len(matrices) > 1:
                 told = _words(state(manifest, matrix))
