@@ -62,9 +62,10 @@ def job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 
 def model_calls(job: Job) -> tuple[int, Report]:
+    """But for those of the self-check."""
     before = BlockMeans.seen
     report = run(job)
-    return BlockMeans.seen - before, report
+    return BlockMeans.seen - before - sum(check["compared"] for check in report["self_check"].values()), report
 
 
 def embedded(job: Job) -> set[bytes]:
@@ -253,7 +254,8 @@ def test_a_bad_file_is_tried_again_only_when_it_changes_or_on_request(
     tried = list[bytes]()
 
     def watched(data: bytes, *args: object, **kwargs: object) -> object:
-        tried.append(data)
+        if data not in GOOD.values():  # those the self-check decodes
+            tried.append(data)
         return decode_apart(data, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr("pixelmill.pipeline.decode_apart", watched)
