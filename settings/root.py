@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic_settings
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -37,10 +37,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
 
-    run: RunSettings = RunSettings()
-    images: ImageSettings = ImageSettings()
-    weights: WeightsSettings = WeightsSettings()
-    web: WebSettings = WebSettings()
+    # Made when they are asked for: some defaults follow the environment, which counts as it is then.
+    run: RunSettings = Field(default_factory=RunSettings)
+    images: ImageSettings = Field(default_factory=ImageSettings)
+    weights: WeightsSettings = Field(default_factory=WeightsSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
     models: dict[str, OwnModel] = {}
     workers: tuple[WorkerSettings, ...] = ()
 

@@ -108,3 +108,10 @@ def test_the_example_file_is_valid_and_shows_every_setting() -> None:
         assert annotation is not None
         for field in annotation.model_fields:
             assert f"{field} =" in text or f"[{group}.{field}]" in text, f"{group}.{field} is not in the example"
+
+
+def test_defaults_follow_the_environment_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache lies where XDG_CACHE_HOME says when the settings are read, not when the package was imported."""
+    for name in ("one", "two"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        assert load_settings().weights.cache_dir == tmp_path / name / "pixelmill" / "weights"
