@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the parent stays small: a child's peak memory cannot be told apart below its parent's
-    from pixelmill.images.discover import FoundFile
+    from pixelmill.images.found import FoundFile
     from pixelmill.plan import Shard
     from pixelmill.store.commit import Content, Harvest, StoreWriter
     from pixelmill.store.manifest import Matrix, Provenance
@@ -71,7 +71,7 @@ class Given(argparse.Namespace):
 
 def file_of(root: str, number: int) -> FoundFile:
     """Image `number`: a thousand a folder, so that the numbers are in the order of the paths."""
-    from pixelmill.images.discover import FoundFile
+    from pixelmill.images.found import FoundFile
 
     return FoundFile(root, f"album-{number // 1000:06d}/image-{number:010d}.jpg", 2_000_000 + number, number, number)
 
@@ -98,9 +98,11 @@ def provenance(model: str) -> Provenance:
 class MadeUp:
     """Stands for the walk of a folder: asks the ledger about each file, as the walk does, and finds every one."""
 
-    skipped = 0
-
     def __init__(self, root: str, rows: int, known: Callable[[FoundFile], bool]) -> None:
+        from pixelmill.images.discover import parse_source
+        from pixelmill.remote.listing import Notes
+
+        self.sources, self.notes = [parse_source(root)], Notes()
         self._root, self._rows, self._known = root, rows, known
 
     def __iter__(self) -> Iterator[FoundFile]:

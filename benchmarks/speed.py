@@ -37,7 +37,8 @@ from PIL import Image, ImageOps
 
 from benchmarks.decode import photographs
 from pixelmill import catalog
-from pixelmill.images.discover import FoundFile, discover
+from pixelmill.images.discover import discover
+from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.pipeline import Pipeline, Target

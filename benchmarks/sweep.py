@@ -79,7 +79,7 @@ def measured(folder: Path, spec: ModelSpec, megapixels: float, threads: int, sec
         cache={"cache_dir": folder / "cache", "mirrors": {"*": str(folder / "mirror")}},
     )  # fmt: skip
     files, weights = list(discover([str(photos)])), job.cache.open().fetch(spec.weights)
-    precision = measured_precision(job, spec, weights, [file.absolute for file in files])
+    precision = measured_precision(job, spec, weights, files)
     target = Target(loaded_model(job, spec, weights, precision), FINGERPRINT)
     pipeline = Pipeline([target], job.decode_options("fast"), batch_size=job.batch_size, threads=threads)
     pixels = decoded(pipeline, files, threads)

@@ -64,8 +64,7 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     """The figures of one model in this process. Raises SourceError when no image can be decoded."""
     file = job.cache.open().fetch_model(spec)
     files = list(itertools.islice(discover(list(job.sources)), PICTURES))
-    paths = [found.absolute for found in files]
-    precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, paths)
+    precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, files)
     target = Target(loaded_model(job, spec, file, precision), "bench")
     options = job.decode_options(job.decode or "fast")
     pipeline = Pipeline([target], options, batch_size=_BATCHES[-1], threads=job.threads)

@@ -16,15 +16,21 @@ import numpy as np
 from pixelmill.errors import ImageRejected
 from pixelmill.feed import Collect, Feed
 from pixelmill.images.apart import Pixels, decode_apart
-from pixelmill.images.decode import DecodeOptions, read_image_file
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import normalize
 from pixelmill.models.base import EmbeddingModel
+from pixelmill.remote.reading import is_elsewhere, read_image
 from pixelmill.store.commit import Content, Harvest, Vectors
 from pixelmill.store.ledger import Failure
 
 if TYPE_CHECKING:
     import torch
+
+READS_AT_ONCE = 32
+"""Images elsewhere that are read at once: each waits for a server, not for this machine."""
+BYTES_AHEAD = 256 << 20
+"""Once so many bytes of images elsewhere are asked for, or wait to be decoded, no more are."""
 
 Lacking = Callable[[bytes], frozenset[str]]
 """The fingerprints of the matrices that lack a content, by its sha256."""
@@ -92,6 +98,20 @@ class Prepared:
     timing: Timing = field(default_factory=Timing)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A file on its way: `reading` is None for one that is read where it is decoded."""
+
+    prepared: Future[Prepared]
+    reading: Future[bytes] | None
+    size: int
+
+    def cancel(self) -> None:
+        self.prepared.cancel()
+        if self.reading:
+            self.reading.cancel()
+
+
 class Pipeline:
     """Threads read, each with a process that decodes; the calling thread runs the models. Each image is decoded once
     for all `targets`.
@@ -115,43 +135,60 @@ class Pipeline:
     def run(self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False) -> Result:
         """Embed `files`, until they end or `stop` says so; what was read by then is finished."""
         shard = _Shard(self)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
-            for prepared in self._prepared(pool, files, lacking, stop, shard.result.timing):
+        with (
+            ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read") as readers,
+            ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool,
+        ):
+            for prepared in self._prepared(pool, readers, files, lacking, stop, shard.result.timing):
                 shard.add(prepared)
         return shard.finish()
 
     def _prepared(
         self,
         pool: ThreadPoolExecutor,
+        readers: ThreadPoolExecutor,
         files: Iterable[FoundFile],
         lacking: Lacking,
         stop: Callable[[], bool],
         timing: Timing,
     ) -> Iterator[Prepared]:
-        waiting: deque[Future[Prepared]] = deque()
+        waiting: deque[_Waiting] = deque()
         ahead = max(2 * self.batch_size, 2 * self._threads)
+        bytes_ahead = 0
         remaining = iter(files)
         try:
             while True:
-                while len(waiting) < ahead and not stop() and (file := next(remaining, None)) is not None:
-                    waiting.append(pool.submit(self.prepare, file, lacking))
+                while len(waiting) < ahead and bytes_ahead < BYTES_AHEAD and not stop():
+                    file = next(remaining, None)
+                    if file is None:
+                        break
+                    reading = readers.submit(self._read, file) if is_elsewhere(file) else None
+                    waiting.append(_Waiting(pool.submit(self.prepare, file, lacking, reading), reading, file.size))
+                    if reading:
+                        bytes_ahead += file.size
+                        ahead = max(ahead, 2 * READS_AT_ONCE)
                 if not waiting:
                     return
                 start = time.perf_counter()
-                prepared = waiting.popleft().result()
+                first = waiting.popleft()
+                prepared = first.prepared.result()
+                bytes_ahead -= first.size if first.reading else 0
                 timing.wait += time.perf_counter() - start
                 yield prepared
         finally:
-            for future in waiting:
-                future.cancel()
+            for one in waiting:
+                one.cancel()
 
-    def prepare(self, file: FoundFile, lacking: Lacking) -> Prepared:
-        """Read and decode a file: the inputs that the models which lack its content take."""
+    def _read(self, file: FoundFile) -> bytes:
+        return read_image(file, max_bytes=self._options.max_bytes)
+
+    def prepare(self, file: FoundFile, lacking: Lacking, reading: Future[bytes] | None = None) -> Prepared:
+        """Read a file, unless `reading` does, and decode it: the inputs that the models which lack its content take."""
         timing = Timing()
         sha256 = None
         try:
             with _timed(timing, "read"):
-                data = read_image_file(file.absolute, max_bytes=self._options.max_bytes)
+                data = reading.result() if reading else self._read(file)
                 sha256 = hashlib.sha256(data).digest()
             wanted = lacking(sha256)
             if not wanted:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
-from pixelmill.images.discover import FoundFile
+from pixelmill.errors import ImageRejected
+from pixelmill.images.found import FoundFile
+from pixelmill.remote.reading import digest_of, is_elsewhere
 from pixelmill.store.ledger import Ledger
 
 _AT_ONCE = 1000
@@ -34,7 +36,7 @@ def rehash(ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, dead
                     some[0][0].absolute, "The deadline came: this file and those after it were not hashed again."
                 )
                 return altered
-            digests = pool.map(_digest, (file.absolute for file, _ in some))
+            digests = pool.map(_digest, (file for file, _ in some))
             altered += _compare(ledger, some, list(digests), on_problem)
     ledger.set_rehashed("")
     return altered
@@ -59,8 +61,18 @@ def _compare(
     return len(altered)
 
 
-def _digest(path: str) -> bytes | str:
-    """The sha256 of a file, read piece by piece, or why there is none."""
+def _digest(file: FoundFile) -> bytes | str:
+    """The sha256 of a file, or why there is none."""
+    if not is_elsewhere(file):
+        return _digest_here(file.absolute)
+    try:
+        return digest_of(file)
+    except (OSError, ImageRejected) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def _digest_here(path: str) -> bytes | str:
+    """The same of a file of this machine, which is read piece by piece."""
     try:
         with open(path, "rb", opener=lambda name, _: os.open(name, _OPEN)) as file:
             before = os.fstat(file.fileno())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pixelmill.images.discover import Source, discover, parse_source
+from pixelmill.images.discover import Discovery, Source, discover
 from pixelmill.rehash import rehash
+from pixelmill.remote.listing import fits
 from pixelmill.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Scan:
     """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at (whole
-    sources first); and the images seen below each source that is a folder."""
+    sources first); and the images seen below each source that is a folder or a pattern."""
 
     number: int
     seen: int
@@ -36,21 +36,22 @@ def scan_sources(
     """
     problems: dict[str, str] = {}
     number = ledger.new_scan()
-    discovery = discover(sources, known=ledger.is_known, on_problem=problems.__setitem__)
+    discovery = discover(sources, known=ledger.is_known, members=ledger.members, on_problem=problems.__setitem__)
     ledger.record_scan(number, discovery)
-    folders, parsed = {}, [parse_source(source) for source in sources]
-    for source in parsed:
-        if source.kind == "folder":
+    ledger.record_archives(number, discovery.notes.archives)
+    folders = {}
+    for source in discovery.sources:
+        if source.kind in ("folder", "pattern"):
             folders[source.root] = ledger.seen_under(number, source.root)
-        _mark_gone(ledger, number, source, problems)
+        _mark_gone(ledger, number, source, discovery, problems)
     if paranoid:
         _rehash(ledger, number, problems, threads, deadline)
-    whole = {"paranoid", *(name for source in parsed for name in (source.root, source.file))}
+    whole = {"paranoid", *(name for source in discovery.sources for name in (source.root, source.place))}
     ordered = sorted(problems.items(), key=lambda problem: problem[0] not in whole)
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:
         log.warning("%s", problem)
-    return Scan(number, ledger.seen(number), discovery.skipped, told, folders)
+    return Scan(number, ledger.seen(number), discovery.notes.skipped, told, folders)
 
 
 def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, deadline: float | None) -> None:
@@ -62,14 +63,15 @@ def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, d
         )
 
 
-def _mark_gone(ledger: Ledger, scan: int, source: Source, problems: dict[str, str]) -> None:
-    if source.kind != "folder":
-        gone = [path for path in problems if not os.path.lexists(path)]
+def _mark_gone(ledger: Ledger, scan: int, source: Source, discovery: Discovery, problems: dict[str, str]) -> None:
+    if source.kind in ("file", "list"):
+        gone = sorted(discovery.notes.missing)
         if gone and not ledger.seen(scan):
-            problems[source.file] = "none of its files is there. Nothing is marked as removed; is a disk not mounted?"
+            problems[source.place] = "none of its files is there. Nothing is marked as removed; is a disk not mounted?"
             return
         for path in gone:
             ledger.mark_path_gone(path)
+            ledger.mark_gone(scan, path)
         return
     known = ledger.images_under(source.root)
     if known and not ledger.seen_under(scan, source.root):
@@ -77,4 +79,5 @@ def _mark_gone(ledger: Ledger, scan: int, source: Source, problems: dict[str, st
             f"holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
         )
         return
-    ledger.mark_gone(scan, source.root, unreadable=tuple(problems))
+    fitting = fits(source.place) if source.kind == "pattern" else None
+    ledger.mark_gone(scan, source.root, unreadable=tuple(problems), fitting=fitting)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pixelmill.devices import resolve_device
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache

@@ -15,8 +15,7 @@ import numpy as np
 from pixelmill.devices import usable_device
 from pixelmill.errors import EmbeddingFailed, ImageRejected
 from pixelmill.images.apart import decode_apart
-from pixelmill.images.decode import read_image_file
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
 from pixelmill.matrices import Decode, existing_matrices, provenance_of, still_makes
 from pixelmill.models.base import EmbeddingModel, ModelSpec
@@ -25,6 +24,7 @@ from pixelmill.models.weights import CachedFile
 from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timing
 from pixelmill.plan import Coverage, Plan, Shard, count_pending, cut, make_plan
 from pixelmill.precision import fastest_precision
+from pixelmill.remote.reading import read_image
 from pixelmill.selfcheck import nightly
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
@@ -98,7 +98,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     found = {spec: existing_matrices(store.manifest, job, spec, files[spec].sha256) for spec in job.specs}
     matrices = [fitting[0] for fitting in found.values() if fitting]
     complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
-    samples = [] if complete else _sample_paths(writer.ledger, scan)
+    samples = [] if complete else _sample_files(writer.ledger, scan)
     if samples:
         _reproduced.clear()
         matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
@@ -244,7 +244,12 @@ def _told(result: Result) -> tuple[str, ...]:
 
 
 def _settled(
-    job: Job, writer: StoreWriter, spec: ModelSpec, file: CachedFile, found: Sequence[Matrix], samples: Sequence[str]
+    job: Job,
+    writer: StoreWriter,
+    spec: ModelSpec,
+    file: CachedFile,
+    found: Sequence[Matrix],
+    samples: Sequence[FoundFile],
 ) -> Matrix:
     """The matrix to fill: the first of those found that the model still makes, else one for what it makes now.
 
@@ -297,13 +302,13 @@ def _require_reproduction(writer: StoreWriter, targets: Sequence[Target]) -> Non
             )
 
 
-def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Sequence[str]) -> str:
-    """The fastest precision that holds for a model on its device, measured with the first few images of `paths`."""
+def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Sequence[FoundFile]) -> str:
+    """The fastest precision that holds for a model on its device, measured with the first few images of `files`."""
     model = loaded_model(job, spec, file, "float32")
     samples: list[np.ndarray] = []
-    for path in paths:
+    for found in files:
         try:
-            data = read_image_file(path, max_bytes=job.max_bytes)
+            data = read_image(found, max_bytes=job.max_bytes)
             made = model.preprocessing
             decoded = decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made])
         except (ImageRejected, OSError):
@@ -314,5 +319,5 @@ def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, paths: Seque
     return fastest_precision(model, samples)
 
 
-def _sample_paths(ledger: Ledger, scan: int) -> list[str]:
-    return [file.absolute for _, (file, _) in zip(range(4 * _SAMPLES), ledger.images(scan), strict=False)]
+def _sample_files(ledger: Ledger, scan: int) -> list[FoundFile]:
+    return [file for _, (file, _) in zip(range(4 * _SAMPLES), ledger.images(scan), strict=False)]

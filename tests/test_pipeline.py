@@ -13,7 +13,7 @@ from pixelmill import pipeline as module
 from pixelmill.feed import Collect, Feed
 from pixelmill.images.apart import Pixels, decode_apart
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.precision import fastest_precision
@@ -113,14 +113,14 @@ def test_a_bad_image_does_not_cost_its_batch(files: list[FoundFile]) -> None:
 
 def test_what_may_pass_is_not_refused(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
     """An I/O error, or a file that vanished, leaves the image for another time: it is not quarantined."""
-    real = module.read_image_file
+    real = module.read_image
 
-    def failing(path: str, *, max_bytes: int) -> bytes:
-        if path == files[2].absolute:
+    def failing(file: FoundFile, *, max_bytes: int) -> bytes:
+        if file == files[2]:
             raise OSError(5, "Input/output error")
-        return real(path, max_bytes=max_bytes)
+        return real(file, max_bytes=max_bytes)
 
-    monkeypatch.setattr(module, "read_image_file", failing)
+    monkeypatch.setattr(module, "read_image", failing)
     Path(files[7].absolute).unlink()
     _, result = run(files, Limited())
     assert [file for file, _ in result.unread] == [files[2], files[7]]

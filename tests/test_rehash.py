@@ -129,16 +129,16 @@ def test_a_file_that_cannot_be_read_is_told_and_loses_nothing(job: Job, monkeypa
 
 def test_a_device_in_the_place_of_a_file_is_not_read(tmp_path: Path) -> None:
     """A file that became a device after it was listed is told, not hashed for ever."""
-    assert module._digest("/dev/zero") == "it is no regular file any more"
+    assert module._digest_here("/dev/zero") == "it is no regular file any more"
     os.mkfifo(tmp_path / "pipe")
-    assert module._digest(str(tmp_path / "pipe")) == "it is no regular file any more"
+    assert module._digest_here(str(tmp_path / "pipe")) == "it is no regular file any more"
 
 
 def test_one_that_is_killed_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A paranoid scan dies at its third file, having found a change: the next one begins there, still looks at all, and
     what was found is embedded."""
     alter(job, "a.png", content(4))
-    real, looked = module._digest, list[str]()
+    real, looked = module._digest_here, list[str]()
 
     def dying(path: str) -> bytes | str:
         looked.append(os.path.relpath(path, job.sources[0]))
@@ -147,7 +147,7 @@ def test_one_that_is_killed_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -
         return real(path)
 
     monkeypatch.setattr(module, "_AT_ONCE", 1)
-    monkeypatch.setattr(module, "_digest", dying)
+    monkeypatch.setattr(module, "_digest_here", dying)
     with pytest.raises(KeyboardInterrupt):
         paranoid(job, threads=1)
     assert looked == ["a.png", "b.png", "c.png"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,14 +69,18 @@ def search(
 
 
 def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
-    from pixelmill.images.decode import DecodeOptions, read_image_file
+    from pixelmill.images.decode import DecodeOptions
+    from pixelmill.images.found import found_at
+    from pixelmill.remote.address import checked_address, is_address
+    from pixelmill.remote.reading import read_image
     from pixelmill.search.query import Picture, Row, Text
 
     for text, sign in map(_signed, texts):
         yield Text(text, sign)
     for name, sign in map(_signed, images):
         try:
-            data = read_image_file(name, max_bytes=DecodeOptions().max_bytes)
+            place = checked_address(name) if is_address(name) else os.path.abspath(name)  # noqa: PTH100
+            data = read_image(found_at(place), max_bytes=DecodeOptions().max_bytes)
         except OSError as error:
             raise click.BadParameter(f"Expected an image at {name}. {error.strerror or error}.") from error
         yield Picture(data, sign, name)

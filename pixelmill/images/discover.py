@@ -6,110 +6,110 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from itertools import groupby
+from typing import Final, Literal
 
 from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, has_image_extension, sniff
-
-SKIPPED_FOLDERS: Final = frozenset(
-    {"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}
-)
-"""Folders that storage devices and desktops make for themselves. Names that start with a dot are skipped as well."""
+from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
+from pixelmill.remote.address import archive_kind, checked_address, is_address, is_http
+from pixelmill.remote.listing import Elsewhere, Members, Notes
+from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
 _new = tuple.__new__
-_ENCODING: Final = sys.getfilesystemencoding()
-_ERRORS: Final = sys.getfilesystemencodeerrors()
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_COMPRESSED: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Problem = Callable[[str, str], None]
 """Called with an absolute path and the reason why it could not be looked at."""
 
 
-class FoundFile(NamedTuple):
-    """A regular file as the walk saw it. A tuple, because a dataclass would cost a third of the walk.
-
-    `source` is the absolute source root, `path` is relative to it. Both are decoded by `os.fsdecode`, so that
-    `os.fsencode` gives the exact bytes back. Times are in nanoseconds.
-    """
-
-    source: str
-    path: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @property
-    def absolute(self) -> str:
-        """The path to open."""
-        return f"{self.source.removesuffix('/')}/{self.path}"
-
-    @property
-    def encoded(self) -> bytes:
-        """The path to open, as the file system spells it: what os.fsencode gives, in a third of the time."""
-        return self.absolute.encode(_ENCODING, _ERRORS)
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A SOURCE of the command line. `root` is the absolute folder of a folder, else the absolute path of the file."""
+    """A SOURCE of the command line, as `given`; `place` is its absolute path, address or pattern. `root` is the folder
+    or address below which its images lie: of a folder the place itself, of a pattern what comes before it."""
 
-    kind: Literal["folder", "file", "list"]
+    kind: Literal["folder", "file", "list", "pattern"]
     root: str
     given: str
-
-    @property
-    def file(self) -> str:
-        """The absolute path of the file or list that was given."""
-        return os.path.join(self.root, os.path.basename(self.given))
+    place: str
 
 
 def parse_source(text: str) -> Source:
-    """The folder, file or `@list` that `text` names. Raises SourceError with the reason if there is none."""
+    """What `text` names: a folder, a file, a `@list`, or a pattern; here or at an address, which is asked.
+
+    Raises SourceError with the reason if there is none.
+    """
     listed = text.startswith("@")
     name = text[1:] if listed else text
+    if name.lower().endswith(_COMPRESSED) and not listed:
+        raise SourceError(
+            f"Expected a tar archive that is not compressed. Got {printable(name)!r}, whose members cannot be read one "
+            "by one. Unpack it, as with gunzip or unzstd, and name what comes out."
+        )
+    if is_address(name):
+        return _elsewhere(text, name, listed)
+    if "*" in name and not listed and not os.path.exists(name):
+        pattern = os.path.abspath(name)
+        return Source("pattern", os.path.dirname(pattern[: pattern.index("*")]), text, pattern)
     mode = _mode(name, text)
+    place = _absolute(name)
     if stat.S_ISDIR(mode) and not listed:
-        return Source("folder", _absolute(name), text)
+        return Source("folder", place, text, place)
     if not stat.S_ISREG(mode):
         expected = "a text file of paths" if listed else "a regular file or a folder"
         raise SourceError(f"Expected {expected}. Got {text!r}, which is {_kind(mode)}.")
-    return Source("list" if listed else "file", os.path.dirname(_absolute(name)), text)
+    return Source("list" if listed else "file", os.path.dirname(place), text, place)
+
+
+def _elsewhere(text: str, name: str, listed: bool) -> Source:
+    from pixelmill.remote.listing import kind_of
+
+    address = checked_address(name)
+    if "*" in address and not is_http(address):
+        return Source("pattern", address[: address.index("*")].rpartition("/")[0], text, address)
+    kind = kind_of(address)
+    if kind == "folder" and listed:
+        raise SourceError(f"Expected a text file of paths. Got {text!r}, which is a folder.")
+    root = address.rstrip("/") if kind == "folder" else address.rpartition("/")[0]
+    return Source("list" if listed else kind, root, text, root if kind == "folder" else address)
 
 
 def discover(
     sources: Sequence[str],
     *,
     known: Callable[[FoundFile], bool] = lambda _: False,
+    members: Members = lambda _archive, _status: None,
     on_problem: Problem = lambda _path, _reason: None,
 ) -> Discovery:
     """The image files of all `sources`, as an iterator that also counts. Raises SourceError before anything is walked.
 
-    Files given by name come first, whatever they hold. Then the folders: every regular file that `known` accepts by
-    its name, size and times, unopened; and of the others, those that are images by content or by extension.
+    Files given by name come first, whatever they hold; those that are archives give their members, or what `members`
+    has of one that did not change. Then the folders: every regular file that `known` accepts by its name, size and
+    times, unopened; and of the others, those that are images by content or by extension.
     """
-    return Discovery([parse_source(text) for text in sources], known, on_problem)
+    return Discovery([parse_source(text) for text in sources], known, members, on_problem)
 
 
 class Discovery(Iterator[FoundFile]):
-    """An iterator over found files. When it is exhausted, `skipped` is how many files were no images, and `empty`
-    lists the source folders, as given, that held nothing at all: a disk may not be mounted there."""
+    """An iterator over found files of `sources`. When it is exhausted, `notes` tells what else it found."""
 
-    def __init__(self, sources: Sequence[Source], known: Callable[[FoundFile], bool], on_problem: Problem) -> None:
-        self.skipped = 0
-        self.empty: list[str] = []
+    def __init__(
+        self, sources: Sequence[Source], known: Callable[[FoundFile], bool], members: Members, on_problem: Problem
+    ) -> None:
+        self.sources = sources
+        self.notes = Notes()
         self._known = known
         self._problem = on_problem
+        self._elsewhere = Elsewhere(known, members, on_problem, self.notes)
         self._folders: set[tuple[int, int]] = set()
         self._roots = {os.path.join(source.root, ""): source.given for source in sources if source.kind == "folder"}
-        self._named: set[str] = set()
+        self._named = self.notes.named
         self._files = self._all(sources)
 
     def __next__(self) -> FoundFile:
@@ -123,20 +123,40 @@ class Discovery(Iterator[FoundFile]):
         self._files.close()
 
     def _all(self, sources: Sequence[Source]) -> Generator[FoundFile, None, None]:
-        walks = {"file": self._file, "list": self._list, "folder": self._folder}
+        walks = {"file": self._file, "list": self._list, "pattern": self._pattern, "folder": self._folder}
         for source in sorted(sources, key=lambda source: source.kind == "folder"):
             yield from walks[source.kind](source)
 
     def _file(self, source: Source) -> Iterator[FoundFile]:
-        yield from self._explicit(source.root, source.file)
+        if is_address(source.place):
+            yield from self._elsewhere.explicit([source.place])
+        else:
+            yield from self._explicit(source.root, source.place)
+
+    def _pattern(self, source: Source) -> Iterator[FoundFile]:
+        yield from self._elsewhere.pattern(source.root, source.place)
 
     def _list(self, source: Source) -> Iterator[FoundFile]:
+        """The files of a list, whose lines may be paths and addresses."""
         try:
-            with open(source.file, "rb") as lines:
-                for path in _paths(lines, source.root):
+            for elsewhere, places in groupby(self._lines(source), is_address):
+                if elsewhere:
+                    yield from self._elsewhere.explicit(places)
+                    continue
+                for path in places:
                     yield from self._explicit(source.root, path)
         except OSError as error:
-            self._problem(source.file, _words(error))
+            self._problem(source.place, _words(error))
+
+    def _lines(self, source: Source) -> Iterator[str]:
+        if is_address(source.place):
+            from pixelmill.remote.listing import joined, list_at
+
+            yield from (joined(source.place, line) for line in _texts(list_at(source.place)))
+            return
+        with open(source.place, "rb") as lines:
+            for line in _texts(lines):
+                yield line if is_address(line) else os.path.normpath(os.path.join(source.root, line))
 
     def _explicit(self, root: str, path: str) -> Iterator[FoundFile]:
         """A file that was named is yielded whatever it holds, and quarantined with a reason if that is no image."""
@@ -145,15 +165,23 @@ class Discovery(Iterator[FoundFile]):
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
+            if not os.path.lexists(path):
+                self.notes.missing.add(path)
             return self._problem(path, _words(error))
         if not stat.S_ISREG(status.st_mode):
             return self._problem(path, f"Expected a regular file, but it is {_kind(status.st_mode)}.")
+        if archive_kind(path):
+            yield from self._elsewhere.archive(path)
+            return
         self._named.add(path)
         inside = path.startswith(os.path.join(root, ""))
         yield _found(root if inside else os.path.dirname(path), path, status)
 
     def _folder(self, source: Source) -> Iterator[FoundFile]:
         """Real folders first, then those behind symbolic links, so that a file is known by its real path."""
+        if is_address(source.root):
+            yield from self._elsewhere.folder(source.root)
+            return
         links = [""]
         for start in links:
             yield from self._walk(source.root, start, links)
@@ -191,7 +219,7 @@ class Discovery(Iterator[FoundFile]):
             elif stat.S_ISDIR(status.st_mode):
                 links.append(path + "/")
             else:
-                self.skipped += 1
+                self.notes.skipped += 1
 
     @contextmanager
     def _opened(self, folder: str) -> Iterator[int | None]:
@@ -220,7 +248,7 @@ class Discovery(Iterator[FoundFile]):
             return []
         names = sorted((name for name in names if name[0] != "." and name not in _SKIPPED), reverse=True)
         if not names and folder in self._roots:
-            self.empty.append(self._roots[folder])
+            self.notes.empty.append(self._roots[folder])
         return names
 
     def _unseen(self, path: str, error: OSError) -> None:
@@ -240,7 +268,7 @@ class Discovery(Iterator[FoundFile]):
             return True
         if sniff(head) or has_image_extension(found.path):
             return True
-        self.skipped += 1
+        self.notes.skipped += 1
         return False
 
 
@@ -261,9 +289,7 @@ def _mode(name: str, text: str) -> int:
 
 
 def _why(name: str, text: str, error: OSError | ValueError) -> str:
-    expected = "Expected a file, a folder or @list.txt."
-    if _URL.match(name):
-        return f"{expected} Got the URL {text!r}: remote sources are not supported yet; mount it or copy it here first."
+    expected = "Expected a file, a folder, @list.txt or an address such as s3://bucket/folder."
     if not name:
         return f"{expected} Got {text!r}, which names nothing."
     if not isinstance(error, FileNotFoundError):
@@ -278,11 +304,12 @@ def _absolute(name: str) -> str:
     return path if os.path.exists(path) and os.path.samefile(path, name) else os.path.realpath(name)
 
 
-def _paths(lines: Iterator[bytes] | Sequence[bytes], root: str) -> Iterator[str]:
+def _texts(lines: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a list that are neither empty nor comments."""
     for number, line in enumerate(lines):
         line = (line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line).rstrip(b"\r\n")
         if line.strip() and not line.startswith(b"#"):
-            yield os.path.normpath(os.path.join(root, os.fsdecode(line)))
+            yield os.fsdecode(line)
 
 
 def _found(root: str, path: str, status: os.stat_result) -> FoundFile:

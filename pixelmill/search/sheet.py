@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import secrets
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,8 +13,10 @@ from typing import Final
 
 from pixelmill.errors import ImageRejected, PixelmillError, StoreError
 from pixelmill.images.apart import decode_apart
-from pixelmill.images.decode import DecodeOptions, read_image_file
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import Preprocessing
+from pixelmill.remote.reading import read_image
 from pixelmill.search.searcher import Found, Hit
 from pixelmill.words import printable
 
@@ -68,14 +69,14 @@ def _figure(hit: Hit) -> str:
 
 def _picture(hit: Hit, name: str) -> str:
     try:
-        data = base64.b64encode(thumbnail(hit.absolute)).decode()
+        data = base64.b64encode(thumbnail(FoundFile(hit.source, hit.path, 0, 0, 0))).decode()
     except (OSError, PixelmillError) as error:
         reason = error.reason if isinstance(error, ImageRejected) else getattr(error, "strerror", None) or str(error)
         return f'<div class="none">{escape(printable(reason))}</div>'
     return f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
 
 
-def thumbnail(path: str) -> bytes:
+def thumbnail(file: FoundFile) -> bytes:
     """A JPEG of at most EDGE x EDGE pixels, upright, of an image file, which is decoded in a process of its own.
 
     Raises OSError or ImageRejected for a file that is gone or damaged.
@@ -83,7 +84,7 @@ def thumbnail(path: str) -> bytes:
     from PIL import Image
 
     options = DecodeOptions(decode="reference")
-    data = read_image_file(os.fspath(path), max_bytes=options.max_bytes)
+    data = read_image(file, max_bytes=options.max_bytes)
     made = decode_apart(data, options, shortest=None, wanted=[_WANTED])
     picture = Image.fromarray(made.arrays[0])
     picture.thumbnail((EDGE, EDGE))

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile, below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.generations import with_last
@@ -357,7 +357,7 @@ def _relocated(store: Store, ledger: Ledger, rows: Sequence[int]) -> dict[int, t
             current = os.path.join(source, path) if path else b""  # noqa: PTH118 - bytes
             root, found = ledger.live_path(row, current)
             if found != current:
-                changes[row] = (os.path.relpath(found, root) if found else b"", root if found else source)
+                changes[row] = (below(found, root) if found else b"", root if found else source)
     return changes
 
 

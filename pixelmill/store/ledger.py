@@ -8,7 +8,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +19,8 @@ import numpy as np
 
 from pixelmill import __version__
 from pixelmill.errors import StoreError, StoreTooNew
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile, below
+from pixelmill.remote.files import Status
 from pixelmill.store.durable import no_space
 from pixelmill.store.explained import explained
 from pixelmill.store.failures import REFUSED_SEEN, FailureGroup, grouped
@@ -37,7 +38,9 @@ SCHEMA_VERSION = 1
 # last scan did not find, `stale` holds the rows that lost a file, whose published path may have to change. Of these, 1
 # is what no run has told yet, and 2 what one has told and will settle: what another run finds meanwhile stays.
 # `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
-# `work` holds what of that is to be embedded, in the order in which it is to be done; ledgers from before it get it.
+# `work` holds what of that is to be embedded, in the order in which it is to be done. `archives` holds what was known
+# of each archive when it was listed, and how many images it had: their paths begin with its own. Ledgers from before
+# these two get them.
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
@@ -59,8 +62,11 @@ CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row I
 CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
 """
-_WORK = """
-CREATE TABLE IF NOT EXISTS work (scan INTEGER, position INTEGER, path BLOB, PRIMARY KEY (scan, position)) WITHOUT ROWID
+_LATER = """
+CREATE TABLE IF NOT EXISTS work (scan INTEGER, position INTEGER, path BLOB, PRIMARY KEY (scan, position)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS archives (
+    path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, tag INTEGER, images INTEGER
+) WITHOUT ROWID
 """
 _ASKED_AT_ONCE = 500
 """Values in one question: SQLite admits 32,766 (limits.html, SQLITE_MAX_VARIABLE_NUMBER), and gains nothing beyond some
@@ -164,7 +170,7 @@ class Ledger:
             return
         with self.transaction():
             if not same:
-                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale"):
+                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
                 self._set_meta("store_id", store.manifest.store_id)
                 self._set_meta("settled_rows", len(store))
@@ -199,8 +205,28 @@ class Ledger:
         for table in ("seen", "work"):
             self._db.execute(f"DELETE FROM {table} WHERE {which}", (scan,))  # noqa: S608 - constants
 
-    def mark_gone(self, scan: int, root: str, unreadable: Sequence[str] = ()) -> None:
-        """Mark the known files under folder `root` that neither `scan` nor a later one found.
+    def members(self, archive: str, status: Status) -> Iterator[FoundFile] | None:
+        """The images of an archive, as they are on record, if that is what is on record of it; None if not."""
+        found = self._db.execute(
+            "SELECT size, mtime_ns, tag, images FROM archives WHERE path = ?", (os.fsencode(archive),)
+        ).fetchone()
+        if found != (*status, self.images_under(archive)):
+            return None
+        query = "SELECT path, source, size, mtime_ns, ctime_ns FROM files WHERE path >= ? AND path < ? AND NOT gone"
+        return (_file(*member) for member in self._db.execute(query, _under(archive)).fetchall())
+
+    def record_archives(self, scan: int, archives: Mapping[str, Status]) -> None:
+        """Record archives whose images a scan has recorded, all of them: those that it did not find are gone."""
+        for archive, status in archives.items():
+            self.mark_gone(scan, archive)
+            values = (os.fsencode(archive), *status, self.images_under(archive))
+            self._db.execute("INSERT OR REPLACE INTO archives VALUES (?, ?, ?, ?, ?)", values)
+
+    def mark_gone(
+        self, scan: int, root: str, unreadable: Sequence[str] = (), fitting: Callable[[str], bool] | None = None
+    ) -> None:
+        """Mark the known files under folder `root` that neither `scan` nor a later one found; of these only those
+        `fitting`, by their own path or their archive's.
 
         Those at or under an `unreadable` path stay: nobody knows whether they are there.
         """
@@ -209,10 +235,13 @@ class Ledger:
                 "UPDATE files SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",
                 ((scan, os.fsencode(path.rstrip("/")), *_under(path)) for path in unreadable),
             )
-            self._db.execute(
-                "UPDATE files SET gone = 1 WHERE path >= ? AND path < ? AND scan < ? AND gone = 0",
-                (*_under(root), scan),
-            )
+            lost = "path >= ? AND path < ? AND scan < ? AND gone = 0"
+            if fitting is None:
+                self._db.execute(f"UPDATE files SET gone = 1 WHERE {lost}", (*_under(root), scan))  # noqa: S608
+                return
+            found = self._db.execute(f"SELECT path, source FROM files WHERE {lost}", (*_under(root), scan))  # noqa: S608
+            gone = [(p,) for p, source in found if fitting(os.fsdecode(p)) or fitting(os.fsdecode(source))]
+            self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", gone)
 
     def mark_path_gone(self, path: str) -> None:
         """Mark one file, if it is known, as gone."""
@@ -501,7 +530,7 @@ class Ledger:
     def locations(self, rows: Sequence[int]) -> dict[str, list[bytes]]:
         """The location columns of `rows`, for a part."""
         live = [self.live_path(row, b"") for row in rows]
-        paths = [os.path.relpath(path, root) if path else b"" for root, path in live]
+        paths = [below(path, root) if path else b"" for root, path in live]
         return {"images/path": paths, "images/source": [root for root, _ in live]}
 
     def strangers(self, stored: Callable[[], np.ndarray]) -> int:
@@ -555,7 +584,8 @@ class Ledger:
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {_version_number()}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._db.execute(_WORK)
+        for statement in _LATER.split(";"):
+            self._db.execute(statement)
 
     def _harden(self) -> None:
         """Believe nothing that a file from a stranger says of itself (sqlite.org/security.html)."""

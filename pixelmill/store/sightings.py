@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.store.settlement import UNKNOWN
 
 READ_AHEAD = 4096
@@ -29,7 +29,7 @@ ON CONFLICT (path) DO UPDATE SET
     scan = max(files.scan, excluded.scan), gone = 0
 """  # noqa: S608 - a constant
 _SEEN = "INSERT OR IGNORE INTO seen (path, scan) VALUES (?, ?)"
-_ON_RECORD = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path BETWEEN ? AND ? AND NOT gone"
+_ON_RECORD = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path BETWEEN ? AND ? AND NOT gone LIMIT ?"
 _ALL_FOUND = "UPDATE files SET scan = ?1 WHERE scan < ?1 AND path BETWEEN ?2 AND ?3"
 _ALL_SEEN = (
     "INSERT OR IGNORE INTO seen (path, scan) SELECT path, ?1 FROM files WHERE path BETWEEN ?2 AND ?3 AND NOT gone"
@@ -84,7 +84,7 @@ class Sightings:
     def _record(self, found: Sequence[tuple[Any, ...]]) -> None:
         """A stretch of paths of which just these are on record, unchanged, takes two statements."""
         first, last, scan = min(found)[0], max(found)[0], found[0][-1]
-        on_record = set(self._db.execute(_ON_RECORD, (first, last)))
+        on_record = set(self._db.execute(_ON_RECORD, (first, last, len(found) + 1)))  # lists may be in any order
         if on_record == {(path, size, mtime, ctime) for path, _, size, mtime, ctime, _ in found}:
             self._db.execute(_ALL_FOUND, (scan, first, last))
             self._db.execute(_ALL_SEEN, (scan, first, last))

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 
 from pixelmill.errors import PixelmillError
-from pixelmill.images.decode import FileChanged, read_image_file
+from pixelmill.images.decode import FileChanged
 from pixelmill.images.formats import HEAD, sniff
+from pixelmill.images.found import FoundFile
+from pixelmill.remote.reading import read_image
 from pixelmill.store.reader import Store
 
 TYPES = {
@@ -47,8 +49,9 @@ class Located:
     path: bytes
 
     @property
-    def absolute(self) -> str:
-        return os.fsdecode(os.path.join(self.source, self.path))  # noqa: PTH118 - bytes, which pathlib does not take
+    def file(self) -> FoundFile:
+        """The file, of which only the place is known."""
+        return FoundFile(os.fsdecode(self.source), os.fsdecode(self.path), 0, 0, 0)
 
     @property
     def name(self) -> str:
@@ -69,11 +72,11 @@ def read_original(place: Located, *, max_bytes: int) -> bytes:
     if not place.path:
         raise OriginalGone(f"The file of row {place.row} is gone since the last run.")
     try:
-        data = read_image_file(place.absolute, max_bytes=max_bytes)
+        data = read_image(place.file, max_bytes=max_bytes)
     except FileChanged as error:
         raise OriginalGone(f"{place.name} is being written to just now.") from error
     except OSError as error:
-        raise OriginalGone(f"{place.name} cannot be read ({error.strerror}). Is its disk mounted?") from error
+        raise OriginalGone(f"{place.name} cannot be read ({error.strerror or error}). Is its disk mounted?") from error
     if hashlib.sha256(data).digest() != place.sha256:
         raise OriginalGone(f"{place.name} has changed since it was embedded. The next run gives it a new row.")
     return data

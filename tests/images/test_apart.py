@@ -19,7 +19,7 @@ from pixelmill.errors import ImageRejected
 from pixelmill.images import apart
 from pixelmill.images.apart import DecoderUnusable, DecodingInterrupted, decode_apart, end_idle_decoders
 from pixelmill.images.decode import DecodeOptions, decode_image
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import Preprocessing, pixels
 from pixelmill.pipeline import Pipeline, Target
 from tests.conftest import SavePicture

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from pixelmill.errors import SourceError
-from pixelmill.images.discover import FoundFile, discover, parse_source
+from pixelmill.images.discover import discover, parse_source
+from pixelmill.images.found import FoundFile
 
 
 def picture(path: Path, format: str = "PNG") -> Path:
@@ -62,7 +63,7 @@ def test_images_are_recognised_by_content(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
     found = discover([str(tmp_path)])
     assert [file.path for file in found] == ["b.dat", "c.txt", "d.bin", "e.x", "photo"]
-    assert found.skipped == 5
+    assert found.notes.skipped == 5
 
 
 def test_names_that_promise_an_image_are_found(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_pipes_and_sockets_are_skipped(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "b.jpg"))
         found = discover([str(tmp_path)])
         assert list(found) == []
-    assert found.skipped == 2
+    assert found.notes.skipped == 2
 
 
 def test_names_need_not_be_text(tmp_path: Path) -> None:
@@ -222,7 +223,7 @@ def test_empty_roots_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     found = discover([str(tmp_path / "full"), str(tmp_path / "empty"), str(tmp_path / "full")])
     assert len(list(found)) == 1
-    assert found.empty == [str(tmp_path / "empty")]
+    assert found.notes.empty == [str(tmp_path / "empty")]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,6 @@ def test_empty_roots_are_told(tmp_path: Path) -> None:
         ("nowhere", "does not exist.*mounted"),
         ("@nowhere.txt", "does not exist"),
         ("", "names nothing"),
-        ("s3://bucket/photos", "remote sources are not supported yet"),
         ("/dev/null", "which is a device"),
         ("a\0b", "null"),
         ("@.", "text file of paths.*a folder"),

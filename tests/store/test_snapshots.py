@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from pixelmill.errors import StoreDamaged
-from pixelmill.images.discover import FoundFile
+from pixelmill.images.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import RETENTION, compact
 from pixelmill.store.manifest import Matrix

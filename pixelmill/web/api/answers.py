@@ -67,7 +67,7 @@ class Details(Picture):
     sha256: str
     state: str = Field(description="`there`, `changed` (the file holds something else now), or `gone`.")
     bytes: int | None
-    modified: str | None = Field(description="The file's mtime, ISO 8601.")
+    modified: str | None = Field(description="The mtime of the file, or of its archive, ISO 8601; null if unknown.")
     models: list[RowModel]
 
 

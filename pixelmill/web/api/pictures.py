@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from pixelmill.errors import ImageRejected
+from pixelmill.remote.reading import is_there, modified_ns
 from pixelmill.store.consult import ledger_of
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import Details, Page, RowModel
@@ -122,10 +122,11 @@ def _state(place: Located, gallery: Gallery) -> tuple[str, int | None, str | Non
         data = _read(place, gallery)
         media_type(place, data)
     except (OriginalGone, NoPicture, ImageRejected):
-        there = bool(place.path) and os.path.lexists(place.absolute)
+        there = bool(place.path) and is_there(place.file)
         return ("changed" if there else "gone"), None, None
-    modified = datetime.fromtimestamp(Path(place.absolute).stat().st_mtime, UTC)
-    return "there", len(data), modified.isoformat(timespec="seconds")
+    modified = modified_ns(place.file)
+    when = datetime.fromtimestamp(modified / 10**9, UTC).isoformat(timespec="seconds") if modified else None
+    return "there", len(data), when
 
 
 def _models(store: Store, gallery: Gallery, row: int) -> list[RowModel]:

@@ -104,7 +104,7 @@ async function describe(picture, facts, signal) {
   try {
     const known = await get(`rows/${picture.row}`, {}, signal);
     const list = facts.querySelector("dl");
-    if (known.bytes !== null) list.append(...pair("File", `${bytes(known.bytes)}, ${moment(known.modified)}`));
+    if (known.bytes !== null) list.append(...pair("File", [bytes(known.bytes), known.modified && moment(known.modified)].filter(Boolean).join(", ")));
     if (known.state !== "there") list.append(...pair("File", h("span.warn", {}, STATES[known.state])));
     list.append(...pair("Vectors", ...known.models.map(vector)));
     list.append(...pair("Row", `${number(known.row)}`), ...pair("sha256", h("code", { title: known.sha256 }, `${known.sha256.slice(0, 16)}…`)));

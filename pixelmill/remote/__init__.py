@@ -1,0 +1,1 @@
+"""Images that lie elsewhere: objects under an address, members of archives."""

@@ -1,0 +1,89 @@
+"""Addresses of images elsewhere: which texts are some, and what they must not hold."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+from urllib.parse import parse_qsl, urldefrag, urlsplit
+
+from pixelmill.errors import SourceError
+
+_ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRETS: Final = frozenset(
+    {
+        "x-amz-signature", "x-amz-security-token", "x-amz-credential", "x-goog-signature", "x-goog-credential",
+        "x-oss-signature", "signature", "sig", "token", "access_token", "auth_token", "api_key", "apikey", "password",
+    }
+)  # fmt: skip
+"""Parts of a query that let whoever reads them in: of signed links, and keys."""
+_ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".parquet": "parquet"}
+_ENDINGS: Final = tuple(_ARCHIVES)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address, such as s3://bucket/folder, and no path."""
+    return _ADDRESS.match(text) is not None
+
+
+def is_http(text: str) -> bool:
+    """Whether an address is asked for by HTTP."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def archive_kind(name: str) -> str | None:
+    """zip, tar or parquet by the end of a name; None for others."""
+    return _ARCHIVES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - addresses as well
+
+
+def is_archive(source: str) -> bool:
+    """Whether a source root is an archive, rather than a folder that is called like one."""
+    return source.lower().endswith(_ENDINGS) and (is_address(source) or os.path.isfile(source))  # noqa: PTH113
+
+
+def checked_address(text: str) -> str:
+    """The address as it is kept, without a fragment. Raises SourceError for one that would let its readers in: what is
+    embedded is known by its address, in the store, in reports and in logs."""
+    if not is_http(text):
+        user = text.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        if ":" in user:
+            raise _unfit(text, "a password", "the environment or the configuration of fsspec")
+        return _with_a_name(text)
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+    except ValueError as error:
+        raise SourceError(f"Expected an address. Got {shown(text)!r}: {error}.") from error
+    if "@" in parts.netloc:
+        raise _unfit(text, "a login", "~/.netrc")
+    if any(name.lower() in _SECRETS for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise _unfit(text, "a signature or a key", "the environment: s3:// and gs:// addresses need none")
+    if not host or ((parts.path.endswith("/") or not parts.path) and not parts.query):
+        raise SourceError(
+            f"Expected the address of a file. Got {shown(text)!r}: HTTP knows no folders. Name files, or a list of "
+            "addresses as @list.txt or @https://…"
+        )
+    return _with_a_name(urldefrag(text).url)
+
+
+def _with_a_name(text: str) -> str:
+    rest = text.partition("://")[2]
+    host, _, path = rest.partition("/")
+    if not host or path.startswith("/"):
+        raise SourceError(f"Expected a host or a bucket, and a path that begins with one slash. Got {shown(text)!r}.")
+    return text
+
+
+def _unfit(text: str, what: str, where: str) -> SourceError:
+    return SourceError(
+        f"Expected an address without {what}, which would be kept in the store. Got {shown(text)!r}. "
+        f"It belongs into {where}."
+    )
+
+
+def shown(address: str) -> str:
+    """An address as it may be shown: without user, password and query."""
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    path = re.split("[?#]", path, maxsplit=1)[0] if is_http(address) else path
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

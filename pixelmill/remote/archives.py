@@ -1,0 +1,164 @@
+"""Images inside archives: zip, tar (WebDataset shards), Parquet with the bytes of images (Hugging Face datasets)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, Protocol
+
+from pixelmill.errors import ImageRejected, SourceError
+from pixelmill.images.decode import FileChanged
+from pixelmill.images.formats import has_image_extension
+from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
+from pixelmill.remote.address import archive_kind, is_address, shown
+from pixelmill.remote.files import Files, Status, files_of, tag_of
+
+_PLACE_BITS: Final = 32
+_OPEN_AT_ONCE: Final = 16
+"""Archives whose tables of contents are kept in memory."""
+_STATUS_SECONDS: Final = 30.0
+_guard = threading.RLock()
+
+
+class ArchiveDamaged(SourceError):
+    """An archive that cannot be read as what its name says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One image of an archive: its name as it is kept, its size in bytes (0: unknown), the time of modification in
+    nanoseconds (Unix, 0: unknown), where it lies (what that is, the kind of archive says) and a checksum (0: none)."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    place: int
+    checksum: int = 0
+
+
+class Archive(Protocol):
+    """An opened archive. Raises ArchiveDamaged for one that is none."""
+
+    def members(self) -> Iterator[Member]:
+        """The images, by where they lie."""
+
+    def read(self, name: str, place: int | None, *, most: int) -> bytes:
+        """The bytes of a member. `place` None: look for it. Raises ImageRejected for one that is damaged, encrypted or
+        larger than `most`, KeyError for a name that it does not have, and FileChanged when the archive is another."""
+
+
+def listed(address: str, status: Status) -> Iterator[FoundFile]:
+    """The images of an archive, sorted by name. Raises OSError, or ArchiveDamaged."""
+    with_place = archive_kind(address) != "zip"  # which finds members by name, and knows a checksum of each
+    found = {}
+    for member in _opened(address, status).members():
+        seal = member.checksum or _seal(status)
+        found[member.name] = FoundFile(
+            address, member.name, member.size, member.mtime_ns or status.mtime_ns,
+            mark(seal, member.place if with_place else 0),
+        )  # fmt: skip
+    yield from (found[name] for name in sorted(found, key=os.fsencode))
+
+
+def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
+    """The bytes of an archive's member. Raises like `read_image_file`."""
+    status = _status(file.source, int(time.monotonic() / _STATUS_SECONDS))
+    place = file.ctime_ns & ((1 << _PLACE_BITS) - 1) if file.ctime_ns and archive_kind(file.source) != "zip" else None
+    if place is not None and file.ctime_ns >> _PLACE_BITS != _seal(status):
+        raise _changed(file)
+    try:
+        return _opened(file.source, status).read(file.path, place, most=max_bytes)
+    except KeyError:
+        raise FileNotFoundError(f"{shown_path(file.source)} holds no {file.path!r}") from None
+    except ArchiveDamaged as error:
+        raise OSError(str(error)) from error
+    except ImageRejected:
+        if files_of(file.source).status(file.source) != status:
+            raise _changed(file) from None
+        raise
+
+
+def _changed(file: FoundFile) -> FileChanged:
+    return FileChanged(f"{shown_path(file.source)} is another than the one that was listed")
+
+
+@lru_cache(maxsize=_OPEN_AT_ONCE)
+def _status(address: str, _now: int) -> Status:
+    """What is known of an archive, asked for once in a while."""
+    return files_of(address).status(address)
+
+
+def mark(seal: int, place: int) -> int:
+    """A number for `FoundFile.ctime_ns`: 31 bits that are others when the member may be another, and its place."""
+    return (seal & 0x7FFF_FFFF) << _PLACE_BITS | place
+
+
+def _seal(status: Status) -> int:
+    return tag_of(f"{status.size} {status.mtime_ns} {status.tag}") & 0x7FFF_FFFF
+
+
+def kept_name(name: str) -> str | None:
+    """A member's name as it is kept, if it may be an image: by its extension, or having none. Names of folders that
+    desktops make, hidden ones and those that point out of the archive are not kept."""
+    path = posixpath.normpath(name.replace("\\", "/") if "/" not in name else name).lstrip("/")
+    parts = path.split("/")
+    if name.endswith("/") or ".." in parts or any(part[:1] in ("", ".") or part in SKIPPED_FOLDERS for part in parts):
+        return None
+    return path if may_be_image(parts[-1]) else None
+
+
+def may_be_image(name: str) -> bool:
+    """Whether a name elsewhere is taken for an image's: by its extension; those of objects often have none at all."""
+    return has_image_extension(name) or ("." not in name and not name.startswith("_"))
+
+
+def shown_path(source: str) -> str:
+    """A source as it may be shown."""
+    return shown(source) if is_address(source) else source
+
+
+def _opened(address: str, status: Status) -> Archive:
+    with _guard:  # one that waits gets what the other has opened
+        return _archive(address, status)
+
+
+@lru_cache(maxsize=_OPEN_AT_ONCE)
+def _archive(address: str, status: Status) -> Archive:
+    files: Files = files_of(address)
+    if not status.size:
+        raise ArchiveDamaged(f"Expected an archive in {shown_path(address)}. It is empty, or its size is not known.")
+    match archive_kind(address):
+        case "zip":
+            from pixelmill.remote.zip import ZipArchive
+
+            return ZipArchive(files, address, status)
+        case "tar":
+            from pixelmill.remote.tar import TarArchive
+
+            return TarArchive(files, address, status)
+        case _:
+            from pixelmill.remote.parquet import ParquetArchive
+
+            return ParquetArchive(files, address, status)
+
+
+def check_member(name: str, size: int, most: int) -> None:
+    """Raise ImageRejected for a member that is empty or too large."""
+    if size == 0:
+        raise ImageRejected("read", "The file is empty.")
+    if size > most:
+        raise ImageRejected("read", f"Expected at most {most:,} bytes. {name} has {size:,}.")
+
+
+def time_of(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    """Nanoseconds (Unix) of a time that an archive keeps without a zone: as UTC. 0 for one that there is not."""
+    try:
+        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        return 0

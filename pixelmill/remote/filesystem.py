@@ -1,0 +1,169 @@
+"""Files under addresses that fsspec understands: s3://, gs://, and whatever else has a package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from pixelmill.errors import SourceError
+from pixelmill.remote.address import shown
+from pixelmill.remote.files import Status, patiently, tag_of
+
+_EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation", "ino")
+_TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_S3: Final = {
+    "config_kwargs": {
+        "connect_timeout": 15, "read_timeout": 30, "max_pool_connections": 64,
+        "retries": {"max_attempts": 4, "mode": "standard"},
+    }
+}  # fmt: skip
+
+Listed = tuple[str, Status]
+"""A path below the folder that was listed, and what is known of the file."""
+
+
+@lru_cache(maxsize=16)
+def _filesystem(protocol: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    import fsspec
+
+    known = dict(options)
+    if protocol in ("s3", "s3a") and "config_kwargs" not in fsspec.config.conf.get("s3", {}):
+        known |= _S3
+    return fsspec.filesystem(protocol, use_listings_cache=False, **known)
+
+
+def filesystem_files(address: str) -> FilesystemFiles:
+    """Where an address is looked at. Raises SourceError if its protocol is unknown, or needs a package."""
+    import fsspec
+
+    protocol = address.partition("://")[0].lower()
+    try:
+        kind = fsspec.get_filesystem_class(protocol)
+        options = tuple(sorted(kind._get_kwargs_from_urls(address).items()))
+        return FilesystemFiles(_filesystem(protocol, options), protocol)
+    except ImportError as error:
+        raise SourceError(
+            f"Expected what reads {protocol}:// addresses for {shown(address)}. {_missing(protocol)}"
+        ) from error
+    except ValueError as error:
+        raise SourceError(
+            f"Expected an address that starts with s3://, gs://, http(s):// or another that fsspec knows. "
+            f"Got {shown(address)!r}: {error}."
+        ) from error
+
+
+def _missing(protocol: str) -> str:
+    from fsspec.registry import known_implementations
+
+    extra = _EXTRAS.get(protocol)
+    if extra:
+        return f"Install it: pip install 'pixelmill[{extra}]'"
+    return str(known_implementations.get(protocol, {}).get("err", "Install the package of that protocol"))
+
+
+class FilesystemFiles:
+    """Files of one of fsspec's file systems; see `files.Files`. Folders can be listed as well."""
+
+    def __init__(self, filesystem: Any, protocol: str) -> None:
+        self._fs = filesystem
+        self._protocol = protocol
+
+    def status(self, address: str) -> Status:
+        with _explained():
+            info = self._fs.info(self._path(address))
+        if info.get("type") == "directory" or address.endswith("/"):
+            raise IsADirectoryError(f"{shown(address)} is a folder")
+        return _status(info)
+
+    def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
+        end = start + most + 1 if stop is None else min(stop, start + most + 1)
+        with _explained():
+            data: bytes = self._fs.cat_file(self._path(address), start=start, end=end)
+        return data
+
+    def walk(self, folder: str) -> Iterator[Listed]:
+        """The files below a folder, by path. In memory is one folder at a time, of S3 one answer of 1,000 objects."""
+        yield from self._pages(folder) if self._protocol in ("s3", "s3a") else self._folders(folder)
+
+    def glob(self, root: str, pattern: str) -> Iterator[Listed]:
+        """The files below `root` whose addresses fit `pattern`, by name."""
+        with _explained():
+            found = self._fs.glob(self._path(pattern), detail=True)
+        for name, info in sorted(found.items()):
+            if info.get("type") != "directory":
+                yield name[len(self._path(root)) :].lstrip("/"), _status(info)
+
+    def _pages(self, folder: str) -> Iterator[Listed]:
+        bucket, _, prefix = self._path(folder).partition("/")
+        prefix = prefix and prefix.rstrip("/") + "/"
+        asked = {"Bucket": bucket, "Prefix": prefix, **self._fs.req_kw}
+        while True:
+            page = self._asked(partial(self._fs.call_s3, "list_objects_v2", **asked))
+            for info in page.get("Contents", ()):
+                if not info["Key"].endswith("/"):
+                    yield info["Key"][len(prefix) :], _status({**info, "size": info["Size"]})
+            if not page.get("NextContinuationToken"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _folders(self, folder: str) -> Iterator[Listed]:
+        root = self._path(folder).rstrip("/")
+        stack: list[dict[str, Any]] = [{"name": root, "type": "directory"}]
+        while stack:
+            info = stack.pop()
+            name = info["name"]
+            if info["type"] != "directory":
+                yield name[len(root) :].lstrip("/"), _status(info)
+                continue
+            listed = self._asked(partial(self._fs.ls, name, detail=True))
+            inside = (one for one in listed if one["name"].rstrip("/") != name.rstrip("/"))
+            stack += sorted(inside, key=_place, reverse=True)
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:
+        """An answer to a question that is asked again after what may pass."""
+
+        def once() -> Any:
+            with _explained():
+                return ask()
+
+        return patiently(once)
+
+    def _path(self, address: str) -> str:
+        return str(self._fs._strip_protocol(address))
+
+
+def _place(info: Mapping[str, Any]) -> str:
+    name: str = info["name"].rstrip("/")
+    return name + "/" if info["type"] == "directory" else name
+
+
+def _status(info: Mapping[str, Any]) -> Status:
+    tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
+    time = next((info[key] for key in _TIMES if info.get(key)), None)
+    return Status(int(info.get("size") or 0), _nanoseconds(time), tag_of(tag))
+
+
+def _nanoseconds(time: object) -> int:
+    if isinstance(time, str):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            return 0
+    if isinstance(time, datetime):
+        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return int(time * 1000) * 10**6 if isinstance(time, (int, float)) else 0
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the packages raise as OSError: they have errors of their own, which may pass as well."""
+    try:
+        yield
+    except (OSError, MemoryError, SourceError):
+        raise
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,144 @@
+"""Files under http(s) addresses. Nothing that the server says is believed before it was counted."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from pixelmill.remote.files import Status, tag_of
+
+if TYPE_CHECKING:
+    import httpx
+
+AT_ONCE: Final = 64
+"""Connections at once, to all hosts."""
+_CONNECT_SECONDS: Final = 15.0
+_SILENT_SECONDS: Final = 30.0
+"""A server that says nothing for so long has stalled."""
+_PATIENCE: Final = 60.0
+_LEAST_RATE: Final = 20_000.0
+"""After 60 seconds, a transfer of fewer bytes a second than this is given up: it would hold its place for hours."""
+_HEADERS: Final = {"User-Agent": "pixelmill", "Accept-Encoding": "identity"}
+
+_guard = threading.Lock()
+_clients: dict[int, HttpFiles] = {}
+
+
+def http_files() -> HttpFiles:
+    """The files of this process, which share their connections."""
+    with _guard:
+        if os.getpid() not in _clients:
+            _clients.clear()  # those of a parent are not a child's
+            _clients[os.getpid()] = HttpFiles()
+        return _clients[os.getpid()]
+
+
+class HttpFiles:
+    """Files under http(s) addresses; see `files.Files`."""
+
+    def __init__(self) -> None:
+        import httpx
+
+        self._client = httpx.Client(
+            follow_redirects=True,
+            timeout=httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
+            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
+            auth=_login(),
+            headers=_HEADERS,
+        )
+
+    def status(self, address: str) -> Status:
+        with self._asked("HEAD", address) as answer:
+            if answer.status_code not in (400, 403, 405, 501):
+                _check(answer)
+                return _status(answer)
+        with self._asked("GET", address) as answer:  # some servers, and links signed for GET, know no HEAD
+            _check(answer)
+            return _status(answer)
+
+    def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
+        part = start > 0 or stop is not None
+        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"} if part else {}
+        with self._asked("GET", address, wanted) as answer:
+            _check(answer)
+            if part:
+                _check_part(answer, start)
+            return _received(answer, most if stop is None else min(most, stop - start - 1))
+
+    @contextmanager
+    def _asked(self, method: str, address: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        import httpx
+
+        try:
+            with self._client.stream(method, address, headers=headers) as answer:
+                yield answer
+        except httpx.TimeoutException as error:
+            raise TimeoutError(f"the server stalled ({type(error).__name__})") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise OSError(str(error) or type(error).__name__) from error
+
+
+def _login() -> httpx.Auth | None:
+    """Users and passwords by host, from ~/.netrc or the file that NETRC names: no other place keeps them unseen."""
+    import httpx
+
+    try:
+        return httpx.NetRCAuth(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return None
+
+
+def _check(answer: httpx.Response) -> None:
+    code = answer.status_code
+    if code in (200, 206):
+        return
+    said = f"the server answered {code}"
+    if code in (404, 410):
+        raise FileNotFoundError(f"{said}, it has no such file")
+    if code in (401, 403):
+        raise PermissionError(f"{said}, it wants a login: put it into ~/.netrc")
+    raise OSError(said)
+
+
+def _check_part(answer: httpx.Response, start: int) -> None:
+    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    if answer.status_code != 206 or not found or int(found[1]) != start:
+        raise OSError(
+            "the server does not give parts of a file (RFC 9110, 14), as reading archives takes; download it and name "
+            "the copy"
+        )
+
+
+def _status(answer: httpx.Response) -> Status:
+    encoded = "Content-Encoding" in answer.headers  # then the length is that of something else
+    length = "0" if encoded else answer.headers.get("Content-Length", "0")
+    etag = answer.headers.get("ETag", "")
+    return Status(int(length) if length.isdecimal() else 0, _modified(answer), tag_of(etag))
+
+
+def _modified(answer: httpx.Response) -> int:
+    try:
+        return int(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()) * 10**9
+    except (KeyError, ValueError):
+        return 0
+
+
+def _received(answer: httpx.Response, most: int) -> bytes:
+    """The body, of at most one byte more than `most`. httpx itself refuses one that ends before its length."""
+    pieces, size, start = list[bytes](), 0, time.monotonic()
+    for piece in answer.iter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            break
+        spent = time.monotonic() - start
+        if spent > _PATIENCE and size < spent * _LEAST_RATE:
+            raise TimeoutError(f"only {size:,} bytes came in {spent:.0f} s")
+    return b"".join(pieces)[: most + 1]

@@ -1,0 +1,207 @@
+"""What a source elsewhere holds: objects below an address, files named one by one, members of archives."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from glob import glob
+from itertools import islice
+from typing import Final, Literal
+
+from pixelmill.errors import SourceError
+from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at
+from pixelmill.remote.address import archive_kind, checked_address, is_address, is_http, shown
+from pixelmill.remote.archives import listed, may_be_image
+from pixelmill.remote.files import LocalFiles, Status, files_of, patiently
+
+AT_ONCE: Final = 32
+"""Questions to servers at once."""
+_ARCHIVES_AT_ONCE: Final = 8
+_LIST_BYTES: Final = 1 << 30
+
+Members = Callable[[str, Status], Iterable[FoundFile] | None]
+"""The images of an archive as they are on record, if it has not changed since it was listed; None if it has."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What one look at all sources found beside images: how many files were none; the folders that held nothing at all;
+    what was named and is not there; what was named at all; and the archives that were listed anew."""
+
+    skipped: int = 0
+    empty: list[str] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
+    archives: dict[str, Status] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Finds images elsewhere, for one look at all sources."""
+
+    known: Callable[[FoundFile], bool]
+    members: Members
+    problem: Callable[[str, str], None]
+    notes: Notes
+
+    def folder(self, root: str) -> Iterator[FoundFile]:
+        """The images below an address: by extension, and objects without one."""
+        from pixelmill.remote.filesystem import filesystem_files
+
+        try:
+            for path, status in filesystem_files(root).walk(root):
+                found = FoundFile(root, path, *status)
+                if found.absolute in self.notes.named or _hidden(path):
+                    continue
+                if path.startswith("/"):
+                    self.problem(found.absolute, "Expected a name after the slash: an empty one cannot be kept.")
+                elif self.known(found) or (status.size and may_be_image(path.rpartition("/")[2])):
+                    yield found
+                else:
+                    self.notes.skipped += 1
+        except OSError as error:
+            self.problem(root, words(error))
+
+    def pattern(self, root: str, pattern: str) -> Iterator[FoundFile]:
+        """The images and the archives whose paths or addresses fit a pattern."""
+        try:
+            found = patiently(lambda: _fitting(root, pattern))
+        except OSError as error:
+            return self.problem(root, words(error))
+        files = [(path, status) for path, status in found if path not in self.notes.named]
+        yield from self._archives([(path, status) for path, status in files if archive_kind(path)])
+        for path, status in files:
+            if may_be_image(os.path.basename(path)) and status.size:  # noqa: PTH119
+                self.notes.named.add(path)
+                yield FoundFile(root, path[len(root) + 1 :], *status)
+            elif not archive_kind(path):
+                self.notes.skipped += 1
+
+    def explicit(self, addresses: Iterable[str]) -> Iterator[FoundFile]:
+        """The files at addresses that were given one by one, whatever they hold, in that order."""
+        remaining = iter(addresses)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
+            while some := list(islice(remaining, 8 * AT_ONCE)):
+                for address, looked in zip(some, pool.map(_looked, some), strict=True):
+                    yield from self._looked_at(address, looked)
+
+    def _looked_at(self, address: str, looked: tuple[str, Status] | Exception) -> Iterator[FoundFile]:
+        if isinstance(looked, Exception):
+            if isinstance(looked, FileNotFoundError):
+                self.notes.missing.add(address)
+            return self.problem(shown(address) if isinstance(looked, SourceError) else address, words(looked))
+        address, status = looked
+        if address in self.notes.named:
+            return
+        self.notes.named.add(address)
+        if archive_kind(address):
+            yield from self._archives([(address, status)])
+        else:
+            yield found_at(address)._replace(size=status.size, mtime_ns=status.mtime_ns, ctime_ns=status.tag)
+
+    def archive(self, path: str) -> Iterator[FoundFile]:
+        """The images in an archive of this machine."""
+        self.notes.named.add(path)
+        try:
+            status = files_of(path).status(path)
+        except OSError as error:
+            return self.problem(path, words(error))
+        yield from self._archives([(path, status)])
+
+    def _archives(self, archives: Iterable[tuple[str, Status]]) -> Iterator[FoundFile]:
+        """The images of archives: those on record of one that has not changed, else it is listed, several at once."""
+        remaining = iter(archives)
+        with ThreadPoolExecutor(_ARCHIVES_AT_ONCE, thread_name_prefix="list") as pool:
+            while some := list(islice(remaining, _ARCHIVES_AT_ONCE)):
+                on_record = [self.members(address, status) for address, status in some]
+                new = [one for one, known in zip(some, on_record, strict=True) if known is None]
+                made = pool.map(_listed, new)
+                for (address, status), known in zip(some, on_record, strict=True):
+                    found = next(made) if known is None else known
+                    if isinstance(found, Exception):
+                        self.problem(address, words(found))
+                        continue
+                    self.notes.named.add(address)
+                    if known is None:
+                        self.notes.archives[address] = status
+                    yield from found
+
+
+def kind_of(address: str) -> Literal["file", "folder"]:
+    """Whether a checked address is that of a file or of a folder. Raises SourceError if nothing is there."""
+    try:
+        patiently(lambda: files_of(address).status(address))
+    except IsADirectoryError:
+        if archive_kind(address.rstrip("/")):
+            raise SourceError(
+                f"Expected an archive at {shown(address)}. It is a folder: give it another name."
+            ) from None
+        return "folder"
+    except OSError as error:
+        raise SourceError(f"Expected a file or a folder at {shown(address)}. {words(error)}.") from error
+    return "file"
+
+
+def list_at(address: str) -> list[bytes]:
+    """The lines of a list at a checked address. Raises OSError."""
+    return patiently(lambda: files_of(address).read(address, most=_LIST_BYTES)).splitlines()
+
+
+def joined(base: str, line: str) -> str:
+    """A line of the list at address `base`: an address, or the name of something beside the list."""
+    if is_address(line):
+        return line
+    if is_http(base):
+        from urllib.parse import urljoin
+
+        return urljoin(base, line)
+    return f"{base.rpartition('/')[0]}/{line}"
+
+
+def fits(pattern: str) -> Callable[[str], bool]:
+    """Whether a path or address fits a pattern, as `Elsewhere.pattern` takes it."""
+    from fsspec.utils import glob_translate
+
+    fitting = re.compile(glob_translate(pattern))
+    return lambda path: fitting.match(path) is not None
+
+
+def words(error: Exception) -> str:
+    """What an error says, without a stop."""
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+
+
+def _fitting(root: str, pattern: str) -> list[tuple[str, Status]]:
+    """The files that fit a pattern, by name."""
+    if is_address(pattern):
+        from pixelmill.remote.filesystem import filesystem_files
+
+        return [(f"{root}/{path}", status) for path, status in filesystem_files(pattern).glob(root, pattern)]
+    files, found = LocalFiles(), []
+    for path in sorted(glob(pattern, recursive=True), key=os.fsencode):  # noqa: PTH207 - paths as they are spelled
+        with suppress(FileNotFoundError, IsADirectoryError):
+            found.append((path, files.status(path)))
+    return found
+
+
+def _looked(address: str) -> tuple[str, Status] | Exception:
+    try:
+        checked = checked_address(address)
+        return checked, patiently(lambda: files_of(checked).status(checked))
+    except (OSError, SourceError) as error:
+        return error
+
+
+def _listed(archive: tuple[str, Status]) -> list[FoundFile] | Exception:
+    try:
+        return patiently(lambda: list(listed(*archive)))
+    except (OSError, SourceError) as error:
+        return error
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))

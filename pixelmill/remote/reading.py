@@ -1,0 +1,75 @@
+"""The bytes of an image, wherever it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from pixelmill.errors import ImageRejected
+from pixelmill.images.decode import DecodeOptions, FileChanged, read_image_file
+from pixelmill.images.found import FoundFile
+from pixelmill.remote.address import is_address, is_archive
+from pixelmill.remote.archives import read_member
+from pixelmill.remote.files import Status, files_of
+
+
+def is_elsewhere(file: FoundFile) -> bool:
+    """Whether reading an image waits for something else than a file of this machine."""
+    return is_address(file.source) or is_archive(file.source)
+
+
+def read_image(file: FoundFile, *, max_bytes: int) -> bytes:
+    """The bytes of an image. Raises like `read_image_file`: ImageRejected for one that is empty or too large,
+    FileChanged for one that is not as it was listed, other OSErrors for what may pass."""
+    if is_archive(file.source):
+        return read_member(file, max_bytes=max_bytes)
+    if is_address(file.source):
+        return _read_object(file, max_bytes)
+    return read_image_file(file.absolute, max_bytes=max_bytes)
+
+
+def digest_of(file: FoundFile) -> bytes:
+    """The sha256 of an image elsewhere. Raises like `read_image`."""
+    return hashlib.sha256(read_image(file, max_bytes=DecodeOptions().max_bytes)).digest()
+
+
+def is_there(file: FoundFile) -> bool:
+    """Whether something is at an image's place, whatever it holds; of a member of an archive, whether that is."""
+    if not is_elsewhere(file):
+        return os.path.lexists(file.absolute)
+    try:
+        _status_of(file)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def modified_ns(file: FoundFile) -> int:
+    """When an image, or the archive that it is in, was last modified, in nanoseconds (Unix); 0: unknown."""
+    try:
+        return _status_of(file).mtime_ns if is_elsewhere(file) else os.stat(file.absolute).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def _status_of(file: FoundFile) -> Status:
+    place = file.source if is_archive(file.source) else file.absolute
+    return files_of(place).status(place)
+
+
+def _read_object(file: FoundFile, max_bytes: int) -> bytes:
+    _check_size(file.size, max_bytes)
+    data = files_of(file.absolute).read(file.absolute, most=max_bytes)
+    _check_size(len(data), max_bytes)
+    if file.size and len(data) != file.size:
+        raise FileChanged(f"{file.size:,} bytes were announced, {len(data):,} came")
+    if not data:
+        raise ImageRejected("read", "The file is empty.")
+    return data
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ImageRejected("read", f"Expected at most {max_bytes:,} bytes. The file has {size:,} or more.")

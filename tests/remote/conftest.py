@@ -1,0 +1,67 @@
+"""Runs over sources elsewhere, with a stand-in model that counts what it is given."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelmill.job import Job
+from pixelmill.remote import archives
+from pixelmill.report import Report
+from pixelmill.store.reader import Store
+from tests.support.image_server import ImageServer
+from tests.support.library_run import run
+from tests.test_state_machine import BlockMeans, spec_of
+
+Run = Callable[..., tuple[int, Report]]
+
+
+def content(number: int) -> bytes:
+    """The bytes of a picture, by its number."""
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(number).integers(0, 256, (16, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def places(job: Job) -> set[str]:
+    """Where the images of the store are, as a researcher reads it."""
+    store = Store(job.store)
+    return {f"{s.decode()}/{p.decode()}" for s, p in zip(store.sources, store.paths, strict=True) if p}
+
+
+@pytest.fixture
+def web() -> Iterator[ImageServer]:
+    with ImageServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A job without sources. Nothing is waited for, and what is known of archives is asked for each time."""
+    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(archives, "_STATUS_SECONDS", 1e-9)
+    (tmp_path / "weights").write_bytes(b"weights")
+    return Job(
+        sources=(), store=tmp_path / "store", specs=(spec_of("one", tmp_path),),
+        cache={"cache_dir": tmp_path / "cache"}, precision="float32", max_pixels=10**8, max_aspect=100.0, max_bytes=10**6,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def go(job: Job) -> Run:
+    """Run over sources: how many images the model was given, but for those of the self-check; and the report."""
+
+    def over(*sources: str) -> tuple[int, Report]:
+        before = BlockMeans.seen
+        report = run(job.model_copy(update={"sources": sources}))
+        return BlockMeans.seen - before - sum(check["compared"] for check in report["self_check"].values()), report
+
+    return over

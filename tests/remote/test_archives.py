@@ -1,0 +1,338 @@
+"""Images in zip, tar and Parquet archives: found, read one by one, and not looked at again while the archive stays."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pixelmill.errors import SourceError
+from pixelmill.images.decode import FileChanged
+from pixelmill.images.discover import discover
+from pixelmill.images.found import FoundFile
+from pixelmill.job import Job
+from pixelmill.remote import archives
+from pixelmill.remote.reading import read_image
+from pixelmill.store.consult import ledger_of
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.verify import verify
+from tests.remote.conftest import Run, content, places
+from tests.support.image_server import Faults, ImageServer
+
+Pack = Callable[[Path, Mapping[str, bytes]], None]
+
+
+def pack_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def pack_tar(path: Path, files: Mapping[str, bytes], format: int = tarfile.PAX_FORMAT) -> None:
+    with tarfile.open(path, "w", format=format) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def pack_parquet(path: Path, files: Mapping[str, bytes]) -> None:
+    images = [{"bytes": data, "path": name} for name, data in files.items()]
+    pq.write_table(pa.table({"image": images, "label": list(range(len(images)))}), path, row_group_size=40)
+
+
+PACKERS = {"zip": pack_zip, "tar": pack_tar, "parquet": pack_parquet}
+
+
+@pytest.fixture(params=PACKERS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def shard(numbers: range | list[int]) -> dict[str, bytes]:
+    """Pictures as a dataset has them."""
+    return {f"{number:06}.png": content(number) for number in numbers}
+
+
+def read_all(*sources: str) -> dict[str, bytes]:
+    return {file.path: read_image(file, max_bytes=10**7) for file in discover(list(sources))}
+
+
+def test_every_member_is_read(tmp_path: Path, kind: str) -> None:
+    """More members than one batch or row group holds, each with its own bytes, in any order and by its name alone."""
+    packed = shard(range(150))
+    PACKERS[kind](tmp_path / f"a.{kind}", packed)
+    found = list(discover([str(tmp_path / f"a.{kind}")]))
+    assert [read_image(file, max_bytes=10**6) for file in found] == list(packed.values())
+    assert all(file.source == str(tmp_path / f"a.{kind}") for file in found)
+    for i in np.random.default_rng(0).permutation(150):
+        unplaced = FoundFile(found[i].source, found[i].path, 0, 0, 0)
+        assert read_image(unplaced, max_bytes=10**6) == list(packed.values())[i]
+
+
+def test_an_unchanged_archive_is_not_opened(
+    go: Run, job: Job, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second run asks the file system for the archive's size and times, and that is all."""
+    archive = tmp_path / f"a.{kind}"
+    PACKERS[kind](archive, shard(range(20)))
+    assert go(str(archive))[0] == 20
+    assert len(places(job)) == 20
+
+    def never(*_: object) -> None:
+        raise AssertionError("the archive was opened")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archives, "_opened", never)
+        calls, report = go(str(archive))
+    assert (calls, report["images"]["seen"], report["images"]["new"], report["images"]["removed"]) == (0, 20, 0, 0)
+    assert verify(job.store) == []
+
+
+def test_a_changed_archive(go: Run, job: Job, tmp_path: Path, kind: str) -> None:
+    """New members are embedded, vanished ones removed, changed ones changed; those that are the same are not embedded
+    again, wherever they lie now."""
+    archive = tmp_path / f"a.{kind}"
+    PACKERS[kind](archive, shard(range(10)))
+    go(str(archive))
+    members = {**shard([0, 1, 2, 3]), "000004.png": content(44), **shard([5, 6, 7, 8]), "new.png": content(99)}
+    PACKERS[kind](archive, members)
+    os.utime(archive, ns=(1, 1))
+    calls, report = go(str(archive))
+    assert (calls, report["images"]["removed"], report["images"]["seen"]) == (2, 1, 10)
+    assert {place.rpartition("/")[2] for place in places(job)} == set(members)
+    assert verify(job.store) == []
+
+
+def test_shards_by_a_pattern(go: Run, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards that come are added, those that go take their images with them; the others are not opened. Pictures that
+    fit are taken, texts are skipped, and what does not fit stays as it was."""
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number in range(3):
+        pack_tar(shards / f"{number:04}.tar", shard(range(10 * number, 10 * number + 10)))
+    (shards / "beside.png").write_bytes(content(500))
+    (shards / "notes.txt").write_text("no picture")
+    assert go(str(shards / "beside.png"))[0] == 1
+    pattern = str(shards / "*.tar")
+    assert go(pattern)[0] == 30
+    (shards / "0001.tar").unlink()
+    pack_tar(shards / "0003.tar", shard(range(30, 40)))
+    opened, real = list[str](), archives._opened
+    monkeypatch.setattr(archives, "_opened", lambda address, status: (opened.append(address), real(address, status))[1])
+    calls, report = go(pattern)
+    assert (calls, report["images"]["removed"], report["images"]["seen"]) == (10, 10, 30)
+    names = {Path(address).name for address in opened}
+    assert names == {"0000.tar", "0003.tar"}, "the first for the self-check, which reads again what was stored first"
+    assert str(shards / "beside.png") in places(job)
+    assert len(places(job)) == 31
+    calls, report = go(str(shards / "*"))
+    assert (calls, report["images"]["seen"]) == (0, 31)
+
+
+def test_archives_in_a_list(go: Run, job: Job, tmp_path: Path) -> None:
+    """A list may name archives; one that is gone takes its images with it, while others of the list are there."""
+    for number in range(2):
+        pack_zip(tmp_path / f"{number}.zip", shard(range(5 * number, 5 * number + 5)))
+    (tmp_path / "list.txt").write_text("0.zip\n1.zip\n")
+    assert go(f"@{tmp_path / 'list.txt'}")[0] == 10
+    (tmp_path / "0.zip").unlink()
+    _, report = go(f"@{tmp_path / 'list.txt'}")
+    assert report["images"]["removed"] == 5
+    pack_zip(tmp_path / "0.zip", shard(range(5)))
+    calls, report = go(f"@{tmp_path / 'list.txt'}")
+    assert (calls, report["images"]["seen"]) == (0, 10)
+
+
+def test_a_damaged_archive_loses_nothing(go: Run, job: Job, tmp_path: Path, kind: str) -> None:
+    """One that is cut off is told of by its name, and what was in it stays on record; whole again, it is looked at."""
+    archive = tmp_path / f"a.{kind}"
+    PACKERS[kind](archive, shard(range(10)))
+    whole = archive.read_bytes()
+    go(str(archive))
+    archive.write_bytes(whole[: len(whole) * 2 // 3])
+    _, report = go(str(archive))
+    assert report["images"]["removed"] == 0
+    assert len(places(job)) == 10
+    assert any(archive.name in warning and "Expected a" in warning for warning in report["warnings"])
+    PACKERS[kind](archive, shard(range(11)))
+    calls, report = go(str(archive))
+    assert (calls, report["images"]["seen"]) == (1, 11)
+
+
+def test_an_archive_that_changes_between_listing_and_reading(tmp_path: Path, kind: str, job: Job) -> None:
+    """The bytes of another archive are never taken for those that were listed: to be tried again."""
+    archive = tmp_path / f"a.{kind}"
+    PACKERS[kind](archive, shard(range(10)))
+    found = list(discover([str(archive)]))
+    PACKERS[kind](archive, {**shard([77]), **shard(range(1, 9))})
+    os.utime(archive, ns=(1, 1))
+    for file in found:
+        try:
+            data = read_image(file, max_bytes=10**6)
+        except (FileChanged, FileNotFoundError):
+            continue
+        assert kind == "zip", "which knows a checksum of each"
+        assert data == shard(range(10))[file.path]
+
+
+@pytest.mark.parametrize("pack", [pack_zip, pack_tar])
+def test_what_is_not_taken(tmp_path: Path, pack: Pack) -> None:
+    """Texts, hidden files, those of desktops, and names that point out of the archive."""
+    names = ["a.json", "a.txt", ".b.png", "__MACOSX/._c.png", ".hidden/d.png", "../e.png", "x/../../f.png", "_SUCCESS"]
+    good = ["./g.png", "/h.png", "i/j.png", "0a1b2c", "ü.png", "a.seg.png"]
+    pack(tmp_path / f"a.{pack.__name__[5:]}", {name: content(1) for name in names + good})
+    found = read_all(str(tmp_path / f"a.{pack.__name__[5:]}"))
+    assert sorted(found) == sorted(["g.png", "h.png", "i/j.png", "0a1b2c", "ü.png", "a.seg.png"])
+    assert set(found.values()) == {content(1)}
+
+
+@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_links_in_tars(tmp_path: Path, format: int) -> None:
+    """Headers before the header move a member; links and folders are no images."""
+    name = "/".join(["long" * 10] * 2) + ".png" if format == tarfile.USTAR_FORMAT else "long" * 60 + ".png"
+    with tarfile.open(tmp_path / "a.tar", "w", format=format) as archive:
+        for number, path in enumerate([name, "short.png"]):
+            info = tarfile.TarInfo(path)
+            info.size = len(content(number))
+            archive.addfile(info, io.BytesIO(content(number)))
+        for kind, path in [
+            (tarfile.SYMTYPE, "link.png"),
+            (tarfile.LNKTYPE, "hard.png"),
+            (tarfile.DIRTYPE, "folder.png"),
+        ]:
+            info = tarfile.TarInfo(path)
+            info.type, info.linkname = kind, "short.png"
+            archive.addfile(info)
+    assert read_all(str(tmp_path / "a.tar")) == {name: content(0), "short.png": content(1)}
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compression_in_zips(tmp_path: Path, compression: int) -> None:
+    pack_zip(tmp_path / "a.zip", shard(range(3)), compression)
+    assert read_all(str(tmp_path / "a.zip")) == shard(range(3))
+
+
+def test_members_that_are_refused(go: Run, job: Job, tmp_path: Path) -> None:
+    """Empty, too large, damaged and encrypted ones are in quarantine by their names; the others are embedded."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("good.png", content(1))
+        archive.writestr("empty.png", b"")
+        archive.writestr("bomb.png", b"\0" * 5_000_000, zipfile.ZIP_DEFLATED)
+        archive.writestr("damaged.png", content(2))
+        archive.writestr("secret.png", content(3))
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.index(content(2)) + 40] ^= 0xFF
+    entry = data.rindex(b"secret.png") - 46
+    data[entry + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    assert go(str(tmp_path / "a.zip"))[0] == 1
+    with Ledger(job.store) as ledger:
+        reasons = {Path(entry.path).name: entry.reason for entry in ledger.quarantine()}
+    assert reasons.keys() == {"empty.png", "bomb.png", "damaged.png", "secret.png"}
+    assert "at most 1,000,000" in reasons["bomb.png"]
+    assert "damaged" in reasons["damaged.png"]
+    assert "encrypted" in reasons["secret.png"]
+
+
+def test_columns_of_parquet(tmp_path: Path) -> None:
+    """Several columns of images, plain bytes, nulls, and paths that occur twice or point elsewhere."""
+    pq.write_table(
+        pa.table(
+            {
+                "left": [{"bytes": content(0), "path": "same.png"}, {"bytes": content(1), "path": "same.png"}],
+                "right": pa.array([content(2), None], pa.binary()),
+                "vector": pa.array([b"\1\2", b"\3\4"], pa.binary()),
+                "text": ["a", "b"],
+            }
+        ),
+        tmp_path / "a.parquet",
+    )
+    found = {file.path: file for file in discover([str(tmp_path / "a.parquet")])}
+    assert list(found) == ["left/00000000/same.png", "left/00000001/same.png", "right/00000000", "right/00000001"]
+    assert [read_image(found[name], max_bytes=10**6) for name in list(found)[:3]] == [
+        content(0),
+        content(1),
+        content(2),
+    ]
+    pq.write_table(pa.table({"image": [{"bytes": content(0), "path": "../../etc/passwd"}]}), tmp_path / "b.parquet")
+    (file,) = discover([str(tmp_path / "b.parquet")])
+    assert file.path == "00000000/passwd"
+
+
+def test_parquet_without_images(tmp_path: Path) -> None:
+    """The problem names the columns that there are."""
+    pq.write_table(pa.table({"url": ["https://example.org/a.jpg"], "label": [1]}), tmp_path / "a.parquet")
+    problems: dict[str, str] = {}
+    assert list(discover([str(tmp_path / "a.parquet")], on_problem=problems.__setitem__)) == []
+    assert "url, label" in problems[str(tmp_path / "a.parquet")]
+
+
+def test_archives_at_addresses(go: Run, web: ImageServer, tmp_path: Path, kind: str) -> None:
+    """They are read in parts by HTTP; the second run asks for the head alone."""
+    PACKERS[kind](tmp_path / "packed", shard(range(12)))
+    web.files[f"/a.{kind}"] = (tmp_path / "packed").read_bytes()
+    assert go(f"{web.url}/a.{kind}")[0] == 12
+    web.requests.clear()
+    calls, report = go(f"{web.url}/a.{kind}")
+    assert (calls, report["images"]["seen"]) == (0, 12)
+    assert web.reads() == []
+
+
+def test_a_server_without_ranges(go: Run, web: ImageServer, tmp_path: Path, job: Job) -> None:
+    """The report says what the server lacks, and what to do."""
+    pack_tar(tmp_path / "packed", shard(range(3)))
+    web.files["/a.tar"] = (tmp_path / "packed").read_bytes()
+    web.faults["/a.tar"] = Faults(ranges=False)
+    _, report = go(f"{web.url}/a.tar")
+    assert any("parts of a file" in warning and "download it" in warning for warning in report["warnings"])
+
+
+def test_a_folder_called_like_an_archive(go: Run, job: Job, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").mkdir()
+    (tmp_path / "photos.zip" / "a.png").write_bytes(content(1))
+    assert go(str(tmp_path / "photos.zip"))[0] == 1
+    assert places(job) == {str(tmp_path / "photos.zip" / "a.png")}
+
+
+def test_a_lost_ledger_and_a_self_check(go: Run, job: Job, tmp_path: Path, kind: str) -> None:
+    """Members are found again by the store alone: their sources are the archives, their paths the names in them."""
+    PACKERS[kind](tmp_path / f"a.{kind}", shard(range(10)))
+    go(str(tmp_path / f"a.{kind}"))
+    for file in job.store.glob("ledger.sqlite*"):
+        file.unlink()
+    (tmp_path / f"b.{kind}").write_bytes(b"")
+    PACKERS[kind](tmp_path / f"b.{kind}", shard(range(10, 12)))
+    calls, report = go(str(tmp_path / f"a.{kind}"), str(tmp_path / f"b.{kind}"))
+    assert (calls, report["images"]["seen"], report["images"]["removed"]) == (2, 12, 0)
+    (check,) = report["self_check"].values()
+    assert check["compared"] == 8
+
+
+def test_old_ledgers_get_the_table(go: Run, job: Job, tmp_path: Path) -> None:
+    """A ledger of before archives were looked into is used as it is, and read where it cannot be written."""
+    import sqlite3
+
+    pack_zip(tmp_path / "a.zip", shard(range(2)))
+    go(str(tmp_path / "a.zip"))
+    with sqlite3.connect(job.store / "ledger.sqlite") as db:
+        db.execute("DROP TABLE archives")
+    with ledger_of(job.store) as ledger:
+        assert ledger is not None
+    calls, report = go(str(tmp_path / "a.zip"))
+    assert (calls, report["images"]["seen"]) == (0, 2)
+
+
+def test_a_compressed_tar_is_told_of(tmp_path: Path) -> None:
+    """Its members cannot be read one by one: the reason says to unpack it."""
+    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(SourceError, match=r"a\.tar\.gz.*gunzip"):
+        discover([str(tmp_path / "a.tar.gz")])

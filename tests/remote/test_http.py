@@ -1,0 +1,234 @@
+"""Images at http(s) addresses: read once, told apart by what the server says, and nothing it says is believed."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from pixelmill.errors import SourceError
+from pixelmill.images.discover import discover, parse_source
+from pixelmill.images.found import found_at
+from pixelmill.job import Job
+from pixelmill.pipeline import READS_AT_ONCE
+from pixelmill.remote import http
+from pixelmill.remote.address import checked_address
+from pixelmill.remote.reading import read_image
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.verify import verify
+from tests.remote.conftest import Run, content, places
+from tests.support.image_server import Faults, ImageServer
+
+
+@pytest.fixture
+def listed(web: ImageServer, tmp_path: Path) -> str:
+    """A list of six addresses; the pictures at them."""
+    for number in range(6):
+        web.files[f"/photos/{number}.png"] = content(number)
+    lines = [f"{web.url}{path}" for path in web.files]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    return f"@{tmp_path / 'list.txt'}"
+
+
+def test_a_second_run_reads_nothing(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """All are embedded under their addresses; the next run asks for each what it has become, and reads none."""
+    assert go(listed)[0] == 6
+    assert places(job) == {f"{web.url}/photos/{number}.png" for number in range(6)}
+    assert sorted(web.reads()) == sorted(web.files)
+    web.requests.clear()
+    calls, report = go(listed)
+    assert (calls, report["images"]["seen"], report["images"]["new"]) == (0, 6, 0)
+    sample = set(web.reads())  # the self-check of a run that adds nothing reads nothing either
+    assert sample == set()
+    assert {path for _, path in web.requests} == set(web.files)
+    assert verify(job.store) == []
+
+
+def test_what_changed_alone_is_read(go: Run, web: ImageServer, listed: str) -> None:
+    """Another etag of the same length is a change, and a vanished file a removal; the rest stays unread."""
+    go(listed)
+    web.files["/photos/2.png"] = content(2)[:-1] + b"\x00"
+    web.files["/photos/3.png"] = content(33)
+    del web.files["/photos/4.png"]
+    web.requests.clear()
+    calls, report = go(listed)
+    assert calls == 2
+    assert (report["images"]["changed"], report["images"]["removed"]) == (2, 1)
+    assert {"/photos/2.png", "/photos/3.png"} <= set(web.reads())
+
+
+def test_a_list_at_an_address(go: Run, job: Job, web: ImageServer) -> None:
+    """Names in it are those of files beside it, as with a list on a disk; a file given twice is one."""
+    web.files = {"/a/one.png": content(1), "/b/two.png": content(2)}
+    web.files["/a/list.txt"] = f"\ufeffone.png\n# a note\n\n../b/two.png\n{web.url}/b/two.png\n".encode()
+    assert go(f"@{web.url}/a/list.txt", f"{web.url}/a/one.png")[0] == 2
+    assert places(job) == {f"{web.url}/a/one.png", f"{web.url}/b/two.png"}
+
+
+def test_a_server_that_is_down_loses_nothing(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """Images at a server that answers with errors stay as they are on record, and the report says which."""
+    go(listed)
+    for path in web.files:
+        web.faults[path] = Faults(statuses=[503] * 9)
+    _, report = go(listed)
+    assert report["images"]["removed"] == 0
+    assert len(places(job)) == 6
+    assert any("the server answered 503" in warning for warning in report["warnings"])
+    web.faults.clear()
+    assert go(listed)[1]["images"]["seen"] == 6
+
+
+def test_a_broken_transfer_is_taken_up_again(go: Run, web: ImageServer, listed: str) -> None:
+    """A transfer that breaks off, and an error that passes, cost a second request in the same run."""
+    web.faults["/photos/1.png"] = Faults(cuts=[40])
+    web.faults["/photos/2.png"] = Faults(statuses=[200, 502])
+    calls, report = go(listed)
+    assert (calls, report["images"]["quarantined"]) == (6, 0)
+    assert web.reads().count("/photos/1.png") == 2
+
+
+def test_what_stays_broken_waits_for_the_next_run(
+    go: Run, job: Job, web: ImageServer, listed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off again and again, stalled, another length than announced: none is refused for good, none stored."""
+    monkeypatch.setattr(http, "_SILENT_SECONDS", 0.3)
+    http._clients.clear()
+    web.faults["/photos/1.png"] = Faults(cuts=[40] * 9)
+    web.faults["/photos/2.png"] = Faults(stall=1.0)
+    web.faults["/photos/3.png"] = Faults(length=len(content(3)) + 7)
+    calls, report = go(listed)
+    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (3, 0, 3)
+    for name, reason in [("1.png", "peer closed"), ("2.png", "stalled"), ("3.png", "were announced")]:
+        assert any(name in warning and reason in warning for warning in report["warnings"]), (name, report["warnings"])
+    assert len(places(job)) == 3
+    web.faults.clear()
+    http._clients.clear()
+    assert go(listed)[0] == 3
+    assert len(places(job)) == 6
+
+
+def test_an_error_page_is_no_picture(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """HTML with status 200, half a picture and an empty one are in quarantine, under their addresses, with a reason."""
+    web.files["/photos/1.png"] = b"<!doctype html><title>Please log in</title>"
+    web.files["/photos/2.png"] = content(2)[:60]
+    web.files["/photos/3.png"] = b""
+    assert go(listed)[0] == 3
+    with Ledger(job.store) as ledger:
+        reasons = {entry.path: entry.reason for entry in ledger.quarantine()}
+    assert "HTML" in reasons[f"{web.url}/photos/1.png"]
+    assert "cut off" in reasons[f"{web.url}/photos/2.png"]
+    assert "empty" in reasons[f"{web.url}/photos/3.png"]
+    web.requests.clear()
+    assert go(listed)[0] == 0
+    assert web.reads() == []
+
+
+def test_a_body_without_end_is_given_up(go: Run, job: Job, web: ImageServer) -> None:
+    """No more than one byte over the limit is taken of a file whose length nobody says."""
+    web.files["/big.png"] = b"\x89PNG" + b"\0" * 5_000_000
+    web.faults["/big.png"] = Faults(says_length=False)
+    go(f"{web.url}/big.png")
+    with Ledger(job.store) as ledger:
+        (entry,) = ledger.quarantine()
+    assert "at most 1,000,000 bytes" in entry.reason
+    web.faults["/big.png"] = Faults()
+    web.requests.clear()
+    go(f"{web.url}/big.png")
+    assert web.reads() == [], "a length that is too large is reason enough"
+
+
+@pytest.mark.parametrize(
+    "faults", [Faults(head=False), Faults(etag=False), Faults(says_length=False), Faults(etag=False, says_length=False)]
+)
+def test_servers_that_say_little(go: Run, web: ImageServer, faults: Faults) -> None:
+    """Without HEAD, etag or length an image is embedded all the same, and not again the next night."""
+    web.files["/a.png"] = content(1)
+    web.faults["/a.png"] = faults
+    assert go(f"{web.url}/a.png")[0] == 1
+    assert go(f"{web.url}/a.png")[0] == 0
+
+
+def test_a_compressed_transfer(go: Run, web: ImageServer) -> None:
+    """A server that compresses though it was asked not to: the length is that of the transfer, the bytes are right."""
+    web.files["/a.png"] = gzip.compress(content(1))
+    web.faults["/a.png"] = Faults(encoding="gzip")
+    assert go(f"{web.url}/a.png")[0] == 1
+
+
+def test_images_are_read_at_once(go: Run, web: ImageServer, tmp_path: Path) -> None:
+    """A slow server is asked for many images at once, but for no more than that."""
+    for number in range(100):
+        web.files[f"/{number}.png"] = content(number)
+    (tmp_path / "many.txt").write_text("".join(f"{web.url}{path}\n" for path in web.files))
+    web.delay = 0.1
+    assert go(f"@{tmp_path / 'many.txt'}")[0] == 100
+    assert READS_AT_ONCE / 2 < web.most_at_once <= READS_AT_ONCE
+
+
+def test_a_login_comes_from_netrc(web: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """User and password of a host are sent from the file that NETRC names, and need not be in the address."""
+    web.files["/a.png"] = content(1)
+    web.login = "Basic bWU6c2VjcmV0"
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    http._clients.clear()
+    with pytest.raises(SourceError, match="wants a login"):
+        parse_source(f"{web.url}/a.png")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    http._clients.clear()
+    (found,) = discover([f"{web.url}/a.png"])
+    assert read_image(found, max_bytes=10**6) == content(1)
+    http._clients.clear()
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("https://me:hunter2@example.org/a.jpg", "without a login"),
+        ("https://me@example.org/a.jpg", "without a login"),
+        ("https://example.org/a.jpg?X-Amz-Signature=hunter2&x=1", "without a signature"),
+        ("https://example.org/a.jpg?sv=1&sig=hunter2", "without a signature"),
+        ("https://example.org/a.jpg?token=hunter2", "without a signature"),
+        ("s3://key:hunter2@bucket/a", "without a password"),
+        ("https://example.org", "HTTP knows no folders"),
+        ("https://example.org/photos/", "HTTP knows no folders"),
+        ("https:///a.jpg", "HTTP knows no folders"),
+        ("https://example.org//a.jpg", "begins with one slash"),
+        ("s3:///a.jpg", "a bucket"),
+        ("what://example.org/a.jpg", "s3://"),
+    ],
+)
+def test_addresses_that_are_refused(address: str, says: str) -> None:
+    """The reason is told, and never a secret."""
+    with pytest.raises(SourceError, match=says) as caught:
+        parse_source(address)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_list_with_secrets_tells_none(go: Run, job: Job, web: ImageServer, tmp_path: Path) -> None:
+    """Lines that would let their readers in are told of without that, and not asked for."""
+    web.files["/a.png"] = content(1)
+    (tmp_path / "list.txt").write_text(
+        f"{web.url}/a.png\n{web.url}/b.png?sig=hunter2\nhttp://me:hunter2@127.0.0.1/c.png"
+    )
+    calls, report = go(f"@{tmp_path / 'list.txt'}")
+    assert calls == 1
+    assert sum("Expected an address without" in warning for warning in report["warnings"]) == 2
+    assert "hunter2" not in str(report)
+    for file in job.store.rglob("*"):
+        assert not file.is_file() or b"hunter2" not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("https://example.org/a/b.jpg", "https://example.org/a"),
+        ("https://example.org/image?u=x/y.jpg", "https://example.org"),
+        ("s3://bucket/a//b.jpg", "s3://bucket"),
+        ("s3://bucket/b.jpg", "s3://bucket"),
+    ],
+)
+def test_an_address_is_put_together_again(address: str, source: str) -> None:
+    """Source root and path, with one slash between, are the address, whatever it holds."""
+    found = found_at(checked_address(address))
+    assert (found.absolute, found.source) == (address, source)
