@@ -79,7 +79,8 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bucket]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Served) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would ask by gRPC what kind of bucket this is
+        # Else it would ask by gRPC what kind of bucket this is.
+        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         import fsspec
 
         options = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{server.server_port}"}
