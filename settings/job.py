@@ -22,7 +22,7 @@ def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
         raise SettingsError(f"Expected one or more models, each named once. Got {', '.join(names) or 'none'}.")
     if not sources:
         raise SettingsError(
-            "Expected at least one SOURCE: a file, a folder or @list.txt; or `sources` under [run]. Got none."
+            "Expected at least one SOURCE: a file, a folder, @list.txt, an address; or `sources` under [run]. Got none."
         )
     workers = [worker.name for worker in settings.workers]
     if len(set(workers)) != len(workers) or (run.fan_out == "workers" and not workers):

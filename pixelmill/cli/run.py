@@ -29,8 +29,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @common.as_json
 @common.config_file
 def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, **flags: Any) -> int:
-    """Embed the images in each SOURCE (a file, a folder with all below it, or a list of paths as @list.txt).
-    Without one: in the `sources` of the settings.
+    """Embed the images in each SOURCE (a file, a folder with all below it, a list of paths or addresses as @list.txt,
+    an address such as s3://bucket/folder, an archive, or a pattern). Without one: in the `sources` of the settings.
 
     Only what is new or missing is embedded: a second run makes no model call.
     """

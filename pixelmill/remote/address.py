@@ -44,6 +44,11 @@ def is_archive(source: str) -> bool:
 def checked_address(text: str) -> str:
     """The address as it is kept, without a fragment. Raises SourceError for one that would let its readers in: what is
     embedded is known by its address, in the store, in reports and in logs."""
+    if "::" in text or text.lower().startswith(("file:", "local:")):
+        raise SourceError(
+            f"Expected an address of one place elsewhere. Got {shown(text)!r}: name a file here by its path, an "
+            "archive by its own address, as s3://bucket/a.zip."
+        )
     if not is_http(text):
         user = text.partition("://")[2].partition("/")[0].rpartition("@")[0]
         if ":" in user:

@@ -163,6 +163,8 @@ def _explained() -> Iterator[None]:
     """What the packages raise as OSError: they have errors of their own, which may pass as well."""
     try:
         yield
+    except FileNotFoundError as error:  # which often says no more than the name
+        raise FileNotFoundError(str(error) if " " in str(error) else "it is not there") from error
     except (OSError, MemoryError, SourceError):
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ from typing import Final, Literal
 from pixelmill.errors import SourceError
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at
 from pixelmill.remote.address import archive_kind, checked_address, is_address, is_http, shown
-from pixelmill.remote.archives import listed, may_be_image
+from pixelmill.remote.archives import listed, may_be_image, shown_path
 from pixelmill.remote.files import LocalFiles, Status, files_of, patiently
 
 AT_ONCE: Final = 32
@@ -72,6 +72,8 @@ class Elsewhere:
             found = patiently(lambda: _fitting(root, pattern))
         except OSError as error:
             return self.problem(root, words(error))
+        if not found:
+            return self.problem(root, f"nothing fits the pattern {shown_path(pattern)}")
         files = [(path, status) for path, status in found if path not in self.notes.named]
         yield from self._archives([(path, status) for path, status in files if archive_kind(path)])
         for path, status in files:
@@ -142,7 +144,8 @@ def kind_of(address: str) -> Literal["file", "folder"]:
             ) from None
         return "folder"
     except OSError as error:
-        raise SourceError(f"Expected a file or a folder at {shown(address)}. {words(error)}.") from error
+        said = words(error)
+        raise SourceError(f"Expected a file or a folder at {shown(address)}. {said[:1].upper()}{said[1:]}.") from error
     return "file"
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from pixelmill import __version__
 from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.images.found import FoundFile, below
+from pixelmill.remote.address import archive_kind
 from pixelmill.remote.files import Status
 from pixelmill.store.durable import no_space
 from pixelmill.store.explained import explained
@@ -228,20 +229,25 @@ class Ledger:
         """Mark the known files under folder `root` that neither `scan` nor a later one found; of these only those
         `fitting`, by their own path or their archive's.
 
-        Those at or under an `unreadable` path stay: nobody knows whether they are there.
+        Those at or under an `unreadable` path stay: nobody knows whether they are there. So do members of archives
+        below the folder, into which nobody looked.
         """
         with self.transaction():
             self._db.executemany(
                 "UPDATE files SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",
                 ((scan, os.fsencode(path.rstrip("/")), *_under(path)) for path in unreadable),
             )
-            lost = "path >= ? AND path < ? AND scan < ? AND gone = 0"
-            if fitting is None:
-                self._db.execute(f"UPDATE files SET gone = 1 WHERE {lost}", (*_under(root), scan))  # noqa: S608
+            lost, values = "path >= ? AND path < ? AND scan < ? AND gone = 0", (*_under(root), scan)
+            if fitting is not None:
+                found = self._db.execute(f"SELECT path, source FROM files WHERE {lost}", values)  # noqa: S608
+                gone = [(p,) for p, source in found if fitting(os.fsdecode(p)) or fitting(os.fsdecode(source))]
+                self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", gone)
                 return
-            found = self._db.execute(f"SELECT path, source FROM files WHERE {lost}", (*_under(root), scan))  # noqa: S608
-            gone = [(p,) for p, source in found if fitting(os.fsdecode(p)) or fitting(os.fsdecode(source))]
-            self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", gone)
+            sources = self._db.execute(f"SELECT DISTINCT source FROM files WHERE {lost}", values)  # noqa: S608
+            archives = [s for (s,) in sources if s != os.fsencode(root) and archive_kind(os.fsdecode(s))]
+            marks = ", ".join("?" * len(archives))
+            query = f"UPDATE files SET gone = 1 WHERE {lost} AND source NOT IN ({marks})"  # noqa: S608 - question marks
+            self._db.execute(query, (*values, *archives))
 
     def mark_path_gone(self, path: str) -> None:
         """Mark one file, if it is known, as gone."""

@@ -336,3 +336,17 @@ def test_a_compressed_tar_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(SourceError, match=r"a\.tar\.gz.*gunzip"):
         discover([str(tmp_path / "a.tar.gz")])
+
+
+def test_a_folder_says_nothing_of_archives_in_it(go: Run, job: Job, tmp_path: Path) -> None:
+    """Looking at a folder does not look into its archives: what another run has embedded of them stays."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.png").write_bytes(content(50))
+    pack_tar(tmp_path / "data" / "a.tar", shard(range(5)))
+    go(str(tmp_path / "data" / "*.tar"))
+    calls, report = go(str(tmp_path / "data"))
+    assert (calls, report["images"]["removed"], len(places(job))) == (1, 0, 6)
+    for file in job.store.glob("ledger.sqlite*"):
+        file.unlink()
+    _, report = go(str(tmp_path / "data"))
+    assert (report["images"]["removed"], len(places(job))) == (0, 6)

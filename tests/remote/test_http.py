@@ -196,6 +196,8 @@ def test_a_login_comes_from_netrc(web: ImageServer, tmp_path: Path, monkeypatch:
         ("https://example.org//a.jpg", "begins with one slash"),
         ("s3:///a.jpg", "a bucket"),
         ("what://example.org/a.jpg", "s3://"),
+        ("file:///photos", "by its path"),
+        ("zip://a.jpg::s3://bucket/a.zip", "by its own address"),
     ],
 )
 def test_addresses_that_are_refused(address: str, says: str) -> None:
