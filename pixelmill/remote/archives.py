@@ -26,6 +26,10 @@ _STATUS_SECONDS: Final = 30.0
 _guard = threading.RLock()
 
 
+Place = tuple[int, int]
+"""Where a member lies, as `Member.place` says, and its size in bytes."""
+
+
 class ArchiveDamaged(SourceError):
     """An archive that cannot be read as what its name says."""
 
@@ -48,7 +52,7 @@ class Archive(Protocol):
     def members(self) -> Iterator[Member]:
         """The images, by where they lie."""
 
-    def read(self, name: str, place: int | None, *, most: int) -> bytes:
+    def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         """The bytes of a member. `place` None: look for it. Raises ImageRejected for one that is damaged, encrypted or
         larger than `most`, KeyError for a name that it does not have, and FileChanged when the archive is another."""
 
@@ -69,9 +73,11 @@ def listed(address: str, status: Status) -> Iterator[FoundFile]:
 def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
     """The bytes of an archive's member. Raises like `read_image_file`."""
     status = _status(file.source, int(time.monotonic() / _STATUS_SECONDS))
-    place = file.ctime_ns & ((1 << _PLACE_BITS) - 1) if file.ctime_ns and archive_kind(file.source) != "zip" else None
-    if place is not None and file.ctime_ns >> _PLACE_BITS != _seal(status):
-        raise _changed(file)
+    place = None
+    if file.ctime_ns and archive_kind(file.source) != "zip":
+        place = file.ctime_ns & ((1 << _PLACE_BITS) - 1), file.size
+        if file.ctime_ns >> _PLACE_BITS != _seal(status):
+            raise _changed(file)
     try:
         return _opened(file.source, status).read(file.path, place, most=max_bytes)
     except KeyError:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, sniff
-from pixelmill.remote.archives import ArchiveDamaged, Member, check_member, shown_path
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, shown_path
 from pixelmill.remote.files import Files, Status, opened
 
 _ROWS: Final = 32
@@ -57,7 +57,7 @@ class ParquetArchive:
             for row, name in enumerate(self._names(column)):
                 yield Member(self._member(column, row, name), 0, 0, row)
 
-    def read(self, name: str, place: int | None, *, most: int) -> bytes:
+    def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         column = name.partition("/")[0] if len(self._columns) > 1 else self._columns[0]
         number = name.split("/")[1 if len(self._columns) > 1 else 0]
         rows: int = self._file.metadata.num_rows

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from pixelmill.images.decode import FileChanged
-from pixelmill.remote.archives import ArchiveDamaged, Member, check_member, kept_name, shown_path
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, kept_name, shown_path
 from pixelmill.remote.files import Files, Status, opened
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -19,7 +19,7 @@ class TarArchive:
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._files, self._address, self._size = files, address, status.size
         self._guard = threading.Lock()
-        self._places: dict[str, int] = {}
+        self._places: dict[str, Place] = {}
         self._rest = self.members()
 
     def members(self) -> Iterator[Member]:
@@ -35,27 +35,25 @@ class TarArchive:
                 f"Expected an uncompressed tar archive in {shown_path(self._address)}. {error}."
             ) from error
 
-    def read(self, name: str, place: int | None, *, most: int) -> bytes:
-        start = _BLOCK * (self._found(name) if place is None else place)
-        if start < _BLOCK:
-            raise KeyError(name)
-        header = self._read(start - _BLOCK, start)
-        try:
-            size = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
-        except tarfile.HeaderError as error:
-            raise FileChanged(f"{shown_path(self._address)} is another than the one that was listed") from error
+    def read(self, name: str, place: Place | None, *, most: int) -> bytes:
+        number, size = place or self._found(name)
         check_member(name, size, most)
-        data = self._read(start, start + size)
-        if len(data) != size:
-            raise FileChanged(f"{shown_path(self._address)} ends before its member {name} does")
-        return data
+        start = _BLOCK * number
+        data = self._read(start - _BLOCK, start + size)  # with the header, which is there only if the member still is
+        try:
+            whole = tarfile.TarInfo.frombuf(data[:_BLOCK], "utf-8", "surrogateescape").size == size
+        except tarfile.HeaderError:
+            whole = False
+        if not whole or len(data) != _BLOCK + size:
+            raise FileChanged(f"{shown_path(self._address)} is another than the one that was listed")
+        return data[_BLOCK:]
 
-    def _found(self, name: str) -> int:
+    def _found(self, name: str) -> Place:
         """Where a member is of which only the name is known: looked for from the front, no farther than needed."""
         with self._guard:
             try:
                 while name not in self._places and (member := next(self._rest, None)):
-                    self._places[member.name] = member.place
+                    self._places[member.name] = member.place, member.size
             except OSError:
                 self._rest = self.members()
                 raise

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pixelmill.errors import ImageRejected
-from pixelmill.remote.archives import ArchiveDamaged, Member, check_member, kept_name, shown_path, time_of
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, kept_name, shown_path, time_of
 from pixelmill.remote.files import Files, Status, opened
 
 _HEADER: Final = struct.Struct("<4s22xHH")
@@ -35,7 +35,7 @@ class ZipArchive:
         for name, info in self._infos.items():
             yield Member(name, info.file_size, time_of(*info.date_time), 0, info.CRC or 1)
 
-    def read(self, name: str, place: int | None, *, most: int) -> bytes:
+    def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         info = self._infos[name]
         check_member(name, info.file_size, most)
         if info.flag_bits & 1:
