@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -263,3 +264,33 @@ def test_reading_goes_on_where_the_server_comes_back(s3: S3) -> None:
     files().rm("photos/2026/0001.png")
     with pytest.raises(FileNotFoundError):
         read_image(FoundFile(*found), max_bytes=10**6)
+
+
+@pytest.mark.slow
+def test_a_killed_run_reads_the_rest_alone(s3: S3, tmp_path: Path) -> None:
+    """Kill -9 in the middle of a run by the command: what was acknowledged is kept, and the next run reads only what is
+    missing, and the self-check's eight."""
+    pack_tar(tmp_path / "b.tar", shard(range(100, 160)))
+    put(*range(60))
+    files().pipe("photos/b.tar", (tmp_path / "b.tar").read_bytes())
+    (tmp_path / "pixelmill.toml").write_text("[run]\nshard_size = 10\nbatch_size = 4\n")
+    command = [sys.executable, "-m", "pixelmill", "run", f"{BUCKET}/2026", f"{BUCKET}/b.tar", "--store", "store"]
+    s3.requests()
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True) as run:
+        while run.poll() is None and not _rows(tmp_path / "store"):
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGKILL)
+    kept = _rows(tmp_path / "store")
+    assert 0 < kept < 120
+    s3.requests()
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=240)
+    assert _rows(tmp_path / "store") == 120
+    assert len([p for p in s3.reads() if p.endswith((".png", ".tar"))]) <= 120 - kept + 8
+    assert verify(tmp_path / "store") == []
+
+
+def _rows(store: Path) -> int:
+    try:
+        return len(Store(store))
+    except OSError:
+        return 0
