@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, Protocol
 
-from pixelmill.errors import ImageRejected, SourceError
+from pixelmill.errors import ImageRejected, PixelmillError, SourceError
 from pixelmill.images.decode import FileChanged
 from pixelmill.images.formats import has_image_extension
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
@@ -57,17 +57,20 @@ class Archive(Protocol):
         larger than `most`, KeyError for a name that it does not have, and FileChanged when the archive is another."""
 
 
-def listed(address: str, status: Status) -> Iterator[FoundFile]:
+def listed(address: str, status: Status) -> list[FoundFile]:
     """The images of an archive, sorted by name. Raises OSError, or ArchiveDamaged."""
     with_place = archive_kind(address) != "zip"  # which finds members by name, and knows a checksum of each
     found = {}
-    for member in _opened(address, status).members():
-        seal = member.checksum or _seal(status)
-        found[member.name] = FoundFile(
-            address, member.name, member.size, member.mtime_ns or status.mtime_ns,
-            mark(seal, member.place if with_place else 0),
-        )  # fmt: skip
-    yield from (found[name] for name in sorted(found, key=os.fsencode))
+    try:
+        for member in _opened(address, status).members():
+            place = mark(member.checksum or _seal(status), member.place if with_place else 0)
+            time_ns = member.mtime_ns or status.mtime_ns
+            found[member.name] = FoundFile(address, member.name, member.size, time_ns, place)
+    except (OSError, MemoryError, PixelmillError):
+        raise
+    except Exception as error:  # there is hardly one that hostile archives cannot bring about
+        raise ArchiveDamaged(f"Expected a {archive_kind(address)} archive. {type(error).__name__}: {error}") from error
+    return [found[name] for name in sorted(found, key=os.fsencode)]
 
 
 def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
@@ -77,21 +80,28 @@ def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
     if file.ctime_ns and archive_kind(file.source) != "zip":
         place = file.ctime_ns & ((1 << _PLACE_BITS) - 1), file.size
         if file.ctime_ns >> _PLACE_BITS != _seal(status):
-            raise _changed(file)
+            status = files_of(file.source).status(file.source)
+            if file.ctime_ns >> _PLACE_BITS != _seal(status):
+                raise FileChanged("the archive is another than the one that was listed")
     try:
-        return _opened(file.source, status).read(file.path, place, most=max_bytes)
-    except KeyError:
-        raise FileNotFoundError(f"{shown_path(file.source)} holds no {file.path!r}") from None
-    except ArchiveDamaged as error:
-        raise OSError(str(error)) from error
+        return _read(file, status, place, max_bytes)
     except ImageRejected:
         if files_of(file.source).status(file.source) != status:
-            raise _changed(file) from None
+            raise FileChanged("the archive has changed since it was looked at") from None
         raise
 
 
-def _changed(file: FoundFile) -> FileChanged:
-    return FileChanged(f"{shown_path(file.source)} is another than the one that was listed")
+def _read(file: FoundFile, status: Status, place: Place | None, most: int) -> bytes:
+    try:
+        return _opened(file.source, status).read(file.path, place, most=most)
+    except KeyError:
+        raise FileNotFoundError("the archive holds no such file") from None
+    except ArchiveDamaged as error:
+        raise OSError(str(error)) from error
+    except (OSError, MemoryError, PixelmillError):
+        raise
+    except Exception as error:
+        raise ImageRejected("read", f"The archive is damaged there ({type(error).__name__}: {error}).") from error
 
 
 @lru_cache(maxsize=_OPEN_AT_ONCE)

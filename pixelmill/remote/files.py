@@ -114,13 +114,15 @@ def opened(files: Files, address: str, size: int) -> io.BufferedReader:
     return io.BufferedReader(RangeFile(files, address, size), READ_AHEAD)
 
 
-def patiently(ask: Callable[[], _T]) -> _T:
-    """What `ask` gives, asked again after what may pass."""
+def patiently(ask: Callable[[], _T], worthwhile: Callable[[], bool] = lambda: True) -> _T:
+    """What `ask` gives, asked again after what may pass, if that is `worthwhile`."""
     for delay in DELAYS:
         try:
             return ask()
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise
         except OSError:
+            if not worthwhile():
+                raise
             time.sleep(delay)
     return ask()

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,10 @@ AT_ONCE: Final = 64
 _CONNECT_SECONDS: Final = 15.0
 _SILENT_SECONDS: Final = 30.0
 """A server that says nothing for so long has stalled."""
+_TIMES: Final = 32
+"""A server that failed so often, one time after the other, is given 5 seconds and asked once, until it answers again: a
+list of many files on a server that is down must not hold a night up."""
+_IMPATIENT_SECONDS: Final = 5.0
 _PATIENCE: Final = 60.0
 _LEAST_RATE: Final = 20_000.0
 """After 60 seconds, a transfer of fewer bytes a second than this is given up: it would hold its place for hours."""
@@ -48,11 +53,15 @@ class HttpFiles:
 
         self._client = httpx.Client(
             follow_redirects=True,
-            timeout=httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None),
             limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
             auth=_login(),
             headers=_HEADERS,
         )
+        self._failures = Counter[str]()
+
+    def is_down(self, address: str) -> bool:
+        """Whether the server of an address has failed many times, and since then never answered."""
+        return self._failures[_host(address)] >= _TIMES
 
     def status(self, address: str) -> Status:
         with self._asked("HEAD", address) as answer:
@@ -76,13 +85,29 @@ class HttpFiles:
     def _asked(self, method: str, address: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         import httpx
 
+        host = _host(address)
+        usual = httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None)
+        timeout = httpx.Timeout(_IMPATIENT_SECONDS, pool=None) if self.is_down(address) else usual
         try:
-            with self._client.stream(method, address, headers=headers) as answer:
+            with self._client.stream(method, address, headers=headers, timeout=timeout) as answer:
                 yield answer
+        except (FileNotFoundError, PermissionError):
+            self._failures.pop(host, None)
+            raise
         except httpx.TimeoutException as error:
+            self._failures[host] += 1
             raise TimeoutError(f"the server stalled ({type(error).__name__})") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
+            self._failures[host] += 1
             raise OSError(str(error) or type(error).__name__) from error
+        except OSError:
+            self._failures[host] += 1
+            raise
+        self._failures.pop(host, None)
+
+
+def _host(address: str) -> str:
+    return address.split("/", 3)[2]
 
 
 def _login() -> httpx.Auth | None:

@@ -194,14 +194,23 @@ def _fitting(root: str, pattern: str) -> list[tuple[str, Status]]:
 def _looked(address: str) -> tuple[str, Status] | Exception:
     try:
         checked = checked_address(address)
-        return checked, patiently(lambda: files_of(checked).status(checked))
+        files = files_of(checked)
+        return checked, patiently(lambda: files.status(checked), lambda: not _is_down(checked))
     except (OSError, SourceError) as error:
         return error
 
 
+def _is_down(address: str) -> bool:
+    if not is_http(address):
+        return False
+    from pixelmill.remote.http import http_files
+
+    return http_files().is_down(address)
+
+
 def _listed(archive: tuple[str, Status]) -> list[FoundFile] | Exception:
     try:
-        return patiently(lambda: list(listed(*archive)))
+        return patiently(lambda: listed(*archive))
     except (OSError, SourceError) as error:
         return error
 

@@ -45,7 +45,7 @@ class TarArchive:
         except tarfile.HeaderError:
             whole = False
         if not whole or len(data) != _BLOCK + size:
-            raise FileChanged(f"{shown_path(self._address)} is another than the one that was listed")
+            raise FileChanged("the archive is another than the one that was listed")
         return data[_BLOCK:]
 
     def _found(self, name: str) -> Place:

@@ -38,6 +38,7 @@ class ZipArchive:
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         info = self._infos[name]
         check_member(name, info.file_size, most)
+        check_member(name, info.compress_size, most + _ROOM)
         if info.flag_bits & 1:
             raise ImageRejected("read", "It is encrypted: Pixelmill knows no password for it.")
         try:

@@ -234,3 +234,24 @@ def test_an_address_is_put_together_again(address: str, source: str) -> None:
     """Source root and path, with one slash between, are the address, whatever it holds."""
     found = found_at(checked_address(address))
     assert (found.absolute, found.source) == (address, source)
+
+
+def test_a_server_that_is_down_holds_nobody_up(
+    go: Run, job: Job, web: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After many failures in a row each file is asked for once and not waited for; one answer, and all is as before."""
+    for number in range(200):
+        web.files[f"/{number}.png"] = content(number)
+        web.faults[f"/{number}.png"] = Faults(statuses=[503] * 3)
+    (tmp_path / "list.txt").write_text("".join(f"{web.url}{path}\n" for path in web.files))
+    http._clients.clear()
+    waits = list[float]()
+    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (1.0, 4.0))
+    monkeypatch.setattr("pixelmill.remote.files.time.sleep", waits.append)
+    found = list(discover([f"@{tmp_path / 'list.txt'}"]))
+    assert len(found) < 32
+    assert sum(waits) < 5.0 * 32 + 32 * 5, "not 5 s for each of them"
+    assert http.http_files().is_down(web.url + "/0.png")
+    web.faults.clear()
+    assert len(list(discover([f"@{tmp_path / 'list.txt'}"]))) == 200
+    assert not http.http_files().is_down(web.url + "/0.png")
