@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pixelmill.errors import SourceError
+from pixelmill.errors import ImageRejected, SourceError
 from pixelmill.images.decode import FileChanged
 from pixelmill.images.discover import discover
 from pixelmill.images.found import FoundFile
@@ -350,3 +350,25 @@ def test_a_folder_says_nothing_of_archives_in_it(go: Run, job: Job, tmp_path: Pa
         file.unlink()
     _, report = go(str(tmp_path / "data"))
     assert (report["images"]["removed"], len(places(job))) == (0, 6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bytes_end_in_a_reason(tmp_path: Path, kind: str, seed: int) -> None:
+    """Whatever a damaged archive makes its reader raise is a problem of that archive or that member, not of the run."""
+    random = np.random.default_rng(seed)
+    PACKERS[kind](tmp_path / "whole", shard(range(6)))
+    whole = (tmp_path / "whole").read_bytes()
+    told = 0
+    for number in range(40):
+        data = bytearray(whole)
+        for place in random.integers(0, len(data), random.integers(1, 8)):
+            data[place if random.random() < 0.5 else -1 - place % 600] = random.integers(0, 256)
+        (tmp_path / f"{number}.{kind}").write_bytes(data)
+        problems: dict[str, str] = {}
+        for file in discover([str(tmp_path / f"{number}.{kind}")], on_problem=problems.__setitem__):
+            try:
+                read_image(file, max_bytes=10**6)
+            except (OSError, ImageRejected) as error:
+                told += bool(str(error))
+        told += len(problems)
+    assert told > 0
