@@ -100,7 +100,8 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A file on its way: `reading` is None for one that is read where it is decoded."""
+    """A file on its way: `reading` is None for one that is read where it is decoded, and `size` 0; else `size` is its
+    bytes, or about those of the last ones."""
 
     prepared: Future[Prepared]
     reading: Future[bytes] | None
@@ -128,6 +129,7 @@ class Pipeline:
         self._options = options
         self._threads = threads
         self._on_embedded = on_embedded
+        self._usual_size = 1 << 20
         self.batch_size = batch_size
         self._shortest = max((t.model.preprocessing.resize for t in targets), default=None)
         self._feeds = {target.model.device: Feed(target.model.device) for target in targets}
@@ -163,16 +165,17 @@ class Pipeline:
                     if file is None:
                         break
                     reading = readers.submit(self._read, file) if is_elsewhere(file) else None
-                    waiting.append(_Waiting(pool.submit(self.prepare, file, lacking, reading), reading, file.size))
+                    size = (file.size or self._usual_size) if reading else 0
+                    waiting.append(_Waiting(pool.submit(self.prepare, file, lacking, reading), reading, size))
+                    bytes_ahead += size
                     if reading:
-                        bytes_ahead += file.size
                         ahead = max(ahead, 2 * READS_AT_ONCE)
                 if not waiting:
                     return
                 start = time.perf_counter()
                 first = waiting.popleft()
                 prepared = first.prepared.result()
-                bytes_ahead -= first.size if first.reading else 0
+                bytes_ahead -= first.size
                 timing.wait += time.perf_counter() - start
                 yield prepared
         finally:
@@ -180,7 +183,9 @@ class Pipeline:
                 one.cancel()
 
     def _read(self, file: FoundFile) -> bytes:
-        return read_image(file, max_bytes=self._options.max_bytes)
+        data = read_image(file, max_bytes=self._options.max_bytes)
+        self._usual_size = max(len(data), self._usual_size // 2)
+        return data
 
     def prepare(self, file: FoundFile, lacking: Lacking, reading: Future[bytes] | None = None) -> Prepared:
         """Read a file, unless `reading` does, and decode it: the inputs that the models which lack its content take."""

@@ -16,8 +16,8 @@ from typing import Final, Literal
 from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, has_image_extension, sniff
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
-from pixelmill.remote.address import archive_kind, checked_address, is_address, is_http
-from pixelmill.remote.listing import Elsewhere, Members, Notes
+from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
+from pixelmill.remote.listing import Elsewhere, Members, Notes, fits, joined, kind_of, list_at
 from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
@@ -47,16 +47,17 @@ def parse_source(text: str) -> Source:
     """
     listed = text.startswith("@")
     name = text[1:] if listed else text
+    address = checked_address(name) if is_address(name) else ""
     if name.lower().endswith(_COMPRESSED) and not listed:
+        got = printable(shown(address) if address else name)
         raise SourceError(
-            f"Expected a tar archive that is not compressed. Got {printable(name)!r}, whose members cannot be read one "
-            "by one. Unpack it, as with gunzip or unzstd, and name what comes out."
+            f"Expected a tar archive that is not compressed. Got {got!r}, whose members cannot be read one by one. "
+            "Unpack it, as with gunzip or unzstd, and name what comes out."
         )
-    if is_address(name):
-        return _elsewhere(text, name, listed)
+    if address:
+        return _elsewhere(text, address, listed)
     if "*" in name and not listed and not os.path.exists(name):
-        pattern = os.path.abspath(name)
-        return Source("pattern", os.path.dirname(pattern[: pattern.index("*")]), text, pattern)
+        return _pattern(os.path.abspath(name), text)
     mode = _mode(name, text)
     place = _absolute(name)
     if stat.S_ISDIR(mode) and not listed:
@@ -67,12 +68,22 @@ def parse_source(text: str) -> Source:
     return Source("list" if listed else "file", os.path.dirname(place), text, place)
 
 
-def _elsewhere(text: str, name: str, listed: bool) -> Source:
-    from pixelmill.remote.listing import kind_of
+def _pattern(place: str, text: str) -> Source:
+    root = place[: place.index("*")].rpartition("/")[0]
+    while is_archive(root):
+        root = root.rpartition("/")[0]
+    if root.endswith((":/", ":")):
+        raise SourceError(f"Expected a pattern below a host or a bucket that is named. Got {text!r}.")
+    try:
+        fits(place)
+    except ValueError as error:
+        raise SourceError(f"Expected a pattern such as 'shards/*.tar'. Got {text!r}: {error}.") from error
+    return Source("pattern", root or "/", text, place)
 
-    address = checked_address(name)
-    if "*" in address and not is_http(address):
-        return Source("pattern", address[: address.index("*")].rpartition("/")[0], text, address)
+
+def _elsewhere(text: str, address: str, listed: bool) -> Source:
+    if "*" in address and not is_http(address) and not listed:
+        return _pattern(address, text)
     kind = kind_of(address)
     if kind == "folder" and listed:
         raise SourceError(f"Expected a text file of paths. Got {text!r}, which is a folder.")
@@ -150,8 +161,6 @@ class Discovery(Iterator[FoundFile]):
 
     def _lines(self, source: Source) -> Iterator[str]:
         if is_address(source.place):
-            from pixelmill.remote.listing import joined, list_at
-
             yield from (joined(source.place, line) for line in _texts(list_at(source.place)))
             return
         with open(source.place, "rb") as lines:

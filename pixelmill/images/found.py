@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Final, NamedTuple
 
+from pixelmill.remote.address import is_archive
+
 SKIPPED_FOLDERS: Final = frozenset(
     {"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}
 )
@@ -56,4 +58,6 @@ def found_at(absolute: str) -> FoundFile:
     plain = absolute.partition("?")[0]
     double = plain.find("//", host)  # a root that ended in a slash would lose it
     cut = plain.rfind("/", host, double if double >= 0 else None)
+    while is_archive(absolute[:cut]):  # a folder that is called like one, whose members are none
+        cut = plain.rfind("/", host, cut)
     return FoundFile(absolute[:cut], absolute[cut + 1 :], 0, 0, 0)

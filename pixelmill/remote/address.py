@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import re
 from typing import Final
-from urllib.parse import parse_qsl, urldefrag, urlsplit
+from urllib.parse import urldefrag, urlsplit
 
 from pixelmill.errors import SourceError
 
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_PART: Final = re.compile(r"[?&;]([^=&;?#/]+)=([^&;#]*)")
 _SECRETS: Final = frozenset(
     {
-        "x-amz-signature", "x-amz-security-token", "x-amz-credential", "x-goog-signature", "x-goog-credential",
-        "x-oss-signature", "signature", "sig", "token", "access_token", "auth_token", "api_key", "apikey", "password",
+        "x_amz_signature", "x_amz_security_token", "x_amz_credential", "x_goog_signature", "x_goog_credential",
+        "x_oss_signature", "signature", "sig", "token", "access_token", "auth_token", "auth", "jwt", "api_key",
+        "apikey", "x_api_key", "client_secret", "secret", "password", "passwd", "credential", "credentials",
     }
 )  # fmt: skip
 """Parts of a query that let whoever reads them in: of signed links, and keys."""
+_NOT_ELSEWHERE: Final = frozenset(
+    {
+        "file", "local", "dir", "reference", "generic", "async_wrapper", "asyncwrapper", "simplecache", "filecache",
+        "blockcache", "cached", "zip", "tar", "libarchive", "git", "data",
+    }
+)  # fmt: skip
+"""What fsspec has for this machine's files, and for wrapping others."""
 _ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".parquet": "parquet"}
 _ENDINGS: Final = tuple(_ARCHIVES)
 
@@ -38,20 +47,31 @@ def archive_kind(name: str) -> str | None:
 
 def is_archive(source: str) -> bool:
     """Whether a source root is an archive, rather than a folder that is called like one."""
-    return source.lower().endswith(_ENDINGS) and (is_address(source) or os.path.isfile(source))  # noqa: PTH113
+    if not source.lower().endswith(_ENDINGS):
+        return False
+    if is_address(source):  # a host or a bucket may be called so as well
+        return "/" in source.partition("://")[2]
+    return os.path.isfile(source)  # noqa: PTH113
 
 
 def checked_address(text: str) -> str:
     """The address as it is kept, without a fragment. Raises SourceError for one that would let its readers in: what is
     embedded is known by its address, in the store, in reports and in logs."""
-    if "::" in text or text.lower().startswith(("file:", "local:")):
+    scheme, _, rest = text.partition("://")
+    text = f"{scheme.lower()}://{rest}"
+    if "::" in text or scheme.lower() in _NOT_ELSEWHERE:
         raise SourceError(
             f"Expected an address of one place elsewhere. Got {shown(text)!r}: name a file here by its path, an "
             "archive by its own address, as s3://bucket/a.zip."
         )
+    if any(_is_secret(name, value) for name, value in _PART.findall(text)):
+        raise _unfit(text, "a signature or a key", "the environment: s3:// and gs:// addresses need none")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"Expected an address in UTF-8, or %-escaped. Got {shown(text)!r}.") from error
     if not is_http(text):
-        user = text.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        if ":" in user:
+        if re.match(r"[^/@]*:[^@]*@", rest):
             raise _unfit(text, "a password", "the environment or the configuration of fsspec")
         return _with_a_name(text)
     try:
@@ -61,14 +81,16 @@ def checked_address(text: str) -> str:
         raise SourceError(f"Expected an address. Got {shown(text)!r}: {error}.") from error
     if "@" in parts.netloc:
         raise _unfit(text, "a login", "~/.netrc")
-    if any(name.lower() in _SECRETS for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        raise _unfit(text, "a signature or a key", "the environment: s3:// and gs:// addresses need none")
-    if not host or ((parts.path.endswith("/") or not parts.path) and not parts.query):
+    if not host or not parts.path or (parts.path.endswith("/") and not parts.query):
         raise SourceError(
             f"Expected the address of a file. Got {shown(text)!r}: HTTP knows no folders. Name files, or a list of "
             "addresses as @list.txt or @https://…"
         )
     return _with_a_name(urldefrag(text).url)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return name.lower().replace("-", "_") in _SECRETS or value.startswith("AIza")
 
 
 def _with_a_name(text: str) -> str:
@@ -90,5 +112,5 @@ def shown(address: str) -> str:
     """An address as it may be shown: without user, password and query."""
     scheme, _, rest = address.partition("://")
     host, slash, path = rest.partition("/")
-    path = re.split("[?#]", path, maxsplit=1)[0] if is_http(address) else path
+    path = path if scheme.lower() in ("s3", "gs") and not _PART.search(path) else re.split("[?#;]", path, maxsplit=1)[0]
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

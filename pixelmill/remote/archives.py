@@ -6,7 +6,9 @@ import os
 import posixpath
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,7 +25,15 @@ _PLACE_BITS: Final = 32
 _OPEN_AT_ONCE: Final = 16
 """Archives whose tables of contents are kept in memory."""
 _STATUS_SECONDS: Final = 30.0
-_guard = threading.RLock()
+"""How long what is known of an archive, or that it cannot be opened, is believed while members are read."""
+_TEXTS: Final = frozenset(
+    {"README", "LICENSE", "LICENCE", "COPYING", "NOTICE", "AUTHORS", "CHANGELOG", "CHANGES", "MAKEFILE", "DOCKERFILE"}
+)
+"""Names without an extension that are those of texts."""
+_MOST = 2**63 - 1
+"""The largest number that SQLite keeps."""
+_guard = threading.Lock()
+_archives: OrderedDict[tuple[str, Status], tuple[float, Future[Archive]]] = OrderedDict()
 
 
 Place = tuple[int, int]
@@ -60,12 +70,12 @@ class Archive(Protocol):
 def listed(address: str, status: Status) -> list[FoundFile]:
     """The images of an archive, sorted by name. Raises OSError, or ArchiveDamaged."""
     with_place = archive_kind(address) != "zip"  # which finds members by name, and knows a checksum of each
-    found = {}
+    found = dict[str, FoundFile]()
     try:
         for member in _opened(address, status).members():
             place = mark(member.checksum or _seal(status), member.place if with_place else 0)
             time_ns = member.mtime_ns or status.mtime_ns
-            found[member.name] = FoundFile(address, member.name, member.size, time_ns, place)
+            found.setdefault(member.name, FoundFile(address, member.name, min(member.size, _MOST), time_ns, place))
     except (OSError, MemoryError, PixelmillError):
         raise
     except Exception as error:  # there is hardly one that hostile archives cannot bring about
@@ -119,19 +129,21 @@ def _seal(status: Status) -> int:
     return tag_of(f"{status.size} {status.mtime_ns} {status.tag}") & 0x7FFF_FFFF
 
 
-def kept_name(name: str) -> str | None:
-    """A member's name as it is kept, if it may be an image: by its extension, or having none. Names of folders that
-    desktops make, hidden ones and those that point out of the archive are not kept."""
+def kept_name(name: str, size: int) -> str | None:
+    """A member's name as it is kept, if it may be an image: by its extension, or having none, and a size. Names of
+    folders that desktops make, hidden ones and those that point out of the archive are not kept."""
     path = posixpath.normpath(name.replace("\\", "/") if "/" not in name else name).lstrip("/")
     parts = path.split("/")
     if name.endswith("/") or ".." in parts or any(part[:1] in ("", ".") or part in SKIPPED_FOLDERS for part in parts):
         return None
-    return path if may_be_image(parts[-1]) else None
+    return path if may_be_image(parts[-1], size) else None
 
 
-def may_be_image(name: str) -> bool:
+def may_be_image(name: str, size: int) -> bool:
     """Whether a name elsewhere is taken for an image's: by its extension; those of objects often have none at all."""
-    return has_image_extension(name) or ("." not in name and not name.startswith("_"))
+    if has_image_extension(name):
+        return True
+    return size > 0 and "." not in name and not name.startswith("_") and name.upper() not in _TEXTS
 
 
 def shown_path(source: str) -> str:
@@ -140,11 +152,26 @@ def shown_path(source: str) -> str:
 
 
 def _opened(address: str, status: Status) -> Archive:
-    with _guard:  # one that waits gets what the other has opened
-        return _archive(address, status)
+    """The archive, opened by the first thread that asks; the others wait for that one, and for no other archive's."""
+    key, now = (address, status), time.monotonic()
+    with _guard:
+        since, future = _archives.get(key, (now, None))
+        if future is None or (now - since > _STATUS_SECONDS and future.done() and future.exception()):
+            future, mine = Future[Archive](), True
+            _archives[key] = now, future
+            while len(_archives) > _OPEN_AT_ONCE:
+                _archives.popitem(last=False)
+        else:
+            mine = False
+        _archives.move_to_end(key)
+    if mine:
+        try:
+            future.set_result(_archive(address, status))
+        except BaseException as error:
+            future.set_exception(error)
+    return future.result()
 
 
-@lru_cache(maxsize=_OPEN_AT_ONCE)
 def _archive(address: str, status: Status) -> Archive:
     files: Files = files_of(address)
     if not status.size:

@@ -49,7 +49,9 @@ def filesystem_files(address: str) -> FilesystemFiles:
         raise SourceError(
             f"Expected what reads {protocol}:// addresses for {shown(address)}. {_missing(protocol)}"
         ) from error
-    except ValueError as error:
+    except OSError:
+        raise
+    except Exception as error:  # some want arguments that no address gives
         raise SourceError(
             f"Expected an address that starts with s3://, gs://, http(s):// or another that fsspec knows. "
             f"Got {shown(address)!r}: {error}."
@@ -81,8 +83,15 @@ class FilesystemFiles:
 
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
         end = start + most + 1 if stop is None else min(stop, start + most + 1)
-        with _explained():
-            data: bytes = self._fs.cat_file(self._path(address), start=start, end=end)
+        try:
+            with _explained():
+                data: bytes = self._fs.cat_file(self._path(address), start=start, end=end)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError:
+            if start or self.status(address).size:
+                raise
+            return b""  # a part of an empty object is none
         return data
 
     def walk(self, folder: str) -> Iterator[Listed]:
@@ -144,7 +153,7 @@ def _place(info: Mapping[str, Any]) -> str:
 def _status(info: Mapping[str, Any]) -> Status:
     tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
     time = next((info[key] for key in _TIMES if info.get(key)), None)
-    return Status(int(info.get("size") or 0), _nanoseconds(time), tag_of(tag))
+    return Status(min(max(int(info.get("size") or 0), 0), 2**63 - 1), _nanoseconds(time), tag_of(tag))
 
 
 def _nanoseconds(time: object) -> int:
@@ -155,7 +164,7 @@ def _nanoseconds(time: object) -> int:
             return 0
     if isinstance(time, datetime):
         time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-    return int(time * 1000) * 10**6 if isinstance(time, (int, float)) else 0
+    return int(time * 1000) * 10**6 if isinstance(time, (int, float)) and 0 <= time < 2**33 else 0
 
 
 @contextmanager

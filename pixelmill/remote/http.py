@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
+from pixelmill.errors import SourceError
 from pixelmill.remote.files import Status, tag_of
 
 if TYPE_CHECKING:
@@ -51,17 +52,22 @@ class HttpFiles:
     def __init__(self) -> None:
         import httpx
 
-        self._client = httpx.Client(
-            follow_redirects=True,
-            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
-            auth=_login(),
-            headers=_HEADERS,
-        )
-        self._failures = Counter[str]()
+        try:
+            self._client = httpx.Client(
+                follow_redirects=True,
+                limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
+                auth=_login(),
+                headers=_HEADERS,
+            )
+        except (ValueError, ImportError) as error:
+            raise SourceError(
+                f"Expected proxies that can be used, in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. {error}"
+            ) from error
+        self._failures = Counter[tuple[str, str]]()
 
     def is_down(self, address: str) -> bool:
         """Whether the server of an address has failed many times, and since then never answered."""
-        return self._failures[_host(address)] >= _TIMES
+        return any(self._failures[method, _host(address)] >= _TIMES for method in ("HEAD", "GET"))
 
     def status(self, address: str) -> Status:
         with self._asked("HEAD", address) as answer:
@@ -85,7 +91,7 @@ class HttpFiles:
     def _asked(self, method: str, address: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
         import httpx
 
-        host = _host(address)
+        host = method, _host(address)
         usual = httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None)
         timeout = httpx.Timeout(_IMPATIENT_SECONDS, pool=None) if self.is_down(address) else usual
         try:
@@ -97,7 +103,7 @@ class HttpFiles:
         except httpx.TimeoutException as error:
             self._failures[host] += 1
             raise TimeoutError(f"the server stalled ({type(error).__name__})") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             self._failures[host] += 1
             raise OSError(str(error) or type(error).__name__) from error
         except OSError:
@@ -133,7 +139,7 @@ def _check(answer: httpx.Response) -> None:
 
 
 def _check_part(answer: httpx.Response, start: int) -> None:
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    found = re.match(r"bytes (\d{1,18})-", answer.headers.get("Content-Range", ""))
     if answer.status_code != 206 or not found or int(found[1]) != start:
         raise OSError(
             "the server does not give parts of a file (RFC 9110, 14), as reading archives takes; download it and name "
@@ -145,14 +151,16 @@ def _status(answer: httpx.Response) -> Status:
     encoded = "Content-Encoding" in answer.headers  # then the length is that of something else
     length = "0" if encoded else answer.headers.get("Content-Length", "0")
     etag = answer.headers.get("ETag", "")
-    return Status(int(length) if length.isdecimal() else 0, _modified(answer), tag_of(etag))
+    size = int(length) if length.isdecimal() and len(length) < 19 else 0  # as many digits as SQLite keeps
+    return Status(size, _modified(answer), tag_of(etag))
 
 
 def _modified(answer: httpx.Response) -> int:
     try:
-        return int(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp()) * 10**9
-    except (KeyError, ValueError):
+        seconds = int(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp())
+    except (KeyError, ValueError, OverflowError):
         return 0
+    return seconds * 10**9 if 0 <= seconds < 2**33 else 0
 
 
 def _received(answer: httpx.Response, most: int) -> bytes:

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from glob import glob
 from itertools import islice
 from typing import Final, Literal
+from urllib.parse import quote, urljoin
 
 from pixelmill.errors import SourceError
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at
-from pixelmill.remote.address import archive_kind, checked_address, is_address, is_http, shown
+from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
 from pixelmill.remote.archives import listed, may_be_image, shown_path
-from pixelmill.remote.files import LocalFiles, Status, files_of, patiently
+from pixelmill.remote.files import Status, files_of, patiently
+from pixelmill.remote.pattern import local
 
 AT_ONCE: Final = 32
 """Questions to servers at once."""
@@ -59,7 +60,7 @@ class Elsewhere:
                     continue
                 if path.startswith("/"):
                     self.problem(found.absolute, "Expected a name after the slash: an empty one cannot be kept.")
-                elif self.known(found) or (status.size and may_be_image(path.rpartition("/")[2])):
+                elif self.known(found) or may_be_image(path.rpartition("/")[2], status.size):
                     yield found
                 else:
                     self.notes.skipped += 1
@@ -69,7 +70,7 @@ class Elsewhere:
     def pattern(self, root: str, pattern: str) -> Iterator[FoundFile]:
         """The images and the archives whose paths or addresses fit a pattern."""
         try:
-            found = patiently(lambda: _fitting(root, pattern))
+            found = patiently(lambda: _fitting(root, pattern)) if is_address(pattern) else local(pattern, self.problem)
         except OSError as error:
             return self.problem(root, words(error))
         if not found:
@@ -77,9 +78,9 @@ class Elsewhere:
         files = [(path, status) for path, status in found if path not in self.notes.named]
         yield from self._archives([(path, status) for path, status in files if archive_kind(path)])
         for path, status in files:
-            if may_be_image(os.path.basename(path)) and status.size:  # noqa: PTH119
+            if may_be_image(os.path.basename(path), status.size):  # noqa: PTH119
                 self.notes.named.add(path)
-                yield FoundFile(root, path[len(root) + 1 :], *status)
+                yield FoundFile(root, path.removeprefix(root.rstrip("/") + "/"), *status)
             elif not archive_kind(path):
                 self.notes.skipped += 1
 
@@ -138,7 +139,7 @@ def kind_of(address: str) -> Literal["file", "folder"]:
     try:
         patiently(lambda: files_of(address).status(address))
     except IsADirectoryError:
-        if archive_kind(address.rstrip("/")):
+        if is_archive(address.rstrip("/")):
             raise SourceError(
                 f"Expected an archive at {shown(address)}. It is a folder: give it another name."
             ) from None
@@ -159,9 +160,8 @@ def joined(base: str, line: str) -> str:
     if is_address(line):
         return line
     if is_http(base):
-        from urllib.parse import urljoin
-
-        return urljoin(base, line)
+        with suppress(ValueError):
+            return urljoin(base, quote(line, safe="%/:=&?~+!$,;'@()*", errors="surrogateescape"))
     return f"{base.rpartition('/')[0]}/{line}"
 
 
@@ -179,16 +179,10 @@ def words(error: Exception) -> str:
 
 
 def _fitting(root: str, pattern: str) -> list[tuple[str, Status]]:
-    """The files that fit a pattern, by name."""
-    if is_address(pattern):
-        from pixelmill.remote.filesystem import filesystem_files
+    """The files whose addresses fit a pattern, by name."""
+    from pixelmill.remote.filesystem import filesystem_files
 
-        return [(f"{root}/{path}", status) for path, status in filesystem_files(pattern).glob(root, pattern)]
-    files, found = LocalFiles(), []
-    for path in sorted(glob(pattern, recursive=True), key=os.fsencode):  # noqa: PTH207 - paths as they are spelled
-        with suppress(FileNotFoundError, IsADirectoryError):
-            found.append((path, files.status(path)))
-    return found
+    return [(f"{root}/{path}", status) for path, status in filesystem_files(pattern).glob(root, pattern)]
 
 
 def _looked(address: str) -> tuple[str, Status] | Exception:

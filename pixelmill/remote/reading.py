@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
-from pixelmill.errors import ImageRejected
+from pixelmill.errors import ImageRejected, SourceError
 from pixelmill.images.decode import DecodeOptions, FileChanged, read_image_file
 from pixelmill.images.found import FoundFile
 from pixelmill.remote.address import is_address, is_archive
@@ -21,10 +21,13 @@ def is_elsewhere(file: FoundFile) -> bool:
 def read_image(file: FoundFile, *, max_bytes: int) -> bytes:
     """The bytes of an image. Raises like `read_image_file`: ImageRejected for one that is empty or too large,
     FileChanged for one that is not as it was listed, other OSErrors for what may pass."""
-    if is_archive(file.source):
-        return read_member(file, max_bytes=max_bytes)
-    if is_address(file.source):
-        return _read_object(file, max_bytes)
+    try:
+        if is_archive(file.source):
+            return read_member(file, max_bytes=max_bytes)
+        if is_address(file.source):
+            return _read_object(file, max_bytes)
+    except SourceError as error:  # this machine lacks a package
+        raise OSError(str(error)) from error
     return read_image_file(file.absolute, max_bytes=max_bytes)
 
 

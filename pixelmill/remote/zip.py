@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import bz2
 import struct
 import zipfile
 import zlib
@@ -26,7 +26,7 @@ class ZipArchive:
         self._files, self._address, self._size = files, address, status.size
         try:
             with zipfile.ZipFile(opened(files, address, status.size)) as archive:
-                infos = [(kept_name(info.filename), info) for info in archive.infolist()]
+                infos = [(kept_name(info.filename, info.file_size), info) for info in archive.infolist()]
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
             raise ArchiveDamaged(f"Expected a zip archive in {shown_path(address)}. {error}.") from error
         self._infos = {name: info for name, info in infos if name is not None}
@@ -41,19 +41,22 @@ class ZipArchive:
         check_member(name, info.compress_size, most + _ROOM)
         if info.flag_bits & 1:
             raise ImageRejected("read", "It is encrypted: Pixelmill knows no password for it.")
+        packed = self._packed(info)
         try:
-            with zipfile.ZipExtFile(io.BytesIO(self._packed(info)), "r", info) as member:
-                return member.read()
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error, struct.error) as error:
+            data = _unpacked(packed, info.compress_type, info.file_size)
+        except (zlib.error, OSError, EOFError, ValueError) as error:  # bz2 takes OSError for damage
             raise ImageRejected("read", f"The archive is damaged there ({error}).") from error
+        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+            raise ImageRejected("read", "The archive is damaged there (the checksum is that of something else).")
+        return data
 
     def _packed(self, info: zipfile.ZipInfo) -> bytes:
         start = info.header_offset
-        room = _HEADER.size + len(info.orig_filename.encode()) + len(info.extra) + _ROOM
+        room = _HEADER.size + len(info.orig_filename.encode(errors="surrogateescape")) + len(info.extra) + _ROOM
         data = self._read(start, start + room + info.compress_size)
-        signature, name, extra = _HEADER.unpack_from(data)
-        if signature != b"PK\3\4":
-            raise zipfile.BadZipFile("no member begins where the table of contents says")
+        if data[:4] != b"PK\3\4" or len(data) < _HEADER.size:
+            raise ImageRejected("read", "The archive is damaged: no member begins where its table of contents says.")
+        _, name, extra = _HEADER.unpack_from(data)
         begin = _HEADER.size + name + extra
         if len(data) < begin + info.compress_size:
             data += self._read(start + len(data), start + begin + info.compress_size)
@@ -62,3 +65,17 @@ class ZipArchive:
     def _read(self, start: int, stop: int) -> bytes:
         stop = min(stop, self._size)
         return self._files.read(self._address, start, stop, most=stop - start) if stop > start else b""
+
+
+def _unpacked(packed: bytes, method: int, size: int) -> bytes:
+    """The bytes of a member, and never more than one over its size: what is in there may be a bomb."""
+    match method:
+        case zipfile.ZIP_STORED:
+            return packed
+        case zipfile.ZIP_DEFLATED:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+        case zipfile.ZIP_BZIP2:
+            return bz2.BZ2Decompressor().decompress(packed, size + 1)
+    raise ImageRejected(
+        "read", f"Expected a member that is stored, or compressed by deflate or bzip2. Got method {method}."
+    )

@@ -190,6 +190,15 @@ def test_a_login_comes_from_netrc(web: ImageServer, tmp_path: Path, monkeypatch:
         ("https://example.org/a.jpg?sv=1&sig=hunter2", "without a signature"),
         ("https://example.org/a.jpg?token=hunter2", "without a signature"),
         ("s3://key:hunter2@bucket/a", "without a password"),
+        ("sftp://me:hun/ter2@host/a", "without a password"),
+        ("abfs://c@a/b.jpg?sv=1&sig=hunter2", "without a signature"),
+        ("https://example.org/a.jpg;token=hunter2", "without a signature"),
+        ("https://example.org/a.jpg?X-API-Key=hunter2", "without a signature"),
+        ("https://me:hunter2@example.org/a.tar.gz", "without a login"),
+        ("https://example.org?x=1", "HTTP knows no folders"),
+        ("dir://x/a.jpg", "by its path"),
+        ("github://x/a.jpg", "github"),
+        ("https://example.org/caf\udce9.jpg", "UTF-8"),
         ("https://example.org", "HTTP knows no folders"),
         ("https://example.org/photos/", "HTTP knows no folders"),
         ("https:///a.jpg", "HTTP knows no folders"),
@@ -228,6 +237,9 @@ def test_a_list_with_secrets_tells_none(go: Run, job: Job, web: ImageServer, tmp
         ("https://example.org/image?u=x/y.jpg", "https://example.org"),
         ("s3://bucket/a//b.jpg", "s3://bucket"),
         ("s3://bucket/b.jpg", "s3://bucket"),
+        ("s3://photos.tar/b.jpg", "s3://photos.tar"),
+        ("s3://bucket/album.zip/b.jpg", "s3://bucket"),
+        ("https://example.zip/b.jpg", "https://example.zip"),
     ],
 )
 def test_an_address_is_put_together_again(address: str, source: str) -> None:
@@ -255,3 +267,32 @@ def test_a_server_that_is_down_holds_nobody_up(
     web.faults.clear()
     assert len(list(discover([f"@{tmp_path / 'list.txt'}"]))) == 200
     assert not http.http_files().is_down(web.url + "/0.png")
+
+
+def test_lines_that_no_list_should_have(go: Run, job: Job, web: ImageServer, tmp_path: Path) -> None:
+    """Broken, foreign and odd lines cost themselves, and names are those of files, whatever marks they hold."""
+    web.files = {"/a/a%231.png": content(1), "/a/caf%C3%A9.png": content(2), "/a/b.png?x=1": content(3)}
+    odd = ["//[", "http://[", "dir://x/a.jpg", "github://x/a.jpg", "async_wrapper://x/a", "foo://x/y"]
+    web.files["/a/list.txt"] = "\n".join(["a#1.png", "café.png", "b.png?x=1", *odd]).encode() + b"\ncaf\xe9.png\n"
+    calls, report = go(f"@{web.url}/a/list.txt")
+    assert calls == 3
+    assert len(report["warnings"]) >= len(odd)
+    (tmp_path / "list.txt").write_bytes(f"{web.url}/a/caf".encode() + b"\xe9.png\n" + f"{web.url}/a/b.png?x=1".encode())
+    assert go(f"@{tmp_path / 'list.txt'}")[1]["images"]["seen"] == 1
+
+
+@pytest.mark.parametrize("modified", ["Thu, 26 Nov 9999 23:00:00 GMT", "Thu, 26 Nov 99999999999 02:00:00 GMT", "never"])
+def test_numbers_that_are_none(go: Run, web: ImageServer, modified: str) -> None:
+    """A length and a time that no file has are not known, and no reason to stop."""
+    web.files["/a.png"] = content(1)
+    web.modified = modified
+    web.faults["/a.png"] = Faults(length=2**63)
+    assert go(f"{web.url}/a.png")[0] == 1
+
+
+def test_proxies_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "what://127.0.0.1:1")
+    http._clients.clear()
+    with pytest.raises(SourceError, match="ALL_PROXY"):
+        parse_source("http://127.0.0.1:1/a.jpg")
+    http._clients.clear()

@@ -184,8 +184,9 @@ def test_one_object_and_a_list(go: Run, job: Job, s3: S3) -> None:
     """An object named alone, and a list in the bucket whose names are those of objects beside it."""
     put(1, 2, 3)
     files().pipe("photos/2026/list.txt", f"0002.png\n{BUCKET}/2026/0003.png\ngone.png\n".encode())
-    calls, report = go(f"{BUCKET}/2026/0001.png", f"@{BUCKET}/2026/list.txt")
-    assert (calls, report["images"]["seen"]) == (3, 3)
+    files().pipe("photos/2026/empty.png", b"")
+    calls, report = go("S3://photos/2026/0001.png", f"@{BUCKET}/2026/list.txt", f"{BUCKET}/2026/empty.png")
+    assert (calls, report["images"]["seen"], report["images"]["quarantined"]) == (3, 4, 1)
     assert any("gone.png" in warning for warning in report["warnings"])
 
 
