@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pixelmill.images.discover import Discovery, Source, discover
 from pixelmill.rehash import rehash
-from pixelmill.remote.listing import fits
+from pixelmill.remote.pattern import fits
 from pixelmill.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,9 @@ def _mark_gone(ledger: Ledger, scan: int, source: Source, discovery: Discovery, 
         return
     known = ledger.images_under(source.root)
     if known and not ledger.seen_under(scan, source.root):
+        told = f"{problems[source.root]}; it " if source.root in problems else ""
         problems[source.root] = (
-            f"holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
+            f"{told}holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
         )
         return
     fitting = fits(source.place) if source.kind == "pattern" else None

@@ -17,7 +17,8 @@ from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, has_image_extension, sniff
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
 from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
-from pixelmill.remote.listing import Elsewhere, Members, Notes, fits, joined, kind_of, list_at
+from pixelmill.remote.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
+from pixelmill.remote.pattern import fits
 from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import translate
 from functools import lru_cache, partial
 from typing import Any, Final
 
 from pixelmill.errors import SourceError
 from pixelmill.remote.address import shown
 from pixelmill.remote.files import Status, patiently, tag_of
+from pixelmill.remote.pattern import fits
 
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation", "ino")
@@ -99,12 +102,30 @@ class FilesystemFiles:
         yield from self._pages(folder) if self._protocol in ("s3", "s3a") else self._folders(folder)
 
     def glob(self, root: str, pattern: str) -> Iterator[Listed]:
-        """The files below `root` whose addresses fit `pattern`, by name."""
-        with _explained():
-            found = self._fs.glob(self._path(pattern), detail=True)
-        for name, info in sorted(found.items()):
-            if info.get("type") != "directory":
-                yield name[len(self._path(root)) :].lstrip("/"), _status(info)
+        """The files below `root` whose addresses fit `pattern`, by name. Asked folder by folder, since fsspec's own
+        `glob` takes a folder that cannot be listed for an empty one."""
+        parts = pattern[len(root) + 1 :].split("/")
+        if "**" in parts:
+            fitting = fits(pattern)
+            yield from (one for one in self.walk(root) if fitting(f"{root}/{one[0]}"))
+            return
+        top = self._path(root).rstrip("/")
+        for info in self._fitting(top, parts):
+            yield info["name"][len(top) :].lstrip("/"), _status(info)
+
+    def _fitting(self, folder: str, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        fitting = re.compile(translate(parts[0])).match
+        for info in self._inside(folder):
+            if fitting(info["name"].rstrip("/").rpartition("/")[2]):
+                if len(parts) > 1 and info["type"] == "directory":
+                    yield from self._fitting(info["name"].rstrip("/"), parts[1:])
+                elif len(parts) == 1 and info["type"] != "directory":
+                    yield info
+
+    def _inside(self, folder: str) -> list[dict[str, Any]]:
+        """What a folder holds, by name; a folder's name counts with a slash at its end."""
+        listed = self._asked(partial(self._fs.ls, folder, detail=True))
+        return sorted((one for one in listed if one["name"].rstrip("/") != folder.rstrip("/")), key=_place)
 
     def _pages(self, folder: str) -> Iterator[Listed]:
         bucket, _, prefix = self._path(folder).partition("/")
@@ -128,9 +149,7 @@ class FilesystemFiles:
             if info["type"] != "directory":
                 yield name[len(root) :].lstrip("/"), _status(info)
                 continue
-            listed = self._asked(partial(self._fs.ls, name, detail=True))
-            inside = (one for one in listed if one["name"].rstrip("/") != name.rstrip("/"))
-            stack += sorted(inside, key=_place, reverse=True)
+            stack += reversed(self._inside(name))
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         """An answer to a question that is asked again after what may pass."""

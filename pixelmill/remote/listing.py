@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -163,14 +162,6 @@ def joined(base: str, line: str) -> str:
         with suppress(ValueError):
             return urljoin(base, quote(line, safe="%/:=&?~+!$,;'@()*", errors="surrogateescape"))
     return f"{base.rpartition('/')[0]}/{line}"
-
-
-def fits(pattern: str) -> Callable[[str], bool]:
-    """Whether a path or address fits a pattern, as `Elsewhere.pattern` takes it."""
-    from fsspec.utils import glob_translate
-
-    fitting = re.compile(glob_translate(pattern))
-    return lambda path: fitting.match(path) is not None
 
 
 def words(error: Exception) -> str:

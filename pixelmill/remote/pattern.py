@@ -16,6 +16,14 @@ from pixelmill.remote.files import LocalFiles, Status
 Problem = Callable[[str, str], None]
 
 
+def fits(pattern: str) -> Callable[[str], bool]:
+    """Whether a path or address fits a pattern, as SOURCE takes it. Raises ValueError for one that is none."""
+    from fsspec.utils import glob_translate
+
+    fitting = re.compile(glob_translate(pattern))
+    return lambda path: fitting.match(path) is not None
+
+
 def local(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
     """The files that fit an absolute pattern, by path. `*` stands for anything but a slash, and `**` alone between two
     slashes for any number of folders; hidden names fit only what begins with a dot. Symbolic links are followed, but by

@@ -295,3 +295,32 @@ def _rows(store: Path) -> int:
         return len(Store(store))
     except OSError:
         return 0
+
+
+@pytest.mark.parametrize("pattern", ["*/*.png", "**/*.png"])
+def test_a_folder_that_cannot_be_listed_under_a_pattern(
+    go: Run, job: Job, s3: S3, monkeypatch: pytest.MonkeyPatch, pattern: str
+) -> None:
+    """Nothing is marked as removed, and the report says that the listing failed."""
+    put(1, 2, folder="one")
+    put(3, 4, folder="two")
+    files().pipe("photos/two/deep/x.png", content(5))
+    assert go(f"{BUCKET}/{pattern}")[0] == (4 if pattern == "*/*.png" else 5)
+    known = places(job)
+    real = files().ls
+
+    def failing(folder: str, **how: Any) -> Any:
+        if folder.endswith("two"):
+            raise OSError(5, "Slow down")
+        return real(folder, **how)
+
+    def failing_too(*_: Any, **__: Any) -> Any:
+        raise OSError(5, "Slow down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files(), "ls", failing)
+        patch.setattr(files(), "call_s3", failing_too)
+        _, report = go(f"{BUCKET}/{pattern}")
+    assert report["images"]["removed"] == 0
+    assert places(job) == known
+    assert any("Slow down" in warning for warning in report["warnings"]), report["warnings"]
