@@ -35,6 +35,12 @@ def places(job: Job) -> set[str]:
     return {f"{s.decode()}/{p.decode()}" for s, p in zip(store.sources, store.paths, strict=True) if p}
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails is asked again without a wait."""
+    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (0.0, 0.0))
+
+
 @pytest.fixture
 def web() -> Iterator[ImageServer]:
     with ImageServer().running() as server:
@@ -46,7 +52,6 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job without sources. Nothing is waited for, and what is known of archives is asked for each time."""
     monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
-    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (0.0, 0.0))
     monkeypatch.setattr(archives, "_STATUS_SECONDS", 1e-9)
     (tmp_path / "weights").write_bytes(b"weights")
     return Job(
