@@ -98,7 +98,7 @@ def read_image_file(path: str, *, max_bytes: int) -> bytes:
     try:
         before = os.fstat(descriptor)
         _check_regular(before.st_mode)
-        _check_size(before.st_size, max_bytes)
+        check_size(before.st_size, max_bytes)
         data = _read(descriptor, before.st_size)
         after = os.fstat(descriptor)
     finally:
@@ -231,7 +231,8 @@ def _check_regular(mode: int) -> None:
         raise ImageRejected("read", "Expected a regular file. It is a folder, a pipe, a socket or a device.")
 
 
-def _check_size(size: int, max_bytes: int) -> None:
+def check_size(size: int, max_bytes: int) -> None:
+    """Raise ImageRejected for a file that is empty or too large."""
     if size == 0:
         raise ImageRejected("read", "The file is empty.")
     if size > max_bytes:

@@ -45,6 +45,11 @@ class FoundFile(NamedTuple):
         return self.absolute.encode(_ENCODING, _ERRORS)
 
 
+def is_hidden(path: str) -> bool:
+    """Whether a path elsewhere, relative to its root, goes through something that is skipped, or out of the root."""
+    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))
+
+
 def below(path: bytes, root: bytes) -> bytes:
     """`path` relative to the root that it begins with, as it is spelled: keys of object stores may hold `//`."""
     return path.removeprefix(root.removesuffix(b"/") + b"/")

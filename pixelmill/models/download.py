@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import netrc
 import os
 import re
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from pixelmill.errors import WeightsError, WeightsUnavailable
 from pixelmill.models.mirrors import Place
 from pixelmill.models.records import BLOCK, Progress
+from pixelmill.remote.http import netrc_login
 
 if TYPE_CHECKING:
     import httpx
@@ -86,7 +86,9 @@ def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float,
     try:
         with (
             httpx.Client(
-                follow_redirects=True, timeout=httpx.Timeout(timeout, connect=min(timeout, 15.0)), auth=_login(place)
+                follow_redirects=True,
+                timeout=httpx.Timeout(timeout, connect=min(timeout, 15.0)),
+                auth=None if place.trusted else netrc_login(),
             ) as client,
             client.stream("GET", place.address, headers=headers) as response,
         ):
@@ -103,16 +105,6 @@ def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float,
         raise WeightsUnavailable(f"Transfer of {place.shown} broke off: {error or type(error).__name__}") from error
     except (httpx.TooManyRedirects, httpx.InvalidURL) as error:
         raise WeightsError(f"Could not ask for {place.shown}: {type(error).__name__}") from error
-
-
-def _login(place: Place) -> httpx.Auth | None:
-    """User and password of a mirror, from ~/.netrc or the file that NETRC names: no other place keeps them unseen."""
-    import httpx
-
-    try:
-        return None if place.trusted else httpx.NetRCAuth(os.environ.get("NETRC"))
-    except (OSError, netrc.NetrcParseError):
-        return None
 
 
 def _headers(place: Place, start: int, validator: str | None) -> dict[str, str]:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from pixelmill.remote.address import is_http, shown
+
 HUB = "huggingface.co"
 
 
@@ -77,7 +79,4 @@ def place_under(folder: str, url: str) -> str:
 
 def without_secrets(url: str) -> str:
     """A URL as it may be shown: without user, password and query, in which signatures travel."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    return shown(url) if is_http(url) else url

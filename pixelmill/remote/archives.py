@@ -17,9 +17,9 @@ from typing import Final, Protocol
 from pixelmill.errors import ImageRejected, PixelmillError, SourceError
 from pixelmill.images.decode import FileChanged
 from pixelmill.images.formats import has_image_extension
-from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
+from pixelmill.images.found import FoundFile, is_hidden
 from pixelmill.remote.address import archive_kind, is_address, shown
-from pixelmill.remote.files import Files, Status, files_of, tag_of
+from pixelmill.remote.files import Status, files_of, tag_of
 
 _PLACE_BITS: Final = 32
 _OPEN_AT_ONCE: Final = 16
@@ -133,10 +133,9 @@ def kept_name(name: str, size: int) -> str | None:
     """A member's name as it is kept, if it may be an image: by its extension, or having none, and a size. Names of
     folders that desktops make, hidden ones and those that point out of the archive are not kept."""
     path = posixpath.normpath(name.replace("\\", "/") if "/" not in name else name).lstrip("/")
-    parts = path.split("/")
-    if name.endswith("/") or ".." in parts or any(part[:1] in ("", ".") or part in SKIPPED_FOLDERS for part in parts):
+    if not path or name.endswith("/") or is_hidden(path):
         return None
-    return path if may_be_image(parts[-1], size) else None
+    return path if may_be_image(posixpath.basename(path), size) else None
 
 
 def may_be_image(name: str, size: int) -> bool:
@@ -173,7 +172,7 @@ def _opened(address: str, status: Status) -> Archive:
 
 
 def _archive(address: str, status: Status) -> Archive:
-    files: Files = files_of(address)
+    files = files_of(address)
     if not status.size:
         raise ArchiveDamaged(f"Expected an archive in {shown_path(address)}. It is empty, or its size is not known.")
     match archive_kind(address):
@@ -189,14 +188,6 @@ def _archive(address: str, status: Status) -> Archive:
             from pixelmill.remote.parquet import ParquetArchive
 
             return ParquetArchive(files, address, status)
-
-
-def check_member(name: str, size: int, most: int) -> None:
-    """Raise ImageRejected for a member that is empty or too large."""
-    if size == 0:
-        raise ImageRejected("read", "The file is empty.")
-    if size > most:
-        raise ImageRejected("read", f"Expected at most {most:,} bytes. {name} has {size:,}.")
 
 
 def time_of(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:

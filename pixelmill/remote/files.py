@@ -79,7 +79,7 @@ class LocalFiles:
 
 
 class RangeFile(io.RawIOBase):
-    """A file that is read piece by piece where it lies. Give it to `io.BufferedReader` with READ_AHEAD."""
+    """A file that is read piece by piece where it lies; `part` may be called from many threads."""
 
     def __init__(self, files: Files, address: str, size: int) -> None:
         self._files, self._address, self._size = files, address, size
@@ -98,19 +98,21 @@ class RangeFile(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
+    def part(self, start: int, stop: int) -> bytes:
+        """The bytes from `start` to before `stop`, as far as the file goes."""
+        stop = min(stop, self._size)
+        return self._files.read(self._address, start, stop, most=stop - start) if stop > start else b""
+
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        stop = min(self._at + len(view), self._size)
-        if stop <= self._at:
-            return 0
-        data = self._files.read(self._address, self._at, stop, most=len(view))
+        data = self.part(self._at, self._at + len(view))
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
 
 
 def opened(files: Files, address: str, size: int) -> io.BufferedReader:
-    """A file to read here and there."""
+    """A file to read on in, from here and there."""
     return io.BufferedReader(RangeFile(files, address, size), READ_AHEAD)
 
 

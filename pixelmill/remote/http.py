@@ -56,7 +56,7 @@ class HttpFiles:
             self._client = httpx.Client(
                 follow_redirects=True,
                 limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
-                auth=_login(),
+                auth=netrc_login(),
                 headers=_HEADERS,
             )
         except (ValueError, ImportError) as error:
@@ -116,7 +116,7 @@ def _host(address: str) -> str:
     return address.split("/", 3)[2]
 
 
-def _login() -> httpx.Auth | None:
+def netrc_login() -> httpx.Auth | None:
     """Users and passwords by host, from ~/.netrc or the file that NETRC names: no other place keeps them unseen."""
     import httpx
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final, Literal
 from urllib.parse import quote, urljoin
 
+from pixelmill.batches import batched
 from pixelmill.errors import SourceError
-from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at
+from pixelmill.images.found import FoundFile, found_at, is_hidden
 from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
 from pixelmill.remote.archives import listed, may_be_image, shown_path
 from pixelmill.remote.files import Status, files_of, patiently
@@ -55,7 +55,7 @@ class Elsewhere:
         try:
             for path, status in filesystem_files(root).walk(root):
                 found = FoundFile(root, path, *status)
-                if found.absolute in self.notes.named or _hidden(path):
+                if found.absolute in self.notes.named or is_hidden(path):
                     continue
                 if path.startswith("/"):
                     self.problem(found.absolute, "Expected a name after the slash: an empty one cannot be kept.")
@@ -85,9 +85,8 @@ class Elsewhere:
 
     def explicit(self, addresses: Iterable[str]) -> Iterator[FoundFile]:
         """The files at addresses that were given one by one, whatever they hold, in that order."""
-        remaining = iter(addresses)
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
-            while some := list(islice(remaining, 8 * AT_ONCE)):
+            for some in batched(addresses, 8 * AT_ONCE):
                 for address, looked in zip(some, pool.map(_looked, some), strict=True):
                     yield from self._looked_at(address, looked)
 
@@ -116,9 +115,8 @@ class Elsewhere:
 
     def _archives(self, archives: Iterable[tuple[str, Status]]) -> Iterator[FoundFile]:
         """The images of archives: those on record of one that has not changed, else it is listed, several at once."""
-        remaining = iter(archives)
         with ThreadPoolExecutor(_ARCHIVES_AT_ONCE, thread_name_prefix="list") as pool:
-            while some := list(islice(remaining, _ARCHIVES_AT_ONCE)):
+            for some in batched(archives, _ARCHIVES_AT_ONCE):
                 on_record = [self.members(address, status) for address, status in some]
                 new = [one for one, known in zip(some, on_record, strict=True) if known is None]
                 made = pool.map(_listed, new)
@@ -198,7 +196,3 @@ def _listed(archive: tuple[str, Status]) -> list[FoundFile] | Exception:
         return patiently(lambda: listed(*archive))
     except (OSError, SourceError) as error:
         return error
-
-
-def _hidden(path: str) -> bool:
-    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in path.split("/"))

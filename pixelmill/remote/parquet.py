@@ -11,8 +11,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pixelmill.errors import SourceError
+from pixelmill.images.decode import check_size
 from pixelmill.images.formats import HEAD, sniff
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, shown_path
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, shown_path
 from pixelmill.remote.files import Files, Status, opened
 
 _ROWS: Final = 16
@@ -72,7 +73,7 @@ class ParquetArchive:
                 data = self._readers[folder].take(int(number))
         except (self._errors, ValueError) as error:
             raise OSError(f"row {number}: {str(error) or type(error).__name__}") from error
-        check_member(name, len(data or b""), most)
+        check_size(len(data or b""), most)
         return data or b""
 
     def _names(self, column: str) -> Iterator[object]:

@@ -7,9 +7,9 @@ import tarfile
 import threading
 from collections.abc import Iterator
 
-from pixelmill.images.decode import FileChanged
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, kept_name, shown_path
-from pixelmill.remote.files import READ_AHEAD, Files, Status, opened
+from pixelmill.images.decode import FileChanged, check_size
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, kept_name, shown_path
+from pixelmill.remote.files import READ_AHEAD, Files, RangeFile, Status, opened
 
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -20,6 +20,7 @@ class TarArchive:
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._files, self._address, self._size = files, address, status.size
+        self._file = RangeFile(files, address, status.size)
         self._guard = threading.Lock()
         self._places: dict[str, Place] = {}
         self._rest = self.members()
@@ -46,9 +47,11 @@ class TarArchive:
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         number, size = place or self._found(name)
-        check_member(name, size, most)
+        check_size(size, most)
         start = _BLOCK * number
-        data = self._read(start - _BLOCK, start + size)  # with the header, which is there only if the member still is
+        data = self._file.part(
+            start - _BLOCK, start + size
+        )  # with the header, which is there only if the member still is
         try:  # a header that pax overrules may say 0
             whole = tarfile.TarInfo.frombuf(data[:_BLOCK], "utf-8", "surrogateescape").size in (size, 0)
         except tarfile.HeaderError:
@@ -77,7 +80,3 @@ class TarArchive:
                 self._rest = self.members()
                 raise
             return self._places[name]
-
-    def _read(self, start: int, stop: int) -> bytes:
-        stop = min(stop, self._size)
-        return self._files.read(self._address, start, stop, most=stop - start) if stop > start else b""

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from pixelmill.errors import ImageRejected
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, check_member, kept_name, shown_path, time_of
-from pixelmill.remote.files import Files, Status, opened
+from pixelmill.images.decode import check_size
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, kept_name, shown_path, time_of
+from pixelmill.remote.files import Files, RangeFile, Status, opened
 
 _HEADER: Final = struct.Struct("<4s22xHH")
 """What precedes a member: a signature, and the lengths of the name and of the extra field that follow (APPNOTE.TXT,
@@ -23,7 +24,7 @@ class ZipArchive:
     """See `archives.Archive`. A member is found by its name."""
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
-        self._files, self._address, self._size = files, address, status.size
+        self._file = RangeFile(files, address, status.size)
         try:
             with zipfile.ZipFile(opened(files, address, status.size)) as archive:
                 infos = [(kept_name(info.filename, info.file_size), info) for info in archive.infolist()]
@@ -37,8 +38,8 @@ class ZipArchive:
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         info = self._infos[name]
-        check_member(name, info.file_size, most)
-        check_member(name, info.compress_size, most + _ROOM)
+        check_size(info.file_size, most)
+        check_size(info.compress_size, most + _ROOM)
         if info.flag_bits & 1:
             raise ImageRejected("read", "It is encrypted: Pixelmill knows no password for it.")
         packed = self._packed(info)
@@ -53,18 +54,14 @@ class ZipArchive:
     def _packed(self, info: zipfile.ZipInfo) -> bytes:
         start = info.header_offset
         room = _HEADER.size + len(info.orig_filename.encode(errors="surrogateescape")) + len(info.extra) + _ROOM
-        data = self._read(start, start + room + info.compress_size)
+        data = self._file.part(start, start + room + info.compress_size)
         if data[:4] != b"PK\3\4" or len(data) < _HEADER.size:
             raise ImageRejected("read", "The archive is damaged: no member begins where its table of contents says.")
         _, name, extra = _HEADER.unpack_from(data)
         begin = _HEADER.size + name + extra
         if len(data) < begin + info.compress_size:
-            data += self._read(start + len(data), start + begin + info.compress_size)
+            data += self._file.part(start + len(data), start + begin + info.compress_size)
         return data[begin : begin + info.compress_size]
-
-    def _read(self, start: int, stop: int) -> bytes:
-        stop = min(stop, self._size)
-        return self._files.read(self._address, start, stop, most=stop - start) if stop > start else b""
 
 
 def _unpacked(packed: bytes, method: int, size: int) -> bytes:

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pixelmill import __version__
+from pixelmill.batches import batched
 from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.images.found import FoundFile, below
 from pixelmill.remote.address import archive_kind
@@ -232,22 +232,23 @@ class Ledger:
         Those at or under an `unreadable` path stay: nobody knows whether they are there. So do members of archives
         below the folder, into which nobody looked.
         """
+
+        def looked_for(path: bytes, source: bytes) -> bool:
+            if fitting is None:
+                return source == os.fsencode(root) or archive_kind(os.fsdecode(source)) is None
+            return fitting(os.fsdecode(path)) or fitting(os.fsdecode(source))
+
         with self.transaction():
             self._db.executemany(
                 "UPDATE files SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",
                 ((scan, os.fsencode(path.rstrip("/")), *_under(path)) for path in unreadable),
             )
-            lost, values = "path >= ? AND path < ? AND scan < ? AND gone = 0", (*_under(root), scan)
-            if fitting is not None:
-                found = self._db.execute(f"SELECT path, source FROM files WHERE {lost}", values)  # noqa: S608
-                gone = [(p,) for p, source in found if fitting(os.fsdecode(p)) or fitting(os.fsdecode(source))]
-                self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", gone)
-                return
-            sources = self._db.execute(f"SELECT DISTINCT source FROM files WHERE {lost}", values)  # noqa: S608
-            archives = [s for (s,) in sources if s != os.fsencode(root) and archive_kind(os.fsdecode(s))]
-            marks = ", ".join("?" * len(archives))
-            query = f"UPDATE files SET gone = 1 WHERE {lost} AND source NOT IN ({marks})"  # noqa: S608 - question marks
-            self._db.execute(query, (*values, *archives))
+            self._db.create_function("looked_for", 2, looked_for)
+            self._db.execute(
+                "UPDATE files SET gone = 1 WHERE path >= ? AND path < ? AND scan < ? AND gone = 0 "
+                "AND looked_for(path, source)",
+                (*_under(root), scan),
+            )
 
     def mark_path_gone(self, path: str) -> None:
         """Mark one file, if it is known, as gone."""
@@ -665,10 +666,3 @@ def lost_identities(rows: Sequence[int]) -> np.ndarray:
     result = np.zeros((len(rows), 32), dtype=np.uint8)
     result[:, 24:] = np.asarray(rows, dtype=">u8").reshape(-1, 1).view(np.uint8)
     return result
-
-
-def batched(values: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Lists of at most `size` consecutive values."""
-    iterator = iter(values)
-    while some := list(islice(iterator, size)):
-        yield some

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -16,6 +15,7 @@ import pytest
 from pixelmill.job import Job
 from pixelmill.remote import filesystem
 from tests.remote.conftest import Run, content, places
+from tests.support.serving import LocalServer
 
 
 class Bucket(BaseHTTPRequestHandler):
@@ -77,16 +77,14 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bucket]]:
         objects = {f"2026/{number}.png": content(number) for number in range(12)} | {"2026/notes.txt": b"x"}
         reads: list[str] = []  # noqa: RUF012
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    with LocalServer(Served).running() as server:
         # Else it would ask by gRPC what kind of bucket this is.
         monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         import fsspec
 
-        options = {"token": "anon", "endpoint_url": f"http://127.0.0.1:{server.server_port}"}
+        options = {"token": "anon", "endpoint_url": server.url}
         monkeypatch.setitem(fsspec.config.conf, "gs", options)
         yield Served
-        server.shutdown()
     filesystem._filesystem.cache_clear()
 
 

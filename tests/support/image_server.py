@@ -6,10 +6,10 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.serving import LocalServer
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Faults:
     encoding: str = ""
 
 
-class ImageServer:
+class ImageServer(LocalServer):
     """Serves `files`, by path. `requests` holds what was asked, as ("GET", "/a.jpg")."""
 
     def __init__(self) -> None:
@@ -45,31 +45,11 @@ class ImageServer:
         class Handler(_Handler):
             server_owner = owner
 
-        self._server = _Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(Handler)
 
     def reads(self) -> list[str]:
         """The paths whose content was asked for."""
         return [path for method, path in self.requests if method == "GET"]
-
-    @contextmanager
-    def running(self) -> Iterator[ImageServer]:
-        """Serve while the block runs."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
-
-
-class _Quiet(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that gave up is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):

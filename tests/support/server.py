@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote
+
+from tests.support.serving import LocalServer
 
 
 @dataclass
@@ -36,7 +35,7 @@ class Request:
     authorization: str
 
 
-class WeightsServer:
+class WeightsServer(LocalServer):
     """Serves `folder`. Paths with `/resolve/` redirect to `/cdn/…` and say X-Linked-Etag, as Hugging Face does."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,30 +49,12 @@ class WeightsServer:
         class Handler(_Handler):
             server_owner = owner
 
-        self._server = _Quiet(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        super().__init__(Handler)
 
     @property
     def transfers(self) -> int:
         """How often file content was asked for (redirects do not count)."""
         return sum(1 for r in self.requests if r.path.startswith("/cdn") or "/resolve/" not in r.path)
-
-    @contextmanager
-    def running(self) -> Iterator[WeightsServer]:
-        """Serve while the block runs."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
-
-
-class _Quiet(ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that gave up is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
