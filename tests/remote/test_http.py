@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -296,3 +299,30 @@ def test_proxies_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="ALL_PROXY"):
         parse_source("http://127.0.0.1:1/a.jpg")
     http._clients.clear()
+
+
+def test_nothing_is_written_to_the_disk(
+    go: Run, web: ImageServer, listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the store nor the folder for temporary files holds the bytes of an image, on its own or in an archive."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    written = list[str]()
+    real = os.open
+
+    def noticed(path: str, flags: int, *more: int, **how: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            written.append(os.fspath(path))
+        return real(path, flags, *more, **how)
+
+    monkeypatch.setattr(os, "open", noticed)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("7.png", content(7))
+    web.files["/a.zip"] = packed.getvalue()
+    assert go(listed, f"{web.url}/a.zip")[0] == 7
+    assert list(scratch.iterdir()) == []
+    assert {path for path in written if str(tmp_path / "store") not in path} <= {os.devnull}
+    for file in (tmp_path / "store").rglob("*"):
+        assert not file.is_file() or not any(data in file.read_bytes() for data in map(content, range(8))), file
