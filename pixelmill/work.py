@@ -18,6 +18,7 @@ from pixelmill.images.apart import decode_apart
 from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
 from pixelmill.matrices import Decode, existing_matrices, provenance_of, still_makes
+from pixelmill.memory import keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
@@ -67,6 +68,7 @@ def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) ->
     device, _ = usable_device(job.devices.get(spec.name, job.device), fall_back=job.missing_device == "cpu")
     key = (spec, file.sha256, device, precision)
     if key not in _loaded:
+        keep_freed()
         _loaded[key] = load_file(spec, file, device=device, dtype=precision)
     return _loaded[key]
 

@@ -346,10 +346,10 @@ def spec_of(name: str, folder: Path) -> ModelSpec:
 
 @cache
 def expected_vector(number: int, model: str, weights: str = "") -> np.ndarray:
-    picture = decode_image(content(number), DecodeOptions(), shortest=None).image
+    picture = decode_image(content(number), DecodeOptions(), shortest=None)
     fresh = BlockMeans(spec_of(model, Path()), weights)
     seen = BlockMeans.seen
-    batch = torch.from_numpy(np.array(pixels(picture, fresh.preprocessing))[None])
+    batch = torch.from_numpy(np.array(pixels(np.array(picture.image), picture.frame, fresh.preprocessing))[None])
     vector: np.ndarray = fresh.encode_image(normalize(batch, fresh.preprocessing, torch.float32))[0].numpy()
     BlockMeans.seen = seen
     return vector

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pixelmill.errors import ImageRejected, PixelmillError
-from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.preprocess import Preprocessing
+from pixelmill.images.decode import DecodeOptions, Frame
+from pixelmill.images.preprocess import Preprocessing, pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,23 +55,29 @@ class Pixels:
 def decode_apart(
     data: bytes, options: DecodeOptions, *, shortest: int | None, wanted: Sequence[Preprocessing]
 ) -> Pixels:
-    """`decode_image` in another process, and for each of `wanted` its `pixels`; with `decode="reference"`, the picture
-    `resized` for upstream's own transform instead.
+    """`decode_image` in another process, and for each of `wanted` its `pixels`, made here; with `decode="reference"`,
+    the picture `resized` for upstream's own transform instead, which is made there.
 
     Safe to call from many threads: each call has a process to itself, which later calls use again. Raises ImageRejected
     for a file that cannot be decoded, that crashes the decoder twice, takes `options.max_seconds`, or needs more memory
     than any picture that the options admit; DecodingInterrupted for what may pass.
     """
-    return _asked_twice(data, options, {"shortest": shortest, "wanted": [asdict(one) for one in wanted]})
+    if options.decode == "reference":
+        frame, arrays = _asked_twice(data, options, {"shortest": shortest, "resized": [asdict(one) for one in wanted]})
+    else:
+        frame, (whole,) = _asked_twice(data, options, {"shortest": shortest, "whole": True})
+        arrays = [pixels(whole, frame, one) for one in wanted]
+    return Pixels(*frame.size, tuple(arrays))
 
 
 def scaled_apart(data: bytes, options: DecodeOptions, *, longest: int) -> Pixels:
     """The whole picture, its longer edge scaled down to `longest` pixels if it has more; for people's eyes, not for
     models. Safe to call, and raises, like `decode_apart`."""
-    return _asked_twice(data, options, {"shortest": max(1, longest // 4), "longest": longest, "wanted": []})
+    frame, arrays = _asked_twice(data, options, {"shortest": max(1, longest // 4), "longest": longest})
+    return Pixels(*frame.size, tuple(arrays))
 
 
-def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> Pixels:
+def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> tuple[Frame, list[NDArray[np.uint8]]]:
     request = {"bytes": len(data), "options": asdict(options), **wanted}
     try:
         return _asked(data, request)
@@ -94,7 +100,7 @@ class _Ended(Exception):
         self.code = code
 
 
-def _asked(data: bytes, request: dict[str, Any]) -> Pixels:
+def _asked(data: bytes, request: dict[str, Any]) -> tuple[Frame, list[NDArray[np.uint8]]]:
     limit = request["options"]["max_seconds"]
     try:
         with _a_decoder() as decoder:
@@ -115,7 +121,7 @@ def _asked(data: bytes, request: dict[str, Any]) -> Pixels:
         raise ImageRejected(*answer["rejected"])
     if "memory" in answer:
         _refuse_or_wait(answer["memory"])
-    return Pixels(answer["width"], answer["height"], arrays)
+    return Frame(**answer["frame"]), arrays
 
 
 def _refuse_or_wait(limit: int) -> None:
@@ -144,7 +150,7 @@ class _Decoder:
                 pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
             )  # fmt: skip
 
-    def ask(self, data: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], tuple[NDArray[np.uint8], ...]]:
+    def ask(self, data: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
         """The answer to a request about `data`. Raises _Ended if the process ends instead."""
         try:
             _write_all(self._memory, data)
@@ -155,8 +161,7 @@ class _Decoder:
         if not received:
             raise _Ended(self._process.wait())
         answer: dict[str, Any] = json.loads(received)
-        arrays = tuple(self._arrays(answer.get("shapes", ())))
-        return answer, arrays
+        return answer, list(self._arrays(answer.get("shapes", ())))
 
     def rest(self) -> bool:
         """Give back what a large picture took. False after which the process should not be used again."""

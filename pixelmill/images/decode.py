@@ -73,18 +73,36 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """An RGB picture, upright if that was asked for.
+class Frame:
+    """How decoded pixels lie: as the file stores them, `across` x `down` of them, scaled down by `factor`, to be turned
+    by EXIF `orientation` (1 to 8; CIPA DC-008, tag 274).
 
-    `width` and `height` are the file's pixels, after orientation, however `image` is scaled. `box` (left, top, right,
-    bottom) is where the picture lies in `image`: scaling rounds edges up, so the last row or column may be a part of
-    a pixel. Taking it for a whole one shifts the picture, and costs more of the cosine than the scaling does.
+    Scaling rounds edges up, so the last column or row may be a part of a pixel. Taking it for a whole one shifts the
+    picture, and costs more of the cosine than the scaling does.
     """
 
+    across: int
+    down: int
+    factor: int = 1
+    orientation: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the file's picture, upright."""
+        return (self.down, self.across) if self.orientation >= 5 else (self.across, self.down)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An RGB picture as its file stores it, perhaps scaled down."""
+
     image: Image.Image
-    width: int
-    height: int
-    box: tuple[float, float, float, float]
+    frame: Frame
+
+    @property
+    def upright(self) -> Image.Image:
+        """The picture as it is to be seen."""
+        return turned(self.image, self.frame.orientation)
 
 
 def read_image_file(path: str, *, max_bytes: int) -> bytes:
@@ -146,11 +164,8 @@ def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Deco
     rgb = to_rgb(image, background=options.background)
     if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
         rgb, factor = rgb.reduce(again), factor * again
-    turn = _orientation(image) if options.exif_orientation else 1
-    if turn >= 5:
-        width, height = height, width
-    rgb = _turned(rgb, turn)
-    return Decoded(rgb, width, height, _box(rgb.size, width / factor, height / factor, turn))
+    orientation = _orientation(image) if options.exif_orientation else 1
+    return Decoded(rgb, Frame(width, height, factor, orientation))
 
 
 def _load(image: ImageFile, need: int | None) -> int:
@@ -166,13 +181,6 @@ def _subsampled(image: ImageFile) -> bool:
     Scaling costs more of the cosine of others: of grey ones, and of those with more of their colour."""
     layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])  # id, sampling across, down, table
     return len(layers) == 3 and layers[0][1] > layers[1][1] and layers[0][2] > layers[1][2]
-
-
-def _box(size: tuple[int, int], width: float, height: float, turn: int) -> tuple[float, float, float, float]:
-    """Where a picture lies in an image of `size` if its right and bottom edges were rounded up before it was turned."""
-    left = size[0] - width if turn in (2, 3, 6, 7) else 0.0
-    top = size[1] - height if turn in (3, 4, 7, 8) else 0.0
-    return left, top, left + width, top + height
 
 
 def _kind(data: bytes) -> str:
@@ -203,7 +211,7 @@ def _is_raw_preview(image: ImageFile) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8 (CIPA DC-008, tag 274). Broken EXIF must not cost the picture: it counts as upright."""
+    """EXIF orientation 1 to 8. Broken EXIF must not cost the picture: it counts as upright."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:
@@ -211,7 +219,8 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """A picture that is stored with an EXIF orientation, upright."""
     from PIL.Image import Transpose
 
     turns = (

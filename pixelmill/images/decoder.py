@@ -10,19 +10,22 @@ import signal
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
 from pixelmill.images.apart import MESSAGE
-from pixelmill.images.preprocess import Preprocessing, pixels, resized, scaled
+from pixelmill.images.preprocess import Preprocessing, resized, scaled
+from pixelmill.memory import keep_freed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
 
 _BYTES_PER_PIXEL: Final = 24
 """What decoding takes at most, with room: the coefficients of a progressive CMYK JPEG (8), its pixels (4), RGB (3) and
@@ -32,7 +35,12 @@ _COPIES_OF_FILE: Final = 3
 _ROOM: Final = 512 << 20
 """Address space for modules loaded on demand, and for threads of a library, which reserve far more than they use."""
 
+_KEPT: Final = 64 << 20
+"""Bytes of one picture that are kept for the next: about those of 12 megapixels in full."""
+
 _LONGEST_REASON: Final = 4000
+_STRIP: Final = 4 << 20
+"""About so many bytes of a whole picture are copied at once."""
 
 
 def main(channel: socket.socket, memory: int, turns: int) -> None:
@@ -41,6 +49,7 @@ def main(channel: socket.socket, memory: int, turns: int) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     warnings.simplefilter("ignore")  # a damaged file's oddities; what matters is raised
+    keep_freed(_KEPT)
     _warm_up()
     base = _address_space()
     while received := channel.recv(MESSAGE):
@@ -89,32 +98,47 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
         data = _read_all(memory, request["bytes"])
         with limits:
             picture = decode.decode_image(data, limits.options, shortest=request["shortest"], large=limits.large)
-            arrays = _arrays(picture, request, limits.options.decode)
+            shapes, arrays = _made(picture, request)
         _hand_over(memory, arrays)
     except ImageRejected as rejected:
         return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}
     except MemoryError:
         return {"memory": limits.bytes}
-    return {"width": picture.width, "height": picture.height, "shapes": [array.shape for array in arrays]}
+    return {"frame": asdict(picture.frame), "shapes": shapes}
 
 
-def _arrays(picture: decode.Decoded, request: dict[str, Any], how: str) -> list[NDArray[np.uint8]]:
-    make = resized if how == "reference" else pixels
+def _made(
+    picture: decode.Decoded, request: dict[str, Any]
+) -> tuple[list[tuple[int, ...]], Iterable[NDArray[np.uint8]]]:
+    """What is asked for, uint8 (height, width, 3) each: the shapes, and the pixels one after the other."""
+    if "whole" in request:
+        width, height = picture.image.size
+        return [(height, width, 3)], _strips(picture.image)
     try:
         if "longest" in request:
-            return [scaled(picture, request["longest"])]
-        return [make(picture, _preprocessing(**one)) for one in request["wanted"]]
+            arrays = [scaled(picture, request["longest"])]
+        else:
+            arrays = [resized(picture, _preprocessing(**one)) for one in request["resized"]]
     except MemoryError:
         raise
     except Exception as error:
         raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
+    return [array.shape for array in arrays], arrays
+
+
+def _strips(image: Image.Image) -> Iterator[NDArray[np.uint8]]:
+    import numpy as np
+
+    rows = max(1, _STRIP // (3 * image.width))
+    for top in range(0, image.height, rows):
+        yield np.asarray(image.crop((0, top, image.width, min(top + rows, image.height))))
 
 
 def _preprocessing(mean: Sequence[float], std: Sequence[float], **rest: Any) -> Preprocessing:
     return Preprocessing(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]), **rest)
 
 
-def _hand_over(memory: int, arrays: Sequence[NDArray[np.uint8]]) -> None:
+def _hand_over(memory: int, arrays: Iterable[NDArray[np.uint8]]) -> None:
     import numpy as np
 
     offset = 0

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from pixelmill.errors import ImageRejected, PixelmillError, StoreError
-from pixelmill.images.apart import decode_apart
+from pixelmill.images.apart import scaled_apart
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.found import FoundFile
-from pixelmill.images.preprocess import Preprocessing
 from pixelmill.remote.reading import read_image
 from pixelmill.search.searcher import Found, Hit
 from pixelmill.words import printable
@@ -23,7 +22,6 @@ from pixelmill.words import printable
 EDGE: Final = 240
 """Longest edge of a thumbnail in pixels; 40 of them make a file of about half a megabyte."""
 _QUALITY: Final = 82
-_WANTED: Final = Preprocessing(EDGE, EDGE, (0, 0, 0), (1, 1, 1))
 _STYLE: Final = """
 body { font: 14px/1.4 system-ui, sans-serif; margin: 2em; background: #fafafa; color: #222 }
 ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 1.2em; padding: 0;
@@ -83,11 +81,8 @@ def thumbnail(file: FoundFile) -> bytes:
     """
     from PIL import Image
 
-    options = DecodeOptions(decode="reference")
-    data = read_image(file, max_bytes=options.max_bytes)
-    made = decode_apart(data, options, shortest=None, wanted=[_WANTED])
-    picture = Image.fromarray(made.arrays[0])
-    picture.thumbnail((EDGE, EDGE))
+    options = DecodeOptions()
+    picture = scaled_apart(read_image(file, max_bytes=options.max_bytes), options, longest=EDGE)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_QUALITY)
+    Image.fromarray(picture.arrays[0]).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

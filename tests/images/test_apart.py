@@ -86,8 +86,8 @@ def test_pixels_are_those_of_the_same_process(kind: str) -> None:
     data, options = EIGHT_BIT[kind], DecodeOptions()
     here = decode_image(data, options, shortest=40)
     there = decode_apart(data, options, shortest=40, wanted=[PLAIN])
-    assert (there.width, there.height) == (here.width, here.height)
-    np.testing.assert_array_equal(there.arrays[0], pixels(here, PLAIN))
+    assert (there.width, there.height) == here.frame.size
+    np.testing.assert_array_equal(there.arrays[0], pixels(np.array(here.image), here.frame, PLAIN))
 
 
 @pytest.mark.parametrize("interpolation", ["BICUBIC", "BILINEAR"])

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import DecodeOptions, FileChanged, decode_image, read_image_file
+from pixelmill.images.decode import DecodeOptions, FileChanged, Frame, decode_image, read_image_file
 
 UPSTREAM = DecodeOptions(decode="reference", exif_orientation=False, background="none")
 
@@ -102,7 +102,7 @@ def test_reference_is_pillows_own(kind: str) -> None:
 def test_size_is_the_files(kind: str) -> None:
     """Width and height are those of the file."""
     result = decode_image(EIGHT_BIT[kind], DecodeOptions(), shortest=8)
-    assert (result.width, result.height) == (97, 64)
+    assert result.frame.size == (97, 64)
 
 
 @pytest.mark.parametrize("kind", ["png palette transparent", "png rgba", "png la", "png rgb with tRNS"])
@@ -124,9 +124,8 @@ def test_orientation(format: str, orientation: int) -> None:
     data = encoded(scene(), format, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
     result = decode_image(data, DecodeOptions(decode="reference"), shortest=None)
-    assert np.array_equal(np.asarray(result.image), upright)
-    assert (result.width, result.height) == result.image.size == ((64, 97) if orientation >= 5 else (97, 64))
-    assert result.box == (0, 0, *result.image.size)
+    assert np.array_equal(np.asarray(result.upright), upright)
+    assert result.frame.size == result.upright.size == ((64, 97) if orientation >= 5 else (97, 64))
 
 
 def test_broken_exif_does_not_cost_the_picture() -> None:
@@ -174,7 +173,7 @@ def test_fast_scales_jpegs_and_leaves_the_rest() -> None:
     jpeg, lossless = encoded(picture, "JPEG"), encoded(picture, "PNG", compress_level=1)
     fast = decode_image(jpeg, DecodeOptions(), shortest=180)
     assert fast.image.size == (1200, 901)
-    assert (fast.width, fast.height, fast.box) == (2400, 1801, (0, 0, 1200, 900.5))
+    assert fast.frame == Frame(2400, 1801, factor=2)
     assert decode_image(jpeg, DecodeOptions(), shortest=181).image.size == (2400, 1801)
     assert decode_image(jpeg, DecodeOptions(), shortest=90).image.size == (600, 451)
     assert decode_image(jpeg, DecodeOptions(), shortest=None).image.size == (2400, 1801)
@@ -229,7 +228,7 @@ def test_pixel_bombs_are_refused_before_they_are_decoded() -> None:
 def test_large_pictures_that_are_none_too_large_are_decoded() -> None:
     """A real 54-megapixel picture is no bomb."""
     data = encoded(scene().resize((9000, 6000)), "JPEG", quality=60)
-    assert decode_image(data, DecodeOptions(), shortest=224).width == 9000
+    assert decode_image(data, DecodeOptions(), shortest=224).frame.size == (9000, 6000)
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])

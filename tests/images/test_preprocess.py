@@ -12,7 +12,7 @@ from clip.clip import _transform
 from PIL import Image
 from torchvision.transforms import v2
 
-from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.decode import DecodeOptions, Frame, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -24,6 +24,10 @@ def scene(width: int, height: int) -> Image.Image:
     waves = np.stack([np.sin(x / 17) + np.cos(y / 11), np.sin((x + y) / 29), (x // 23 + y // 19) % 2], axis=-1)
     noise = np.random.default_rng(width * 7919 + height).normal(0, 0.2, waves.shape)
     return Image.fromarray(((waves + noise + 2) / 4.5 * 255).clip(0, 255).astype(np.uint8))
+
+
+def made(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any, Any]:
+    return pixels(np.array(image), Frame(*image.size), preprocessing)
 
 
 def upstream(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any, Any]:
@@ -49,21 +53,22 @@ def upstream(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any
     ids=lambda preprocessing: f"{preprocessing.resize}-{preprocessing.image_size}-{preprocessing.resize_mode}",
 )
 def test_pixels_are_torchvisions(size: tuple[int, int], preprocessing: Preprocessing) -> None:
-    """Resize and crop in one step differ from torchvision's two by at most one grey level, and that in few pixels."""
+    """Ours differ from torchvision's, which Pillow resizes, by a grey level in few values, and by two in next to none."""
     image = scene(*size)
-    ours, theirs = pixels(image, preprocessing), upstream(image, preprocessing)
+    ours, theirs = made(image, preprocessing), upstream(image, preprocessing)
     assert ours.shape == theirs.shape == (preprocessing.image_size, preprocessing.image_size, 3)
     assert ours.dtype == np.uint8
     difference = np.abs(ours.astype(int) - theirs)
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.03
+    assert difference.max() <= 2
+    assert (difference > 1).mean() < 5e-5
+    assert (difference > 0).mean() < 0.02
 
 
 def test_normalized_pixels_are_clips() -> None:
     """pixels + normalize give what OpenAI's own transform gives, to within a grey level."""
     images = [scene(333, 500), scene(640, 427)]
     preprocessing = Preprocessing(224, 224, MEAN, STD)
-    batch = torch.from_numpy(np.stack([pixels(image, preprocessing) for image in images]))
+    batch = torch.from_numpy(np.stack([made(image, preprocessing) for image in images]))
     ours = normalize(batch, preprocessing, torch.float32)
     theirs = torch.stack([_transform(224)(image) for image in images])
     assert ours.shape == theirs.shape
@@ -98,9 +103,9 @@ def test_geometry_is_what_decides_pixels() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(1801, 2003), (1797, 1795)])
 def test_scaled_decoding_does_not_shift(size: tuple[int, int], orientation: int) -> None:
-    """A JPEG whose edges are no multiple of the scale gives the same pixels fast and by reference, turned or not.
+    """A JPEG whose edges are no multiple of the scale gives the same pixels fast and as the reference, turned or not.
 
-    Without `box` the picture is stretched by the part of a pixel at its edge, and this fails.
+    Without the frame's factor the picture is stretched by the part of a pixel at its edge, and this fails.
     """
     smooth = scene(size[0] // 30, size[1] // 30).resize(size, Image.Resampling.BICUBIC)
     exif = Image.Exif()
@@ -111,7 +116,8 @@ def test_scaled_decoding_does_not_shift(size: tuple[int, int], orientation: int)
     fast = decode_image(file.getvalue(), DecodeOptions(), shortest=179)
     reference = decode_image(file.getvalue(), DecodeOptions(decode="reference"), shortest=179)
     assert max(fast.image.size) * 2 <= max(reference.image.size) + 1
-    difference = np.abs(pixels(fast, preprocessing).astype(int) - pixels(reference, preprocessing))
-    shifted = np.abs(pixels(fast.image, preprocessing).astype(int) - pixels(reference, preprocessing))
+    expected = upstream(reference.upright, preprocessing).astype(int)
+    difference = np.abs(pixels(np.array(fast.image), fast.frame, preprocessing) - expected)
+    shifted = np.abs(pixels(np.array(fast.image), Frame(*fast.image.size, 1, orientation), preprocessing) - expected)
     assert difference.mean() < 0.5
-    assert difference.mean() < shifted.mean() or fast.box == (0, 0, *fast.image.size)
+    assert difference.mean() < shifted.mean()
