@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed."""
+"""What the C library (glibc) does with memory that is freed."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ from typing import Final
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_MAX: Final = -4
 _M_ARENA_MAX: Final = -8
-MOST: Final = 2**31 - 1
-"""The most bytes that can be kept: glibc takes an int."""
+_MOST: Final = 2**31 - 1
+"""glibc takes an int."""
 
 
-def keep_freed(most: int = MOST) -> None:
-    """Let this process keep up to `most` bytes that it freed, to use them again, until it ends.
+def keep_freed(least: int = _MOST) -> None:
+    """Let this process keep memory that it freed, to use it again, until more than `least` bytes lie free at the end of
+    its heap; then it gives them back.
 
     By default glibc gives arrays of tens of megabytes back to the kernel, which clears their pages anew for the next
-    batch or picture: up to two thirds of the time that a convolutional network takes (docs/performance.md). The most
-    memory that a process has does not change. Of mallopt(3): no separate mappings, one arena for all threads, and a
-    threshold for the rest. Nothing is done where the C library has no mallopt.
+    batch or picture: up to two thirds of the time that a convolutional network takes (docs/performance.md). Of
+    mallopt(3): no separate mappings, one arena for all threads, a threshold. Nothing is done without a mallopt.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
-        for parameter, value in ((_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, most)):
+        for parameter, value in ((_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, least)):
             mallopt(parameter, value)
+
+
+def give_back() -> None:
+    """Give the kernel what this process keeps of freed memory."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

@@ -18,7 +18,7 @@ from pixelmill.images.apart import decode_apart
 from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
 from pixelmill.matrices import Decode, existing_matrices, provenance_of, still_makes
-from pixelmill.memory import keep_freed
+from pixelmill.memory import give_back, keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
@@ -78,6 +78,7 @@ def release_models() -> None:
     on_gpu = any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
     _reproduced.clear()
+    give_back()
     if on_gpu:
         import torch
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MESSAGE: Final = 1 << 16
 """Most bytes of a request or an answer; pixels and files go through memory that both processes share."""
 
-_KEEP: Final = 64 << 20
+_KEEP: Final = 80 << 20
 """Shared memory above this many bytes is given back after each picture."""
 
 _TOOK_TOO_LONG: Final = -signal.SIGALRM
@@ -62,22 +62,58 @@ def decode_apart(
     for a file that cannot be decoded, that crashes the decoder twice, takes `options.max_seconds`, or needs more memory
     than any picture that the options admit; DecodingInterrupted for what may pass.
     """
-    if options.decode == "reference":
-        frame, arrays = _asked_twice(data, options, {"shortest": shortest, "resized": [asdict(one) for one in wanted]})
-    else:
-        frame, (whole,) = _asked_twice(data, options, {"shortest": shortest, "whole": True})
-        arrays = [pixels(whole, frame, one) for one in wanted]
-    return Pixels(*frame.size, tuple(arrays))
+    whole = options.decode == "fast" and bool(wanted) and _resizes_fast()
+    request = {"shortest": shortest, "whole": whole, "wanted": [asdict(one) for one in wanted]}
+    answer = _asked_twice(data, options, request)
+    arrays = answer.arrays
+    if options.decode == "fast":
+        with _explained():
+            given = [(arrays[0], answer.frame)] * len(wanted) if answer.whole else map(_resized, arrays)
+            arrays = [pixels(*one, preprocessing) for one, preprocessing in zip(given, wanted, strict=True)]
+    return Pixels(*answer.frame.size, tuple(arrays))
+
+
+def _resizes_fast() -> bool:
+    """Whether PyTorch has its quick filters for uint8 on this processor. Its others are slower than Pillow's."""
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
+
+
+def _resized(array: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Frame]:
+    """A picture that was resized there: `pixels` leaves it as it is, and crops it."""
+    height, width, _ = array.shape
+    return array, Frame(width, height)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What resizing raises, as what it means for the picture."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):  # PyTorch's is a RuntimeError
+            raise DecodingInterrupted("not enough memory to resize it now") from error
+        raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
 
 
 def scaled_apart(data: bytes, options: DecodeOptions, *, longest: int) -> Pixels:
     """The whole picture, its longer edge scaled down to `longest` pixels if it has more; for people's eyes, not for
     models. Safe to call, and raises, like `decode_apart`."""
-    frame, arrays = _asked_twice(data, options, {"shortest": max(1, longest // 4), "longest": longest})
-    return Pixels(*frame.size, tuple(arrays))
+    answer = _asked_twice(data, options, {"shortest": max(1, longest // 4), "longest": longest})
+    return Pixels(*answer.frame.size, tuple(answer.arrays))
 
 
-def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> tuple[Frame, list[NDArray[np.uint8]]]:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a decoder made: the whole picture, or what was asked for of it."""
+
+    frame: Frame
+    whole: bool
+    arrays: list[NDArray[np.uint8]]
+
+
+def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> _Answer:
     request = {"bytes": len(data), "options": asdict(options), **wanted}
     try:
         return _asked(data, request)
@@ -100,7 +136,7 @@ class _Ended(Exception):
         self.code = code
 
 
-def _asked(data: bytes, request: dict[str, Any]) -> tuple[Frame, list[NDArray[np.uint8]]]:
+def _asked(data: bytes, request: dict[str, Any]) -> _Answer:
     limit = request["options"]["max_seconds"]
     try:
         with _a_decoder() as decoder:
@@ -121,7 +157,12 @@ def _asked(data: bytes, request: dict[str, Any]) -> tuple[Frame, list[NDArray[np
         raise ImageRejected(*answer["rejected"])
     if "memory" in answer:
         _refuse_or_wait(answer["memory"])
-    return Frame(**answer["frame"]), arrays
+    if "failed" in answer:
+        raise DecodingInterrupted(f"the process that decoded it could not hand it over: {answer['failed']}")
+    frame = Frame(**answer["frame"])
+    if not frame.is_sound() or (answer["whole"] and [array.shape for array in arrays] != [frame.shape]):
+        raise ImageRejected("decode", f"The decoder's answer does not fit together ({frame}, {answer['shapes']}).")
+    return _Answer(frame, answer["whole"], arrays)
 
 
 def _refuse_or_wait(limit: int) -> None:

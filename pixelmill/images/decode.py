@@ -89,7 +89,21 @@ class Frame:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the file's picture, upright."""
-        return (self.down, self.across) if self.orientation >= 5 else (self.across, self.down)
+        return (self.down, self.across) if self.on_its_side else (self.across, self.down)
+
+    @property
+    def on_its_side(self) -> bool:
+        """Whether turning it upright makes rows of columns."""
+        return self.orientation >= 5
+
+    def is_sound(self) -> bool:
+        """Whether there can be such a frame."""
+        return min(self.across, self.down, self.factor) >= 1 and 1 <= self.orientation <= 8
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the decoded pixels."""
+        return -(-self.down // self.factor), -(-self.across // self.factor), 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +173,7 @@ def _attempt(
 
 
 def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Decoded:
-    width, height = image.size
-    factor = _load(image, need)
+    (width, height), factor = _load(image, need)
     rgb = to_rgb(image, background=options.background)
     if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
         rgb, factor = rgb.reduce(again), factor * again
@@ -168,12 +181,13 @@ def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Deco
     return Decoded(rgb, Frame(width, height, factor, orientation))
 
 
-def _load(image: ImageFile, need: int | None) -> int:
-    """Decode, a JPEG scaled down by its DCT while the shorter edge keeps `need` pixels. Returns the factor."""
-    width = image.width
+def _load(image: ImageFile, need: int | None) -> tuple[tuple[int, int], int]:
+    """Decode, a JPEG scaled down by its DCT while the shorter edge keeps `need` pixels. Returns the size in full, which
+    plugins that turn pictures themselves know only now, and the factor."""
+    size = image.size
     drafted = image.draft(None, (need, need)) if need is not None and _subsampled(image) else None
     image.load()
-    return round(width / drafted[1][2]) if drafted else 1
+    return (size, round(size[0] / drafted[1][2])) if drafted else (image.size, 1)
 
 
 def _subsampled(image: ImageFile) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
 from pixelmill.images.apart import MESSAGE
-from pixelmill.images.preprocess import Preprocessing, resized, scaled
+from pixelmill.images.preprocess import Preprocessing, resized, scaled, shrunk
 from pixelmill.memory import keep_freed
 
 if TYPE_CHECKING:
@@ -28,19 +28,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _BYTES_PER_PIXEL: Final = 24
-"""What decoding takes at most, with room: the coefficients of a progressive CMYK JPEG (8), its pixels (4), RGB (3) and
-a copy turned upright (3); deep grey in floats (4) with three copies of it."""
+"""What decoding takes at most, with room: the coefficients of a progressive CMYK JPEG (8), its pixels (4), RGB (3) and,
+by reference, a copy turned upright (3); deep grey in floats (4) with three copies of it."""
 
 _COPIES_OF_FILE: Final = 3
 _ROOM: Final = 512 << 20
 """Address space for modules loaded on demand, and for threads of a library, which reserve far more than they use."""
 
-_KEPT: Final = 64 << 20
-"""Bytes of one picture that are kept for the next: about those of 12 megapixels in full."""
+_KEPT: Final = 128 << 20
+"""Bytes of freed memory that are kept for the next picture: about those of 24 megapixels."""
 
 _LONGEST_REASON: Final = 4000
 _STRIP: Final = 4 << 20
 """About so many bytes of a whole picture are copied at once."""
+_WHOLE: Final = 25_000_000
+_ELONGATED: Final = 100
+"""Pictures of more pixels, or of edges more unlike, are resized here, which is slower: memory is limited here."""
 
 
 def main(channel: socket.socket, memory: int, turns: int) -> None:
@@ -98,32 +101,35 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
         data = _read_all(memory, request["bytes"])
         with limits:
             picture = decode.decode_image(data, limits.options, shortest=request["shortest"], large=limits.large)
-            shapes, arrays = _made(picture, request)
-        _hand_over(memory, arrays)
+            whole = request.get("whole", False) and _may_leave_whole(picture.image)
+            arrays = [] if whole else _made(picture, request)
+            _hand_over(memory, _strips(picture.image) if whole else arrays)
     except ImageRejected as rejected:
         return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}
     except MemoryError:
         return {"memory": limits.bytes}
-    return {"frame": asdict(picture.frame), "shapes": shapes}
+    except OSError as error:
+        return {"failed": str(error)}
+    image = picture.image
+    shapes = [(image.height, image.width, 3)] if whole else [array.shape for array in arrays]
+    return {"frame": asdict(picture.frame), "whole": whole, "shapes": shapes}
 
 
-def _made(
-    picture: decode.Decoded, request: dict[str, Any]
-) -> tuple[list[tuple[int, ...]], Iterable[NDArray[np.uint8]]]:
-    """What is asked for, uint8 (height, width, 3) each: the shapes, and the pixels one after the other."""
-    if "whole" in request:
-        width, height = picture.image.size
-        return [(height, width, 3)], _strips(picture.image)
+def _made(picture: decode.Decoded, request: dict[str, Any]) -> list[NDArray[np.uint8]]:
+    """What is asked for of a picture that does not leave whole."""
     try:
         if "longest" in request:
-            arrays = [scaled(picture, request["longest"])]
-        else:
-            arrays = [resized(picture, _preprocessing(**one)) for one in request["resized"]]
+            return [scaled(picture, request["longest"])]
+        make = shrunk if request["options"]["decode"] == "fast" else resized
+        return [make(picture, _preprocessing(**one)) for one in request["wanted"]]
     except MemoryError:
         raise
     except Exception as error:
         raise ImageRejected("preprocess", f"{type(error).__name__}: {error}") from error
-    return [array.shape for array in arrays], arrays
+
+
+def _may_leave_whole(image: Image.Image) -> bool:
+    return image.width * image.height <= _WHOLE and max(image.size) <= _ELONGATED * min(image.size)
 
 
 def _strips(image: Image.Image) -> Iterator[NDArray[np.uint8]]:

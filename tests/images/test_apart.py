@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import apart
@@ -27,6 +30,8 @@ from tests.images.test_decode import EIGHT_BIT
 from tests.test_pipeline import Limited
 
 PLAIN = Preprocessing(32, 40, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
 FAULTS = {
     b"crash": "os.kill(os.getpid(), signal.SIGSEGV)",
     b"abort": "os.abort()",
@@ -109,6 +114,112 @@ def test_reference_is_upstreams_transform_of_the_whole_picture(
     options = DecodeOptions(decode="reference")
     (array,) = decode_apart(Path("picture.png").read_bytes(), options, shortest=40, wanted=[made]).arrays
     assert upstream(Image.fromarray(array)).equal(upstream(image))
+
+
+def photograph(width: int, height: int, format: str, **how: Any) -> bytes:
+    """Smooth noise, encoded."""
+    coarse = np.random.default_rng(width).integers(0, 256, (height // 20, width // 20, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(file, format, **how)
+    return file.getvalue()
+
+
+def turned_by_xmp() -> bytes:
+    """A TIFF whose orientation is in its XMP alone: Pillow knows of it when it has loaded the picture."""
+    return photograph(970, 640, "TIFF", tiffinfo={700: b'<x:xmpmeta tiff:Orientation="6"></x:xmpmeta>'})
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    ("data", "size", "scaled"),
+    [
+        (photograph(3601, 4003, "JPEG", exif=TURNED, quality=95), (4003, 3601), True),
+        (photograph(3601, 4003, "JPEG", exif=TURNED, subsampling="4:4:4"), (4003, 3601), False),
+        (photograph(1601, 1403, "PNG"), (1601, 1403), False),
+        (photograph(40, 9000, "PNG"), (40, 9000), False),
+        (turned_by_xmp(), (640, 970), False),
+    ],
+    ids=["scaled and turned", "turned", "in strips", "elongated", "turned by its XMP"],
+)
+def test_a_picture_is_resized_there_or_here(
+    data: bytes, size: tuple[int, int], scaled: bool, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where PyTorch is quick the whole picture crosses, else a small one: both are upstream's of the upright picture."""
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    monkeypatch.setattr("pixelmill.images.apart._resizes_fast", lambda: quick)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert upright.size == size
+    expected = np.asarray(Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(upright)).astype(int)
+    made = Preprocessing(224, 224, (0, 0, 0), (1, 1, 1))
+    found = decode_apart(data, DecodeOptions(max_aspect=1000.0), shortest=224, wanted=[made, made])
+    assert (found.width, found.height) == size
+    for array in found.arrays:
+        difference = np.abs(array - expected)
+        assert difference.max() <= (12 if scaled else 2)
+        assert difference.mean() < (0.5 if scaled else 0.02)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"across": 4000, "down": 3000}, {"across": 64, "down": 97}, {"factor": 2}, {"factor": 0}, {"orientation": 9},
+        {"orientation": 0}, {"across": 10**9},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_answer_that_does_not_fit_is_refused(lie: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that says another size than it hands over costs its picture, and embeds nothing black."""
+    ask = apart._Decoder.ask
+
+    def lied(*given: Any) -> Any:
+        answer, arrays = ask(*given)
+        answer["frame"].update(lie)
+        return answer, arrays
+
+    monkeypatch.setattr(apart._Decoder, "ask", lied)
+    with pytest.raises(ImageRejected, match="does not fit together"):
+        apart_array(EIGHT_BIT["png"])
+
+
+@pytest.mark.parametrize(
+    ("error", "means"),
+    [
+        (MemoryError(), DecodingInterrupted),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            DecodingInterrupted,
+        ),
+        (RuntimeError("Expected something else"), ImageRejected),
+    ],
+    ids=["MemoryError", "PyTorch's", "other"],
+)
+def test_what_resizing_raises_costs_one_picture(
+    error: Exception, means: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little memory may pass; what else PyTorch says of a picture is its reason."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(apart, "pixels", fails)
+    with pytest.raises(means):
+        apart_array(EIGHT_BIT["png"])
+
+
+def test_a_picture_that_cannot_be_handed_over_waits() -> None:
+    """Where the memory that both processes share does not grow, the picture is left for later and the run goes on."""
+    flat = io.BytesIO()
+    Image.new("RGB", (1200, 1200)).save(flat, "PNG")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(DecodingInterrupted, match="could not hand it over"):
+            apart_array(flat.getvalue())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    end_idle_decoders()
+    assert apart_array(flat.getvalue()).shape == (32, 32, 3)
 
 
 @pytest.mark.usefixtures("faulty")

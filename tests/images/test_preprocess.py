@@ -12,7 +12,7 @@ from clip.clip import _transform
 from PIL import Image
 from torchvision.transforms import v2
 
-from pixelmill.images.decode import DecodeOptions, Frame, decode_image
+from pixelmill.images.decode import DecodeOptions, Frame, decode_image, turned
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -38,8 +38,9 @@ def upstream(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any
     return np.asarray(transform(image))
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(
-    "size", [(640, 480), (481, 640), (224, 224), (1000, 301), (97, 64), (1, 1), (3, 250), (225, 224)]
+    "size", [(640, 480), (481, 640), (224, 224), (1000, 301), (301, 3000), (97, 64), (1, 1), (3, 250), (225, 224)]
 )
 @pytest.mark.parametrize(
     "preprocessing",
@@ -52,15 +53,17 @@ def upstream(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray[Any
     ],
     ids=lambda preprocessing: f"{preprocessing.resize}-{preprocessing.image_size}-{preprocessing.resize_mode}",
 )
-def test_pixels_are_torchvisions(size: tuple[int, int], preprocessing: Preprocessing) -> None:
-    """Ours differ from torchvision's, which Pillow resizes, by a grey level in few values, and by two in next to none."""
+def test_pixels_are_torchvisions(size: tuple[int, int], orientation: int, preprocessing: Preprocessing) -> None:
+    """Ours differ from torchvision's of the upright picture, which Pillow resizes, by a grey level in few values, and by
+    two in next to none."""
     image = scene(*size)
-    ours, theirs = made(image, preprocessing), upstream(image, preprocessing)
+    ours = pixels(np.array(image), Frame(*size, orientation=orientation), preprocessing)
+    theirs = upstream(turned(image, orientation), preprocessing)
     assert ours.shape == theirs.shape == (preprocessing.image_size, preprocessing.image_size, 3)
     assert ours.dtype == np.uint8
     difference = np.abs(ours.astype(int) - theirs)
     assert difference.max() <= 2
-    assert (difference > 1).mean() < 5e-5
+    assert (difference > 1).mean() < 2e-4
     assert (difference > 0).mean() < 0.02
 
 
