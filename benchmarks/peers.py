@@ -26,7 +26,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 import clip
@@ -78,6 +78,7 @@ _embed: list[Embed] = []
 def make(title: str, archive: Path, folder: Path) -> None:
     """Load a peer in this process."""
     warnings.simplefilter("ignore")
+    set_start_method("fork", force=True)  # the peers' own default, which a spawned process changes
     _embed[:] = [PEERS[title](archive, folder)]
 
 

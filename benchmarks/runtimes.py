@@ -131,7 +131,7 @@ def pixelmill(module: torch.nn.Module, pixels: torch.Tensor, _folder: Path) -> W
 
 def bfloat16(module: torch.nn.Module, pixels: torch.Tensor, folder: Path) -> Way:
     model = OpenAIClip()
-    model.module = module
+    model.module, model.device = module, torch.device("cpu")
     model.cast(torch.bfloat16)
     return pixelmill(module, pixels.bfloat16(), folder)
 

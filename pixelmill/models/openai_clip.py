@@ -62,9 +62,14 @@ class OpenAIClip(TextModel):
         return features
 
     def cast(self, dtype: torch.dtype) -> None:
-        """Turn all but the layer norms to `dtype`: clip/model.py's LayerNorm computes in float32 whatever comes in."""
+        """Turn all but the layer norms to `dtype`: clip/model.py's LayerNorm computes in float32 whatever comes in.
+
+        So does PyTorch's own on a CPU, without a copy of what comes in and another of what goes out.
+        """
         for layer in self.module.modules():
-            if isinstance(layer, clip.model.LayerNorm):
+            if isinstance(layer, torch.nn.LayerNorm):
+                if self.device.type == "cpu":
+                    layer.__class__ = torch.nn.LayerNorm
                 continue
             for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
                 if tensor.is_floating_point():

@@ -13,6 +13,7 @@ import torchvision
 from torch import nn
 
 from pixelmill.models.fold import quicken
+from pixelmill.models.openai_clip import OpenAIClip
 from tests.support.checkpoints import shaken
 
 SIDE = 64
@@ -90,3 +91,22 @@ def test_what_cannot_be_folded_stays(build: Callable[[], nn.Module], folded: int
     wanted = module(pixels)
     assert quicken(module) == folded
     assert torch.allclose(module(pixels), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_layer_norms_of_clip_stay_in_float32(dtype: torch.dtype) -> None:
+    """In half precision PyTorch's own layer norm, on a CPU, gives what clip's gives by way of float32, to the bit; also
+    when the model is turned twice."""
+    torch.manual_seed(0)
+    theirs = clip.model.LayerNorm(64)
+    nn.init.normal_(theirs.weight)
+    nn.init.normal_(theirs.bias)
+    model = OpenAIClip()
+    model.module, model.device = nn.Sequential(copy.deepcopy(theirs), nn.Linear(64, 8)), torch.device("cpu")
+    model.cast(torch.float32)
+    model.cast(dtype)
+    ours, linear = model.module
+    assert (ours.weight.dtype, linear.weight.dtype) == (torch.float32, dtype)
+    values = 3 * torch.randn(100, 64).to(dtype)
+    assert ours(values).dtype == dtype
+    assert torch.equal(ours(values), theirs(values))
