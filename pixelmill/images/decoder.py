@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
 from pixelmill.images.apart import MESSAGE
-from pixelmill.images.preprocess import Preprocessing, resized, scaled, shrunk
+from pixelmill.images.preprocess import Preprocessing, resized, scaled
 from pixelmill.memory import keep_freed
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ def _made(picture: decode.Decoded, request: dict[str, Any]) -> list[NDArray[np.u
     try:
         if "longest" in request:
             return [scaled(picture, request["longest"])]
-        make = shrunk if request["options"]["decode"] == "fast" else resized
-        return [make(picture, _preprocessing(**one)) for one in request["wanted"]]
+        return [resized(picture, _preprocessing(**one)) for one in request["wanted"]]
     except MemoryError:
         raise
     except Exception as error:

@@ -71,26 +71,18 @@ def pixels(stored: NDArray[np.uint8], frame: Frame, preprocessing: Preprocessing
 
 
 def resized(picture: Decoded, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """The picture as upstream's own transform resizes it, before its crop, uint8 (height, width, 3).
+    """The upright picture as upstream's own transform resizes it, before its crop, uint8 (height, width, 3).
 
     To what has its target size already, upstream's transform (torchvision's `Resize`) does nothing: given this picture,
-    it makes the same tensor as of the whole one, to the bit.
+    it makes the same tensor as of the whole one, to the bit, unless that was scaled while decoding.
     """
     import numpy as np
     from PIL import Image
 
-    size = _resized(picture.upright.size, preprocessing)
-    return np.asarray(picture.upright.resize(size, Image.Resampling[preprocessing.interpolation.upper()]))
-
-
-def shrunk(picture: Decoded, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """`resized` for a picture that may have been scaled while decoding. `pixels` of it only crops."""
-    from PIL import Image
-
-    if picture.frame.factor == 1:
-        return resized(picture, preprocessing)
-    size = _resized(picture.frame.size, preprocessing)
-    return _shrunk(picture, size, Image.Resampling[preprocessing.interpolation.upper()])
+    size, resample = _resized(picture.frame.size, preprocessing), preprocessing.interpolation.upper()
+    if picture.frame.factor > 1:
+        return _shrunk(picture, size, Image.Resampling[resample])
+    return np.asarray(picture.upright.resize(size, Image.Resampling[resample]))
 
 
 def scaled(picture: Decoded, longest: int) -> NDArray[np.uint8]:
