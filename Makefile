@@ -47,8 +47,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.speed "$(PHOTOS)"
 	$(BIN)/python -m benchmarks.sweep "$(PHOTOS)"
 	$(BIN)/python -m benchmarks.runtimes
-	$(BIN)/python -m benchmarks.peers "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.peers "$(PHOTOS)" --images 192
+	$(BIN)/python -m benchmarks.peers "$(PHOTOS)" --images 48 --size 4000x3000
 	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.store --rows 1000000 --files 1000
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale
