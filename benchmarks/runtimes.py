@@ -33,7 +33,7 @@ import torch
 import torchvision
 
 from pixelmill.memory import keep_freed
-from pixelmill.models.fold import quicken
+from pixelmill.models.fuse import quicken
 from pixelmill.models.openai_clip import OpenAIClip
 from pixelmill.precision import least_cosine
 

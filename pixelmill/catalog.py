@@ -124,7 +124,7 @@ def hub_source(repo: str, *, bytes: int | None = None) -> WeightsSource:
 
 
 def _torchvision() -> tuple[ModelSpec, ...]:
-    """torchvision's classifiers with their DEFAULT weights; models/torchvision_table.py writes the table."""
+    """torchvision's classifiers with their DEFAULT weights; tables/torchvision.py writes the table."""
     table = json.loads(resources.files("pixelmill").joinpath("torchvision_models.json").read_text("utf-8"))
     return tuple(
         ModelSpec(

@@ -48,7 +48,7 @@ def test_the_promised_models_are_there() -> None:
 @pytest.mark.slow
 def test_the_torchvision_table_is_upstreams() -> None:
     """torchvision_models.json is what the installed torchvision says; run the module to write it anew."""
-    from pixelmill.models.torchvision_table import TABLE, rows
+    from pixelmill.tables.torchvision import TABLE, rows
 
     assert json.loads(TABLE.read_text("utf-8")) == rows()
 

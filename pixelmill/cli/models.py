@@ -146,7 +146,7 @@ def _recommend(specs: list[ModelSpec]) -> None:
 
 
 def _described(spec: ModelSpec, cache: WeightsCache) -> dict[str, object]:
-    from pixelmill.models.mirrors import without_secrets
+    from pixelmill.models.fetch.mirrors import without_secrets
 
     return {
         "name": spec.name,

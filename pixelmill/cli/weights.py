@@ -11,7 +11,7 @@ from pixelmill.cli import common
 
 if TYPE_CHECKING:
     from pixelmill.models.base import ModelSpec
-    from pixelmill.models.holdings import Held
+    from pixelmill.models.fetch.inventory import Held
     from pixelmill.models.weights import WeightsCache
     from settings import Settings
 
@@ -26,10 +26,10 @@ def weights() -> None:
 @common.config_file
 def list_(as_json: bool, config: Path | None) -> None:
     """Every file of the weights cache: its models, size and last use."""
-    from pixelmill.models.holdings import holdings
+    from pixelmill.models.fetch.inventory import inventory
 
     settings, cache = _opened(config)
-    held = holdings(cache, _known(settings))
+    held = inventory(cache, _known(settings))
     total = sum(one.bytes for one in held)
     if as_json:
         common.print_json({"cache_dir": str(cache.cache_dir), "bytes": total, "files": [_described(o) for o in held]})
@@ -48,21 +48,21 @@ def list_(as_json: bool, config: Path | None) -> None:
 @common.config_file
 def prune(names: tuple[str, ...], unused_for: float | None, dry_run: bool, config: Path | None) -> None:
     """Remove files from the weights cache: those of each MODEL, or of all that nothing has used for some days."""
-    from pixelmill.models import holdings
+    from pixelmill.models.fetch import inventory
     from settings.job import find_model
 
     if not names and unused_for is None:
         raise click.UsageError("Expected models to remove, or --unused-for DAYS.")
     settings, cache = _opened(config)
     specs = [find_model(settings, name) for name in names]
-    held = holdings.holdings(cache, specs or _known(settings))
+    held = inventory.inventory(cache, specs or _known(settings))
     chosen = [one for one in held if not names or one.models]
     if unused_for is not None:
-        chosen = holdings.unused_for(chosen, unused_for)
+        chosen = inventory.unused_for(chosen, unused_for)
     for one in chosen:
         click.echo(f"{'would remove' if dry_run else 'removed'} {one.path} ({common.human_bytes(one.bytes)})")
         if not dry_run:
-            holdings.remove(one)
+            inventory.remove(one)
     click.echo(f"{common.human_bytes(sum(one.bytes for one in chosen))} {'to free' if dry_run else 'freed'}")
 
 
@@ -78,7 +78,7 @@ def bundle(names: tuple[str, ...], folder: Path, config: Path | None) -> None:
 
     There `mirrors = "BUNDLE"` under [weights] makes it the place that everything comes from.
     """
-    from pixelmill.models.pack import is_remote, pack
+    from pixelmill.models.fetch.pack import is_remote, pack
     from settings.job import find_model
 
     settings, cache = _opened(config)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixelmill.errors import WeightsRefused
 from pixelmill.models.base import EmbeddingModel, ModelSpec
-from pixelmill.models.records import Progress
+from pixelmill.models.fetch.records import Progress
 from pixelmill.models.weights import CachedFile, WeightsCache
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def load_file(
     """The model of `spec` with the weights in a verified `file`. Raises WeightsRefused if they are not its weights."""
     import torch
 
-    from pixelmill.models.declared import require_agreement
-    from pixelmill.models.fold import quicken
-    from pixelmill.models.untrained import untrained
+    from pixelmill.models.checkpoint.sidecars import require_agreement
+    from pixelmill.models.checkpoint.untrained import untrained
+    from pixelmill.models.fuse import quicken
 
     model: EmbeddingModel = _backend(spec).load(spec, file)
     if model.preprocessing.image_size != spec.image_size:

@@ -20,10 +20,10 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 from pixelmill.errors import SettingsError, UnknownModel, WeightsError, WeightsRefused, WeightsUnavailable, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict, refusing
-from pixelmill.models.hf_clip import is_hf_clip, require_config, to_openai
+from pixelmill.models.checkpoint.hf_clip import is_hf_clip, require_config, to_openai
+from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
+from pixelmill.models.meta_init import Skeleton, Uninitialised
 from pixelmill.models.own import MODEL_CONFIG, measured
-from pixelmill.models.skeleton import Skeleton, Uninitialised
 from pixelmill.models.text_files import laid_out, text_files
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from torchvision.transforms import Compose, Normalize
 from pixelmill.errors import SettingsError, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens
-from pixelmill.models.checkpoint import is_torchscript, read_state_dict, refusing
-from pixelmill.models.hf_clip import is_hf_clip, require_config, to_openai
-from pixelmill.models.skeleton import Skeleton, Uninitialised
+from pixelmill.models.checkpoint.hf_clip import is_hf_clip, require_config, to_openai
+from pixelmill.models.checkpoint.state_dict import is_torchscript, read_state_dict, refusing
+from pixelmill.models.meta_init import Skeleton, Uninitialised
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # clip imports it; setuptools is pinned for that

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
 from pixelmill.models.base import Backend, EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.declared import READERS
+from pixelmill.models.checkpoint.sidecars import READERS
 from pixelmill.models.text_files import text_files
 
 Channels = tuple[float, float, float]

@@ -38,7 +38,7 @@ def search(words: Sequence[str]) -> list[Published]:
 
 
 def everything() -> list[Published]:
-    """The catalog and, from the table, every published weight beyond it (models/pretrained_table.py writes it)."""
+    """The catalog and, from the table, every published weight beyond it (tables/pretrained.py writes it)."""
     known = [
         _published(spec.name, spec.dim, spec.image_size, spec.parameters, spec.licence, spec.weights.bytes)
         for spec in catalog.all_models()

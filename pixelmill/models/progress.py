@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pixelmill.models.records import Progress
+from pixelmill.models.fetch.records import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

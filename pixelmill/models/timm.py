@@ -15,9 +15,9 @@ import torch
 from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict, refusing
+from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
+from pixelmill.models.meta_init import Skeleton, Uninitialised
 from pixelmill.models.own import measured_as
-from pixelmill.models.skeleton import Skeleton, Uninitialised
 
 if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile

@@ -14,8 +14,8 @@ from torch import nn
 from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.models.checkpoint import fill, read_state_dict, refusing
-from pixelmill.models.skeleton import Skeleton
+from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
+from pixelmill.models.meta_init import Skeleton
 
 if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile

@@ -14,9 +14,9 @@ from filelock import FileLock
 
 from pixelmill.errors import WeightsError, WeightsRefused, WeightsUnavailable
 from pixelmill.models.base import ModelSpec, WeightsSource
-from pixelmill.models.bundle import promised_sha256
-from pixelmill.models.disguise import disguise
-from pixelmill.models.download import (
+from pixelmill.models.checkpoint.sniff import what_instead
+from pixelmill.models.fetch.bundle import promised_sha256
+from pixelmill.models.fetch.download import (
     NoSuchFileError,
     NotAllowedError,
     NotInFolderError,
@@ -25,8 +25,8 @@ from pixelmill.models.download import (
     discard,
     download,
 )
-from pixelmill.models.mirrors import Place, locate, without_secrets
-from pixelmill.models.records import Progress, Record, Stamp, sha256_of, sync_folder, touch
+from pixelmill.models.fetch.mirrors import Place, locate, without_secrets
+from pixelmill.models.fetch.records import Progress, Record, Stamp, sha256_of, sync_folder, touch
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class WeightsCache:
         if transfer.resumed and not _agrees(transfer, expected):  # perhaps two versions of the file: once more, whole
             discard(partial)
             transfer = self._transfer(place, partial, progress, resumable=False)
-        if what := disguise(partial):
+        if what := what_instead(partial):
             discard(partial)
             raise WeightsRefused(
                 f"Expected the weights file {without_secrets(source.url)} at {place.shown}.{what} It was thrown away."
@@ -214,7 +214,7 @@ class WeightsCache:
                 f" correct the sha256 in the settings."
             )
         if path.exists():
-            return WeightsRefused(f"Expected the weights file {path}.{disguise(path)}")
+            return WeightsRefused(f"Expected the weights file {path}.{what_instead(path)}")
         return WeightsError(f"Expected the weights file {path}. It is not there.")
 
 

@@ -95,7 +95,7 @@ class BackendContract:
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
-    from pixelmill.models.checkpoint import is_torchscript, read_state_dict
+    from pixelmill.models.checkpoint.state_dict import is_torchscript, read_state_dict
 
     if not is_torchscript(path):
         return read_state_dict(path)

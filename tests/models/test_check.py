@@ -112,7 +112,7 @@ def test_another_activation_than_the_bases_is_doubted(tiny: TinyModels, tmp_path
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
-    from pixelmill.models.checkpoint import read_state_dict
+    from pixelmill.models.checkpoint.state_dict import read_state_dict
 
     return read_state_dict(path)
 

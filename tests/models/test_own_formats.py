@@ -358,7 +358,7 @@ def test_weights_that_nobody_trained_are_doubted(tmp_path: Path, cache: WeightsC
 
 def test_an_archive_of_openais_own_needs_its_digest(tmp_path: Path, cache: WeightsCache) -> None:
     """A fine-tuned TorchScript archive runs code: it is loaded once its sha256 stands in the settings."""
-    from pixelmill.models.records import sha256_of
+    from pixelmill.models.fetch.records import sha256_of
 
     path = tmp_path / "tuned.pt"
     save_openai_archive(tiny_openai_module(), path)

@@ -9,7 +9,7 @@ import pytest
 
 from pixelmill.cli.main import main
 from pixelmill.models.pretrained import everything, search
-from pixelmill.models.pretrained_table import TABLE, _alike, names, rows
+from pixelmill.tables.pretrained import TABLE, _alike, names, rows
 
 ROWS: list[dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))
 UNUSABLE = ("gives many", "wants border", "no room")

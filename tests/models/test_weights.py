@@ -250,7 +250,7 @@ class TestVerification:
 
     def test_a_crash_before_the_stamp_costs_a_hash_only(self, cache: WeightsCache, server: WeightsServer) -> None:
         """A file under its final name whose record has no stamp yet is verified, not fetched again."""
-        from pixelmill.models.records import Record
+        from pixelmill.models.fetch.records import Record
 
         path = cache.fetch(HUB).path
         Record(HUB.url, SHA256, None).write(path.with_name(f"{path.name}.json"))
@@ -292,7 +292,7 @@ class TestPlaces:
 
     def test_a_host_that_only_looks_alike_is_not_mirrored(self) -> None:
         """`huggingface.co` is not the mirror key of huggingface.com."""
-        from pixelmill.models.mirrors import locate
+        from pixelmill.models.fetch.mirrors import locate
 
         url = "https://huggingface.com/a/b"
         assert locate(url, {"huggingface.co": "http://mirror"}).address == url

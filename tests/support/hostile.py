@@ -66,7 +66,7 @@ class Talker(torch.nn.Module):
 
 def files(folder: Path, canary: Path) -> dict[str, Path]:
     """Every file, by name, written into `folder`."""
-    contents = {**dict(_with_code(canary)), **_safetensors(), **_pickles(), **_archives(), **_disguises()}
+    contents = {**dict(_with_code(canary)), **_safetensors(), **_pickles(), **_archives(), **_other_files()}
     made = {}
     for name, content in contents.items():
         made[name] = folder / name
@@ -193,7 +193,7 @@ def _found(content: bytes, mark: bytes) -> Iterator[int]:
         at = content.find(mark, at + 1)
 
 
-def _disguises() -> dict[str, bytes]:
+def _other_files() -> dict[str, bytes]:
     whole = saved({"a": torch.zeros(1000)})
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12345\n"
     return {

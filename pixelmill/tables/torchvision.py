@@ -1,4 +1,4 @@
-"""Write torchvision_models.json, the catalog's table of torchvision: `python -m pixelmill.models.torchvision_table`.
+"""Write torchvision_models.json, the catalog's table of torchvision: `python -m pixelmill.tables.torchvision`.
 
 A table, because asking torchvision itself takes the seconds that importing torch takes, at each `pixelmill --help`.
 """

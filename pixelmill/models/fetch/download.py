@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pixelmill.errors import WeightsError, WeightsUnavailable
-from pixelmill.models.mirrors import Place
-from pixelmill.models.records import BLOCK, Progress
+from pixelmill.models.fetch.mirrors import Place
+from pixelmill.models.fetch.records import BLOCK, Progress
 from pixelmill.remote.http import netrc_login
 
 if TYPE_CHECKING:

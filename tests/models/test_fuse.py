@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from pixelmill.models.fold import quicken
+from pixelmill.models.fuse import quicken
 from pixelmill.models.openai_clip import OpenAIClip
 from tests.support.checkpoints import shaken
 

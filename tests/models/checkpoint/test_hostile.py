@@ -54,7 +54,7 @@ def test_every_hostile_file_is_refused_by_every_backend(tmp_path: Path) -> None:
     folder = tmp_path / "hostile"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.support.hostile", str(folder)], capture_output=True, text=True,
-        timeout=200, cwd=Path(__file__).parents[2], env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
+        timeout=200, cwd=Path(__file__).parents[3], env={**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert "CANARY" not in done.stdout + done.stderr

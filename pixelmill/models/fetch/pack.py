@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from pixelmill.errors import WeightsRefused
 from pixelmill.models.base import ModelSpec, WeightsSource
-from pixelmill.models.bundle import Bundle, Packed
-from pixelmill.models.mirrors import place_under
-from pixelmill.models.records import sha256_of, sync_folder
+from pixelmill.models.fetch.bundle import Bundle, Packed
+from pixelmill.models.fetch.mirrors import place_under
+from pixelmill.models.fetch.records import sha256_of, sync_folder
 from pixelmill.models.weights import CachedFile, WeightsCache
 
 

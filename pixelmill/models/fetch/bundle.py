@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pixelmill.errors import WeightsRefused
-from pixelmill.models.records import sync_folder, write_json
+from pixelmill.models.fetch.records import sync_folder, write_json
 
 MANIFEST: Final = "bundle.json"
 FORMAT: Final = 1

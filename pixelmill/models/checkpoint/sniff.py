@@ -23,7 +23,7 @@ _BEGINNINGS = {
 _PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")
 
 
-def disguise(path: Path) -> str:
+def what_instead(path: Path) -> str:
     """What `path` is if it cannot be weights, and what to do, as ` It is … .`; '' for what may be weights."""
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no regular file"

@@ -23,7 +23,7 @@ from tests.support.server import WeightsServer
 
 HUB = WeightsSource("https://huggingface.co/gated/repo/resolve/main/model.safetensors")
 TOKEN = "hf_sentinel_that_must_not_be_seen"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "weights.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "weights.md"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixelmill.errors import PixelmillError, WeightsRefused
-from pixelmill.models.disguise import disguise
+from pixelmill.models.checkpoint.sniff import what_instead
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Raises WeightsRefused for a TorchScript archive, a pickle that would run code, a truncated file, one that claims
     more than it holds, or anything that does not hold dense tensors without NaN by name.
     """
-    if what := disguise(path):
+    if what := what_instead(path):
         raise WeightsRefused(f"Expected safetensors or a PyTorch state dict in {path}.{what}")
     if is_torchscript(path):
         raise WeightsRefused(

@@ -14,9 +14,9 @@ from pixelmill import catalog
 from pixelmill.cli.main import main
 from pixelmill.errors import WeightsRefused, WeightsUnavailable
 from pixelmill.models.base import ModelSpec, WeightsSource
-from pixelmill.models.bundle import MANIFEST
+from pixelmill.models.fetch.bundle import MANIFEST
+from pixelmill.models.fetch.pack import pack
 from pixelmill.models.load import load
-from pixelmill.models.pack import pack
 from pixelmill.models.weights import WeightsCache
 from tests.support.checkpoints import TinyModels, path_under
 from tests.support.server import WeightsServer
@@ -173,14 +173,14 @@ def test_what_a_broken_download_left_is_listed_and_pruned(
     tmp_path: Path, cache: WeightsCache, spec: ModelSpec, server: WeightsServer
 ) -> None:
     """A partial file counts as held, as cut off, and goes with its notes."""
-    from pixelmill.models.holdings import holdings, remove
+    from pixelmill.models.fetch.inventory import inventory, remove
 
     path_under(server.folder, "https://example.org/big.pth").write_bytes(b"b" * 100_000)
     server.behaviour.cut_after = [50_000, 0, 0]
     big = replace(spec, name="big", weights=WeightsSource("https://example.org/big.pth"), others=())
     with pytest.raises(WeightsUnavailable):
         cache.fetch(big.weights)
-    (held,) = holdings(cache, [big])
+    (held,) = inventory(cache, [big])
     assert (held.models, held.bytes, held.whole) == (("big",), 50_000, False)
     remove(held)
     assert [path for path in cache.cache_dir.rglob("*") if path.is_file()] == []

@@ -10,8 +10,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from pixelmill.models.base import ModelSpec
-from pixelmill.models.mirrors import place_under
-from pixelmill.models.records import Record
+from pixelmill.models.fetch.mirrors import place_under
+from pixelmill.models.fetch.records import Record
 from pixelmill.models.weights import WeightsCache
 
 
@@ -28,7 +28,7 @@ class Held:
     whole: bool = True
 
 
-def holdings(cache: WeightsCache, specs: Iterable[ModelSpec]) -> list[Held]:
+def inventory(cache: WeightsCache, specs: Iterable[ModelSpec]) -> list[Held]:
     """Every file of the cache, the largest first."""
     users: dict[Path, list[str]] = {}
     for spec in specs:

@@ -10,7 +10,7 @@ import torch
 
 from pixelmill.errors import WeightsRefused
 from pixelmill.models.base import WeightsSource
-from pixelmill.models.checkpoint import read_state_dict
+from pixelmill.models.checkpoint.state_dict import read_state_dict
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from tests.support.checkpoints import TinyModels, Tripwire

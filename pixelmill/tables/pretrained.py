@@ -1,4 +1,4 @@
-"""Write pretrained.json, what every published weight is: `python -m pixelmill.models.pretrained_table`.
+"""Write pretrained.json, what every published weight is: `python -m pixelmill.tables.pretrained`.
 
 A table, because building all of them takes minutes. Each architecture is built once, on `meta`, by the code that loads
 it; names of one architecture with as many classes differ in their input size only, which their own configuration says.
