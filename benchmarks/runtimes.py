@@ -32,8 +32,10 @@ import numpy as np
 import torch
 import torchvision
 
+from pixelmill import catalog
 from pixelmill.memory import keep_freed
 from pixelmill.models.fuse import quicken
+from pixelmill.models.load import instantiate
 from pixelmill.models.openai_clip import OpenAIClip
 from pixelmill.precision import least_cosine
 
@@ -130,9 +132,9 @@ def pixelmill(module: torch.nn.Module, pixels: torch.Tensor, _folder: Path) -> W
 
 
 def bfloat16(module: torch.nn.Module, pixels: torch.Tensor, folder: Path) -> Way:
-    model = OpenAIClip()
-    model.module, model.device = module, torch.device("cpu")
-    model.cast(torch.bfloat16)
+    made = instantiate(catalog.get("openai_clip_vit_b32"))
+    model = OpenAIClip(made.spec, module, made.preprocessing, made.reference_preprocess)
+    model.to(model.device, torch.bfloat16)
     return pixelmill(module, pixels.bfloat16(), folder)
 
 

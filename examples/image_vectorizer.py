@@ -24,8 +24,8 @@ from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.discover import FoundFile, discover
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.models.load import load_file
-from pixelmill.models.progress import download_bar
 from pixelmill.pipeline import Pipeline, Result, Target
+from pixelmill.progress import download_bar
 from settings import load_settings
 from settings.job import find_model, make_cache
 

@@ -1,20 +1,43 @@
-"""Every model by name. Importing this loads no model library; names beyond the catalog load theirs when asked for."""
+"""Every model by name: the catalog, and what open_clip, timm and torchvision publish beyond it.
+
+Importing this loads no model library; names beyond the catalog load theirs when asked for.
+"""
 
 from __future__ import annotations
 
-import importlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Final
 
 from pixelmill.errors import UnknownModel, nearest
-from pixelmill.models.base import Backend, ModelSpec, WeightsSource
+from pixelmill.models.backends import LIBRARIES, library
+from pixelmill.models.base import ModelSpec, WeightsSource, hub_source
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
+_FLOAT32: Final = 4
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
-_HUB = "https://huggingface.co"
-_PREFIXES: dict[str, Backend] = {"open_clip": "open_clip", "timm": "timm", "torchvision": "torchvision"}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One name that `--models` takes: what comes out, how large it is, under which licence.
+
+    `bytes` is the size of the download, `about` where it is reckoned from the parameters in float32. `why_not` is why
+    it cannot be used here; '' if it can. Numbers that are not known are 0.
+    """
+
+    name: str
+    dim: int = 0
+    image_size: int = 0
+    parameters: int = 0
+    licence: str = ""
+    bytes: int = 0
+    about: bool = False
+    why_not: str = ""
 
 
 def names() -> list[str]:
@@ -29,9 +52,8 @@ def get(name: str) -> ModelSpec:
     in the upstream library. Raises UnknownModel, which names the nearest known names.
     """
     prefix, colon, _ = name.partition(":")
-    if colon and prefix in _PREFIXES:
-        spec: ModelSpec = importlib.import_module(f"pixelmill.models.{_PREFIXES[prefix]}").resolve(name)
-        return spec
+    if colon and prefix in LIBRARIES:
+        return library(prefix).resolve(name)
     found = next((spec for spec in all_models() if spec.name == name), None)
     if found is None:
         raise UnknownModel(
@@ -39,6 +61,32 @@ def get(name: str) -> ModelSpec:
             f"{nearest(name, names())}"
         )
     return found
+
+
+def search(words: Sequence[str]) -> list[Published]:
+    """The names that hold all the words, whatever their case; the catalog's first, then in the libraries' order."""
+    wanted = [word.lower() for word in words]
+    return [one for one in everything() if all(word in one.name.lower() for word in wanted)]
+
+
+def everything() -> list[Published]:
+    """The catalog and, from the table, every published weight beyond it (tables/pretrained.py writes it)."""
+    known = [
+        _published(spec.name, spec.dim, spec.image_size, spec.parameters, spec.licence, spec.weights.bytes)
+        for spec in all_models()
+    ]
+    table = json.loads(resources.files("pixelmill").joinpath("pretrained.json").read_text("utf-8"))
+    beyond = [
+        Published(row["name"], why_not=row["why_not"])
+        if "why_not" in row
+        else _published(*(row[key] for key in ("name", "dim", "image_size", "parameters", "licence", "bytes")))
+        for row in table
+    ]
+    return [*known, *beyond]
+
+
+def _published(name: str, dim: int, image_size: int, parameters: int, licence: str, size: int | None) -> Published:
+    return Published(name, dim, image_size, parameters, licence, size or _FLOAT32 * parameters, about=not size)
 
 
 @cache
@@ -113,14 +161,6 @@ def _open_clip() -> tuple[ModelSpec, ...]:
         )
         for name, architecture, tag, dim, size, parameters, repo in rows
     )  # fmt: skip
-
-
-def hub_source(repo: str, *, bytes: int | None = None) -> WeightsSource:
-    """open_clip's file in a Hugging Face repository: safetensors, or its older pickle where there is none."""
-    base = f"{_HUB}/{repo}/resolve/main"
-    return WeightsSource(
-        f"{base}/open_clip_model.safetensors", bytes=bytes, alternative=f"{base}/open_clip_pytorch_model.bin"
-    )
 
 
 def _torchvision() -> tuple[ModelSpec, ...]:

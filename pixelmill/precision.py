@@ -50,10 +50,7 @@ def fastest_precision(model: EmbeddingModel, samples: Sequence[np.ndarray]) -> s
 
 
 def _as(model: EmbeddingModel, dtype: torch.dtype) -> EmbeddingModel:
-    other = copy.deepcopy(model)
-    other.cast(dtype)
-    other.dtype = dtype
-    return other
+    return copy.deepcopy(model).to(model.device, dtype)
 
 
 def _measured(

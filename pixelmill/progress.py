@@ -1,9 +1,16 @@
-"""Progress of a run on the terminal."""
+"""Progress of a run, and of a download, on the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DownloadProgress = Callable[[int, int | None], None]
+"""Called with the bytes done so far and the bytes in all (None: not known)."""
 
 
 @contextmanager
@@ -32,3 +39,24 @@ def embedding_bars(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], N
             bar.update(tasks[model], rate=f"{speed:.1f} images/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def download_bar(name: str, console: Console) -> Iterator[DownloadProgress]:
+    """A bar on `console` while the block runs, fed through what it yields; nothing is shown off a terminal."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

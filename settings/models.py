@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pixelmill.models.base import Backend
+from pixelmill.models.base import BackendName
 from settings.group import Group
 from settings.weights import without_login
 
@@ -16,7 +16,7 @@ Channels = tuple[float, float, float]
 class OwnModel(Group):
     """An upstream architecture with a checkpoint of one's own. `checkpoint` is a local path or an http(s) URL."""
 
-    backend: Backend
+    backend: BackendName
     architecture: str
     checkpoint: Annotated[str, AfterValidator(without_login)]
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")

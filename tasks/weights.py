@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pixelmill.job import CacheSpec
 from pixelmill.models.base import ModelSpec
-from pixelmill.models.progress import download_bar
+from pixelmill.progress import download_bar
 from tasks.retries import may_pass
 
 

@@ -142,7 +142,7 @@ def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
     """However fast bfloat16 is, cosine below 0.999 rules it out; without pictures to measure it is float32."""
 
     class Lossy(BlockMeans):
-        def cast(self, dtype: torch.dtype) -> None:
+        def _cast(self, dtype: torch.dtype) -> None:
             self.lossy = dtype != torch.float32
 
         def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
@@ -53,9 +54,8 @@ class BlockMeans(EmbeddingModel):
 
     def __init__(self, spec: ModelSpec, sha256: str) -> None:
         half = (0.5, 0.5, 0.5)
-        self.spec, self.weights_sha256 = spec, sha256
-        self.preprocessing = Preprocessing(8, 8, half, half)
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        upstream = Compose([Resize(8), CenterCrop(8), ToTensor(), Normalize(half, half)])
+        super().__init__(spec, torch.nn.Identity(), Preprocessing(8, 8, half, half), upstream, weights_sha256=sha256)
 
     @property
     def factor(self) -> float:

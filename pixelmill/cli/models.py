@@ -57,7 +57,7 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
     """Download the weights of each MODEL into the cache, resumed if cut off, verified."""
     from rich.console import Console
 
-    from pixelmill.models.progress import download_bar
+    from pixelmill.progress import download_bar
     from settings.job import find_model, make_cache
 
     settings = common.settings_from(config)
@@ -73,7 +73,7 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
 def _show_published(searched: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from pixelmill.models.pretrained import search
+    from pixelmill.catalog import search
 
     found = search(searched.split())
     if as_json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from pixelmill.images.preprocess import Preprocessing
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from pixelmill.models.weights import CachedFile
-
-Backend = Literal["openai_clip", "open_clip", "torchvision", "timm"]
+BackendName = Literal["openai_clip", "open_clip", "torchvision", "timm"]
+Activation = Literal["gelu", "quick_gelu"]
+HUB: Final = "https://huggingface.co"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class ModelSpec:
     """
 
     name: str
-    backend: Backend
+    backend: BackendName
     architecture: str
     pretrained: str
     dim: int
@@ -76,20 +77,31 @@ class ModelSpec:
 
 
 class EmbeddingModel(ABC):
-    """A loaded model on one device, in eval mode. A backend is a subclass with `encode_image`, and a `Loader`."""
+    """A model on one device, in eval mode. A backend is a subclass with `encode_image`, and a `Backend` that makes it.
 
-    spec: ModelSpec
-    preprocessing: Preprocessing
-    reference_preprocess: Callable[[Image.Image], torch.Tensor]
-    """Upstream's own transform: RGB picture -> float32 (3, image_size, image_size), normalised."""
-    module: torch.nn.Module
-    device: torch.device
-    dtype: torch.dtype
-    weights_sha256: str
-    activation: Literal["gelu", "quick_gelu"] | None = None
-    """Of a CLIP, which activation its transformers have: its tensors do not tell."""
+    `reference_preprocess` is upstream's own transform: RGB picture -> float32 (3, image_size, image_size), normalised.
+    `weights_sha256` is '' without weights. `activation`: of a CLIP, which its transformers have; its tensors do not
+    tell. `beside` are the files that lie beside the weights.
+    """
+
     doubts: tuple[str, ...] = ()
     """What a person should know before trusting the embeddings; of published weights nothing."""
+
+    def __init__(
+        self, spec: ModelSpec, module: torch.nn.Module, preprocessing: Preprocessing,
+        reference_preprocess: Callable[[Image.Image], torch.Tensor], *,
+        weights_sha256: str = "", activation: Activation | None = None, beside: tuple[Path, ...] = (),
+    ) -> None:  # fmt: skip
+        import torch
+
+        self.spec = spec
+        self.module = module.eval().requires_grad_(False)
+        self.preprocessing = preprocessing
+        self.reference_preprocess = reference_preprocess
+        self.weights_sha256 = weights_sha256
+        self.activation = activation
+        self.beside = beside
+        self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @abstractmethod
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -98,8 +110,16 @@ class EmbeddingModel(ABC):
         Both are in `dtype` on `device`.
         """
 
-    def cast(self, dtype: torch.dtype) -> None:
-        """Turn the weights to `dtype`. Never autocast: on a CPU it casts them again at each call, ten times slower."""
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """This model, moved to `device` and turned to `dtype`. Never autocast: on a CPU it casts the weights again at
+        each call, ten times slower."""
+        self.device, self.dtype = device, dtype
+        self._cast(dtype)
+        self.module.to(device)
+        return self
+
+    def _cast(self, dtype: torch.dtype) -> None:
+        """Turn the weights to `dtype`, for the device that the model is to be on."""
         self.module.to(dtype)
 
 
@@ -123,5 +143,9 @@ class TextModel(EmbeddingModel):
         """Raw, unnormalised embeddings (B, dim) in `dtype` of token ids (B, context length), both on `device`."""
 
 
-Loader = Callable[[ModelSpec, "CachedFile"], EmbeddingModel]
-"""What a backend offers: a spec and its verified file -> the model on the CPU, in float32."""
+def hub_source(repo: str, *, bytes: int | None = None) -> WeightsSource:
+    """open_clip's file in a Hugging Face repository: safetensors, or its older pickle where there is none."""
+    base = f"{HUB}/{repo}/resolve/main"
+    return WeightsSource(
+        f"{base}/open_clip_model.safetensors", bytes=bytes, alternative=f"{base}/open_clip_pytorch_model.bin"
+    )

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from pixelmill.errors import UnknownModel, WeightsRefused
-from pixelmill.models.base import ModelSpec, WeightsSource
+from pixelmill.models.base import HUB, ModelSpec, WeightsSource
 from pixelmill.models.own import MODEL_CONFIG, canonical, measured
-from pixelmill.models.text_files import HUB, text_files
+from pixelmill.models.text_files import text_files
 from pixelmill.models.weights import WeightsCache
 
 PREFIX: Final = "hf-hub:"

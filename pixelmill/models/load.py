@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pixelmill.errors import WeightsRefused
+from pixelmill.models.backends import backend
 from pixelmill.models.base import EmbeddingModel, ModelSpec
-from pixelmill.models.fetch.records import Progress
 from pixelmill.models.weights import CachedFile, WeightsCache
+from pixelmill.progress import DownloadProgress
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def load(
     *,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> EmbeddingModel:
     """The model of `spec`, its weights fetched through `cache`, on `device` in `dtype`, in eval mode.
 
@@ -41,7 +41,7 @@ def load_file(
     from pixelmill.models.checkpoint.untrained import untrained
     from pixelmill.models.fuse import quicken
 
-    model: EmbeddingModel = _backend(spec).load(spec, file)
+    model = backend(spec.backend).load(spec, file)
     if model.preprocessing.image_size != spec.image_size:
         raise WeightsRefused(
             f"Expected input of {spec.image_size} pixels for {spec.name}."
@@ -49,27 +49,17 @@ def load_file(
         )
     # Of published weights the library says all that is to know; files beside them are others' business.
     beside = () if spec.pretrained else [one for one in file.beside if one.parent == file.path.parent]
-    model.doubts = (*require_agreement(model, beside, model.activation), *untrained(model))
-    wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-    model.device, model.dtype = torch.device(device), wanted
-    model.module.eval().requires_grad_(False)
+    model.doubts = (*require_agreement(model, beside), *untrained(model))
     quicken(model.module)
-    model.cast(wanted)
-    model.module.to(model.device)
-    return model
+    return model.to(torch.device(device), getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
 
 def instantiate(spec: ModelSpec, device: str = "meta") -> EmbeddingModel:
     """The architecture of `spec` without weights: on `meta` it costs no memory, and shows dims and parameters."""
     import torch
 
-    model: EmbeddingModel = _backend(spec).instantiate(spec)
-    model.device, model.dtype = torch.device(device), torch.float32
+    model = backend(spec.backend).instantiate(spec)
+    model.device = torch.device(device)
     if device != "meta":
         model.module.to_empty(device=device)
-    model.module.eval().requires_grad_(False)
     return model
-
-
-def _backend(spec: ModelSpec) -> Any:
-    return importlib.import_module(f"pixelmill.models.{spec.backend}")

@@ -19,7 +19,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preproc
 
 from pixelmill.errors import SettingsError, UnknownModel, WeightsError, WeightsRefused, WeightsUnavailable, nearest
 from pixelmill.images.preprocess import Preprocessing
-from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource
+from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource, hub_source
 from pixelmill.models.checkpoint.hf_clip import is_hf_clip, require_config, to_openai
 from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
 from pixelmill.models.meta_init import Skeleton, Uninitialised
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 class OpenClip(TextModel):
     """A model of open_clip, both towers."""
-
-    beside: tuple[Path, ...] = ()
 
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What open_clip's encode_image(normalize=False) returns, (B, dim)."""
@@ -84,9 +82,7 @@ def load(spec: ModelSpec, file: CachedFile) -> OpenClip:
     with refusing(spec.architecture, file.path):
         state = _converted(module, state)
     fill(module, state, file.path)
-    model = _model(spec, module, weights_sha256=file.sha256)
-    model.beside = file.beside
-    return model
+    return _model(spec, module, weights_sha256=file.sha256, beside=file.beside)
 
 
 def instantiate(spec: ModelSpec) -> OpenClip:
@@ -129,8 +125,6 @@ def _activation_of(architecture: str, config: dict[str, Any]) -> str:
 
 
 def _source(config: dict[str, Any]) -> WeightsSource:
-    from pixelmill.catalog import hub_source
-
     if not config.get("hf_hub"):
         return WeightsSource(config["url"])
     repo, _, file = config["hf_hub"].rpartition("/")
@@ -215,14 +209,13 @@ def _converted(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.T
     return state
 
 
-def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenClip:
+def _model(spec: ModelSpec, module: Any, *, weights_sha256: str, beside: tuple[Path, ...] = ()) -> OpenClip:
     config = PreprocessCfg(**module.visual.preprocess_cfg)
-    model = OpenClip()
-    model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
-    model.activation = "quick_gelu" if (configuration(spec) or {}).get("quick_gelu") else "gelu"
-    model.reference_preprocess = image_transform_v2(config, is_train=False)
-    model.preprocessing = _preprocessing(spec, config)
-    return model
+    return OpenClip(
+        spec, module, _preprocessing(spec, config), image_transform_v2(config, is_train=False),
+        weights_sha256=weights_sha256, beside=beside,
+        activation="quick_gelu" if (configuration(spec) or {}).get("quick_gelu") else "gelu",
+    )  # fmt: skip
 
 
 def _preprocessing(spec: ModelSpec, config: Any) -> Preprocessing:

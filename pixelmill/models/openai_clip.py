@@ -42,8 +42,6 @@ DESIGNS: dict[str, tuple[Any, ...]] = {
 class OpenAIClip(TextModel):
     """`clip.model.CLIP`, both towers."""
 
-    activation = "quick_gelu"
-
     def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
         """What `clip`'s encode_image returns: projected, not normalised, (B, dim)."""
         features: torch.Tensor = self.module.encode_image(pixels)  # type: ignore[operator]
@@ -61,7 +59,7 @@ class OpenAIClip(TextModel):
         features: torch.Tensor = self.module.encode_text(ids)  # type: ignore[operator]
         return features
 
-    def cast(self, dtype: torch.dtype) -> None:
+    def _cast(self, dtype: torch.dtype) -> None:
         """Turn all but the layer norms to `dtype`: clip/model.py's LayerNorm computes in float32 whatever comes in.
 
         So does PyTorch's own on a CPU, without a copy of what comes in and another of what goes out.
@@ -125,18 +123,15 @@ def _from_tensors(file: CachedFile) -> Any:
 
 def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> OpenAIClip:
     transform = _transform(spec, module.visual.input_resolution)
-    model = OpenAIClip()
-    model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
-    model.reference_preprocess = transform
     normalize = transform.transforms[-1]
-    model.preprocessing = Preprocessing(
+    preprocessing = Preprocessing(
         image_size=module.visual.input_resolution,
         resize=module.visual.input_resolution,
         mean=tuple(normalize.mean),
         std=tuple(normalize.std),
         interpolation="bicubic",
     )
-    return model
+    return OpenAIClip(spec, module, preprocessing, transform, weights_sha256=weights_sha256, activation="quick_gelu")
 
 
 def _transform(spec: ModelSpec, side: int) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
-from pixelmill.models.base import Backend, EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.base import BackendName, EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint.sidecars import READERS
 from pixelmill.models.text_files import text_files
 
@@ -23,7 +23,7 @@ MODEL_CONFIG = "model_config"
 
 
 def own_spec(
-    name: str, *, backend: Backend, architecture: str, checkpoint: str, sha256: str | None = None,
+    name: str, *, backend: BackendName, architecture: str, checkpoint: str, sha256: str | None = None,
     image_size: int | None = None, mean: Channels | None = None, std: Channels | None = None,
 ) -> ModelSpec:  # fmt: skip
     """The spec of a person's own checkpoint (a local path or an http(s) URL); its dim is that of the architecture.

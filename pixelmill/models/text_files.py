@@ -11,9 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from pixelmill.errors import WeightsUnavailable
-from pixelmill.models.base import WeightsSource
+from pixelmill.models.base import HUB, WeightsSource
 
-HUB: Final = "https://huggingface.co"
 TOKENIZER: Final = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "config.json",
     "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",

@@ -146,11 +146,8 @@ def _model(spec: ModelSpec, module: Any, *, weights_sha256: str) -> TimmModel:
     if not hasattr(module, "reset_classifier"):
         raise SettingsError(f"Expected a model that gives one vector a picture. {spec.architecture} gives many.")
     module.reset_classifier(0)
-    model = TimmModel()
-    model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
-    model.preprocessing = _preprocessing(spec, config)
-    model.reference_preprocess = create_transform(**config, is_training=False)
-    return model
+    transform = create_transform(**config, is_training=False)
+    return TimmModel(spec, module, _preprocessing(spec, config), transform, weights_sha256=weights_sha256)
 
 
 def _data_config(spec: ModelSpec, module: Any) -> dict[str, Any]:

@@ -175,17 +175,14 @@ def _width(layer: nn.Module) -> int:
 
 def _model(spec: ModelSpec, module: nn.Module, *, weights_sha256: str) -> TorchvisionModel:
     transform = _transform(spec)
-    model = TorchvisionModel()
-    model.spec, model.module, model.weights_sha256 = spec, module, weights_sha256
-    model.reference_preprocess = transform
-    model.preprocessing = Preprocessing(
+    preprocessing = Preprocessing(
         image_size=transform.crop_size[0],
         resize=transform.resize_size[0],
         mean=tuple(transform.mean),
         std=tuple(transform.std),
         interpolation=transform.interpolation.value,
     )
-    return model
+    return TorchvisionModel(spec, module, preprocessing, transform, weights_sha256=weights_sha256)
 
 
 def _transform(spec: ModelSpec) -> Any:

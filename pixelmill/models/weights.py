@@ -26,7 +26,8 @@ from pixelmill.models.fetch.download import (
     download,
 )
 from pixelmill.models.fetch.mirrors import Place, locate, without_secrets
-from pixelmill.models.fetch.records import Progress, Record, Stamp, sha256_of, sync_folder, touch
+from pixelmill.models.fetch.records import Record, Stamp, sha256_of, sync_folder, touch
+from pixelmill.progress import DownloadProgress
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class WeightsCache:
                 return found
         return None
 
-    def fetch(self, source: WeightsSource, *, progress: Progress | None = None) -> CachedFile:
+    def fetch(self, source: WeightsSource, *, progress: DownloadProgress | None = None) -> CachedFile:
         """The verified file of `source`, downloaded first if need be; many processes at once download it once.
 
         Raises WeightsUnavailable if a retry may help (network, server, offline), WeightsRefused for a wrong
@@ -92,13 +93,13 @@ class WeightsCache:
                 raise
             return self._fetch_once(_alternatives(source)[1], progress or _silent)
 
-    def fetch_model(self, spec: ModelSpec, *, progress: Progress | None = None) -> CachedFile:
+    def fetch_model(self, spec: ModelSpec, *, progress: DownloadProgress | None = None) -> CachedFile:
         """The verified weights of a model and, beside them, its other files. Raises as `fetch` does."""
         weights = self.fetch(spec.weights, progress=progress)
         others = [self.fetch_if_there(source, progress=progress) for source in spec.others]
         return replace(weights, beside=tuple(other.path for other in others if other))
 
-    def fetch_if_there(self, source: WeightsSource, *, progress: Progress | None = None) -> CachedFile | None:
+    def fetch_if_there(self, source: WeightsSource, *, progress: DownloadProgress | None = None) -> CachedFile | None:
         """As `fetch`; None for an optional file that upstream, or the mirror folder, does not have, or that is not
         here where nobody may be asked."""
         if source.optional and self.offline and locate(source.url, self.mirrors).is_http:
@@ -110,7 +111,7 @@ class WeightsCache:
                 return None
             raise
 
-    def _fetch_once(self, source: WeightsSource, progress: Progress) -> CachedFile:
+    def _fetch_once(self, source: WeightsSource, progress: DownloadProgress) -> CachedFile:
         path = self.path_of(source)
         place = locate(source.url, self.mirrors)
         if self.offline and place.is_http:
@@ -119,7 +120,7 @@ class WeightsCache:
         with FileLock(f"{path}.lock"):
             return self._verified(source, quiet=True) or self._bring(source, place, path, progress)
 
-    def _bring(self, source: WeightsSource, place: Place, path: Path, progress: Progress) -> CachedFile:
+    def _bring(self, source: WeightsSource, place: Place, path: Path, progress: DownloadProgress) -> CachedFile:
         partial = path.with_name(f"{path.name}.partial")
         expected = self._expected(source)
         transfer = self._transfer(place, partial, progress, resumable=bool(expected))
@@ -136,7 +137,7 @@ class WeightsCache:
             raise _wrong_hash(source, place, expected or transfer.announced or "", transfer.sha256)
         return self._admit(source, partial, path, transfer.sha256)
 
-    def _transfer(self, place: Place, partial: Path, progress: Progress, *, resumable: bool) -> Transfer:
+    def _transfer(self, place: Place, partial: Path, progress: DownloadProgress, *, resumable: bool) -> Transfer:
         if place.is_http:
             return download(place, partial, progress=progress, timeout=self.timeout, resumable=resumable)
         path = Path(place.address)

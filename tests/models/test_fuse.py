@@ -12,7 +12,9 @@ import torch
 import torchvision
 from torch import nn
 
+from pixelmill import catalog
 from pixelmill.models.fuse import quicken
+from pixelmill.models.load import instantiate
 from pixelmill.models.openai_clip import OpenAIClip
 from tests.support.checkpoints import shaken
 
@@ -101,10 +103,10 @@ def test_layer_norms_of_clip_stay_in_float32(dtype: torch.dtype) -> None:
     theirs = clip.model.LayerNorm(64)
     nn.init.normal_(theirs.weight)
     nn.init.normal_(theirs.bias)
-    model = OpenAIClip()
-    model.module, model.device = nn.Sequential(copy.deepcopy(theirs), nn.Linear(64, 8)), torch.device("cpu")
-    model.cast(torch.float32)
-    model.cast(dtype)
+    made = instantiate(catalog.get("openai_clip_vit_b32"))
+    layers = nn.Sequential(copy.deepcopy(theirs), nn.Linear(64, 8))
+    model = OpenAIClip(made.spec, layers, made.preprocessing, made.reference_preprocess)
+    model.to(model.device, torch.float32).to(model.device, dtype)
     ours, linear = model.module
     assert (ours.weight.dtype, linear.weight.dtype) == (torch.float32, dtype)
     values = 3 * torch.randn(100, 64).to(dtype)

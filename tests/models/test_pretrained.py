@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pixelmill.catalog import everything, search
 from pixelmill.cli.main import main
-from pixelmill.models.pretrained import everything, search
 from pixelmill.tables.pretrained import TABLE, _alike, names, rows
 
 ROWS: list[dict[str, Any]] = json.loads(TABLE.read_text("utf-8"))

@@ -7,12 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pixelmill.errors import WeightsRefused
 from pixelmill.models.base import EmbeddingModel
-
-Activation = Literal["gelu", "quick_gelu"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +27,13 @@ def declarations(beside: Iterable[Path]) -> list[Declared]:
     return [Declared(file, what, value) for file in beside for what, value in _said(file) if value is not None]
 
 
-def require_agreement(model: EmbeddingModel, beside: Iterable[Path], activation: Activation | None) -> tuple[str, ...]:
+def require_agreement(model: EmbeddingModel, beside: Iterable[Path]) -> tuple[str, ...]:
     """Compare a model with what the files beside its checkpoint say; the words on what the settings overrule.
 
     Raises WeightsRefused where they disagree on something that the settings do not state.
     """
     spec, pre = model.spec, model.preprocessing
-    has = {"activation": activation, "mean": pre.mean, "std": pre.std, "image_size": pre.image_size}
+    has = {"activation": model.activation, "mean": pre.mean, "std": pre.std, "image_size": pre.image_size}
     stated = {"mean": spec.mean, "std": spec.std, "image_size": dict(spec.options).get("force_image_size")}
     doubts = []
     for said in declarations(beside):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pixelmill.errors import WeightsError, WeightsUnavailable
 from pixelmill.models.fetch.mirrors import Place
-from pixelmill.models.fetch.records import BLOCK, Progress
+from pixelmill.models.fetch.records import BLOCK
+from pixelmill.progress import DownloadProgress
 from pixelmill.remote.http import netrc_login
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Transfer:
     resumed: bool
 
 
-def download(place: Place, partial: Path, *, progress: Progress, timeout: float, resumable: bool) -> Transfer:
+def download(place: Place, partial: Path, *, progress: DownloadProgress, timeout: float, resumable: bool) -> Transfer:
     """Bring `place` into `partial`; bytes that are there already are kept if the server still has the same file.
 
     `resumable` says whether a digest known beforehand will catch a file put together from two versions, so that
@@ -59,7 +60,7 @@ def download(place: Place, partial: Path, *, progress: Progress, timeout: float,
             before = _size(partial)
 
 
-def copy(path: Path, partial: Path, *, progress: Progress, promised: str | None = None) -> Transfer:
+def copy(path: Path, partial: Path, *, progress: DownloadProgress, promised: str | None = None) -> Transfer:
     """Copy a mirror folder's file into `partial`; `promised` is the sha256 that the folder's manifest gives, if it has
     one. Raises NotInFolderError when it is not there."""
     if path.exists() and not path.is_file():  # a FIFO would never end
@@ -77,7 +78,7 @@ def copy(path: Path, partial: Path, *, progress: Progress, promised: str | None 
     return Transfer(digest.hexdigest(), promised, resumed=False)
 
 
-def _attempt(place: Place, partial: Path, *, progress: Progress, timeout: float, resumable: bool) -> Transfer:
+def _attempt(place: Place, partial: Path, *, progress: DownloadProgress, timeout: float, resumable: bool) -> Transfer:
     import httpx
 
     validator = _validator_of(partial)
@@ -145,7 +146,7 @@ def _continues(response: httpx.Response, start: int) -> int:
     return start
 
 
-def _receive(response: httpx.Response, partial: Path, *, start: int, progress: Progress) -> Transfer:
+def _receive(response: httpx.Response, partial: Path, *, start: int, progress: DownloadProgress) -> Transfer:
     digest, done = hashlib.sha256(), start
     total = start + int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
     with partial.open("r+b" if start else "wb") as target:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 BLOCK = 1 << 20
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes done so far and the bytes in all (None: not known)."""
 
 
 @dataclass(frozen=True, slots=True)
