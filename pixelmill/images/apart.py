@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,7 +31,17 @@ MESSAGE: Final = 1 << 16
 _KEEP: Final = 80 << 20
 """Shared memory above this many bytes is given back after each picture."""
 
-_TOOK_TOO_LONG: Final = -signal.SIGALRM
+WAITS: Final = b"waits"
+GOES_ON: Final = b"goes on"
+"""What a decoder says when it waits for the turn of a large picture, and when that has come, or when it has started:
+waiting and starting cost no time."""
+
+_LOOK: Final = 0.25
+"""Every so many seconds a look is taken at what a decoder does that does not answer."""
+_ENDING: Final = 10.0
+"""Seconds that a process may take to end. One that the kernel does not let go (it waits for a disk) is left alone."""
+
+_TOOK_TOO_LONG: Final = -signal.SIGPROF
 _FROM_OUTSIDE: Final = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 """How a process ends that somebody else ended, the kernel included when memory runs out."""
 
@@ -190,17 +201,19 @@ class _Decoder:
                 [sys.executable, "-P", "-m", "pixelmill.images.decoder", *map(str, handed)],
                 pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
             )  # fmt: skip
+        self._channel.settimeout(_LOOK)
+        self._waits = True
 
     def ask(self, data: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
-        """The answer to a request about `data`. Raises _Ended if the process ends instead."""
+        """The answer to a request about `data`. Raises _Ended if the process ends instead, or works for too long."""
         try:
             _write_all(self._memory, data)
             self._channel.send(json.dumps(request).encode())
-            received = self._channel.recv(MESSAGE)
+            received = self._received(request["options"]["max_seconds"])
         except ConnectionError:
             received = b""
         if not received:
-            raise _Ended(self._process.wait())
+            raise _Ended(self._exit_code())
         answer: dict[str, Any] = json.loads(received)
         return answer, list(self._arrays(answer.get("shapes", ())))
 
@@ -215,7 +228,27 @@ class _Decoder:
         self._channel.close()
         os.close(self._memory)
         self._process.kill()
-        self._process.wait()
+        self._exit_code()
+
+    def _received(self, limit: float) -> bytes:
+        """What the process answers; nothing if it ended. Raises _Ended when it has worked for `limit` seconds."""
+        clock = _Clock(self._process.pid)
+        while True:
+            try:
+                received = self._channel.recv(MESSAGE)
+            except TimeoutError:
+                if not self._waits and clock.seconds() >= limit:
+                    raise _Ended(_TOOK_TOO_LONG) from None
+                continue
+            if received not in (WAITS, GOES_ON):
+                return received
+            self._waits, clock = received == WAITS, _Clock(self._process.pid)
+
+    def _exit_code(self) -> int:
+        try:
+            return self._process.wait(_ENDING)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
 
     def _arrays(self, shapes: Sequence[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
         offset = 0
@@ -228,6 +261,35 @@ class _Decoder:
                     raise DecodingInterrupted("the process that decoded it handed over less than it said")
                 view, offset = view[read:], offset + read
             yield array
+
+
+class _Clock:
+    """How long a process has worked. Time for which it, this process or the machine stood still (Ctrl-Z, a laptop that
+    sleeps, a frozen container) is none of it, nor is time for which others had the processors."""
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._seconds = 0.0
+        self._looked = time.monotonic()
+        _, self._used = _doings(process)
+
+    def seconds(self) -> float:
+        """The seconds so far. To be asked every _LOOK: what a process that sleeps slept in between counts up to twice that."""
+        state, used = _doings(self._process)
+        now = time.monotonic()
+        passed, computed = now - self._looked, used - self._used
+        self._seconds += min(passed, 2 * _LOOK) if state == "S" else min(passed, computed)
+        self._looked, self._used = now, used
+        return self._seconds
+
+
+def _doings(process: int) -> tuple[str, float]:
+    """The state of a process, as `S` for one that waits, and the seconds that it has computed (proc(5), stat)."""
+    try:
+        state, *numbers = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "X", 0.0
+    return state, sum(map(int, numbers[10:12])) / os.sysconf("SC_CLK_TCK")
 
 
 _idle: list[_Decoder] = []

@@ -11,14 +11,14 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
-from pixelmill.images.apart import MESSAGE
+from pixelmill.images.apart import GOES_ON, MESSAGE, WAITS
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
 from pixelmill.memory import keep_freed
 
@@ -49,23 +49,30 @@ _ELONGATED: Final = 100
 def main(channel: socket.socket, memory: int, turns: int) -> None:
     """Answer requests until the channel ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end is the channel's
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
     warnings.simplefilter("ignore")  # a damaged file's oddities; what matters is raised
     keep_freed(_KEPT)
     _warm_up()
     base = _address_space()
+    with suppress(ConnectionError):  # a parent that is gone already
+        channel.send(GOES_ON)
     while received := channel.recv(MESSAGE):
         request = json.loads(received)
-        limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns)
+        limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns, channel)
         channel.send(json.dumps(_answer(request, memory, limits)).encode())
 
 
 class _Limits:
-    """A clock and a limit of address space for one picture; for a large one, when its turn has come, a larger one."""
+    """A clock and a limit of address space for one picture; for a large one, when its turn has come, a larger one.
 
-    def __init__(self, options: decode.DecodeOptions, size: int, base: int, turns: int) -> None:
+    The clock here counts the processors' time, of all threads; it ends a process whose parent is gone. The parent's own
+    counts what one thread took, and what hangs without computing.
+    """
+
+    def __init__(self, options: decode.DecodeOptions, size: int, base: int, turns: int, parent: socket.socket) -> None:
         self.options = options
+        self._parent = parent
         self._fixed = base + _ROOM + _COPIES_OF_FILE * size
         self._turns = turns
         self.bytes = 0
@@ -74,14 +81,16 @@ class _Limits:
         self._start(min(decode.LARGE, self.options.max_pixels))
 
     def __exit__(self, *_: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         resource.setrlimit(resource.RLIMIT_AS, (_hard(), _hard()))
 
     @contextmanager
     def large(self) -> Iterator[None]:
         """The turn of a large picture: one at a time among all the processes of one parent. Waiting costs no time."""
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        self._parent.send(WAITS)
         fcntl.lockf(self._turns, fcntl.LOCK_EX)
+        self._parent.send(GOES_ON)
         try:
             self._start(self.options.max_pixels)
             yield
@@ -93,7 +102,7 @@ class _Limits:
         hard = _hard()
         limit = self.bytes if hard == resource.RLIM_INFINITY else min(self.bytes, hard)
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-        signal.setitimer(signal.ITIMER_REAL, self.options.max_seconds)
+        signal.setitimer(signal.ITIMER_PROF, self.options.max_seconds * len(os.sched_getaffinity(0)))
 
 
 def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, Any]:

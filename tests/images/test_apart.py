@@ -6,11 +6,13 @@ import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ FAULTS = {
     b"abort": "os.abort()",
     b"hang": "time.sleep(1000)",
     b"spin": "exec('while True: pass')",
+    b"works": "(Path('{folder}/works').write_text(str(os.getpid())), exec('while time.process_time() < 1: pass'))",
     b"memory": "bytearray(1 << 45)",
     b"killed": "os.kill(os.getpid(), signal.SIGKILL)",
     b"once": "Path('{folder}/once').exists() or (Path('{folder}/once').touch(), os.abort())",
@@ -238,6 +241,46 @@ def test_a_fault_of_the_decoder_costs_that_picture(end: bytes, words: str) -> No
     with pytest.raises(ImageRejected, match=words):
         apart_array(good + end, max_seconds=0.5)
     np.testing.assert_array_equal(apart_array(good), expected)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_a_decoder_that_is_stopped_keeps_its_picture(tmp_path: Path) -> None:
+    """A process that somebody stops for longer than max_seconds, and lets go on, decodes its picture."""
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(apart_array, EIGHT_BIT["jpeg"] + b"works", max_seconds=1.5)
+        decoder = _decoder_at_work(tmp_path)
+        os.kill(decoder, signal.SIGSTOP)
+        time.sleep(2.0)
+        os.kill(decoder, signal.SIGCONT)
+        assert made.result().shape == (32, 32, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("faulty")
+def test_a_run_that_is_stopped_keeps_its_pictures(tmp_path: Path) -> None:
+    """Ctrl-Z, a frozen container, a laptop that sleeps: all processes stand still, and no sound picture is blamed."""
+    code = (
+        "from tests.images.test_apart import *;print(apart_array(EIGHT_BIT['jpeg'] + b'works', max_seconds=3.0).shape)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{Path(__file__).parents[2]}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as run:
+        _decoder_at_work(tmp_path)
+        os.killpg(run.pid, signal.SIGSTOP)
+        time.sleep(5.0)
+        os.killpg(run.pid, signal.SIGCONT)
+        assert run.communicate()[0].strip() == "(32, 32, 3)"
+
+
+def _decoder_at_work(folder: Path) -> int:
+    """The decoder that is at a picture which takes a second to compute, imports included."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with suppress(FileNotFoundError, ValueError):
+            return int((folder / "works").read_text())
+        time.sleep(0.01)
+    raise AssertionError("no decoder came to work")
 
 
 @pytest.mark.usefixtures("faulty")
