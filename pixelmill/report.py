@@ -102,7 +102,8 @@ def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], start
 
 
 def coverage(store: Store, ledger: Ledger) -> dict[str, float]:
-    """The share, by dataset, of the contents that some file holds now which have a vector there. Copies count once."""
+    """The share, by dataset, of the contents that some file holds now, or may, which have a vector there. Copies count
+    once."""
     live = ledger.live_rows(len(store))
     images = int(live.sum()) + ledger.unread()
     return {

@@ -177,13 +177,16 @@ class StoreWriter:
             return False
         lacking = store.embedded(serving) & ~store.embedded(matrix)
         lacking[self.ledger.quarantined_rows(matrix.provenance.fingerprint)] = False
-        return not any(self.ledger.is_live(int(row)) for row in np.flatnonzero(lacking))
+        return not lacking.any() or not (lacking & self.ledger.live_rows(len(store))).any()
 
     def update_locations(self, rows: Sequence[int]) -> int:
-        """Publish where the contents of `rows` are now, as the ledger knows; the number of rows whose path changed."""
+        """Publish where the contents of `rows` are now, as the ledger knows, and of all that have no path though a file
+        holds them; the number of rows whose path changed. A row that is gone from where it was, and that a file which
+        waits to be read may hold, keeps its path until that is known."""
         with self.exclusive() as manifest:
             store = Store(self.folder, manifest)
-            changes = _relocated(store, self.ledger, [row for row in rows if row < manifest.rows])
+            wanted = {row for row in rows if row < manifest.rows}.union(_pathless(store, self.ledger))
+            changes = _relocated(store, self.ledger, sorted(wanted - self.ledger.elsewhere()))
             if changes:
                 _require_sound_locations(store, list(changes))
                 part = write_part(self.folder / PARTS, _location_blocks(store, changes))
@@ -345,6 +348,15 @@ def _with_part(
             "parts": {**manifest.parts, part.file: part},
         }
     )
+
+
+def _pathless(store: Store, ledger: Ledger) -> list[int]:
+    """The rows without a path that some file holds."""
+    gone = ~store.present
+    if gone.any():
+        gone &= ledger.live_rows(len(store))
+    rows: list[int] = np.flatnonzero(gone).tolist()
+    return rows
 
 
 def _relocated(store: Store, ledger: Ledger, rows: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pixelmill.store.holders import IN_DOUBT
+
 SHOWN = 10
 """Reasons that are told one by one, those with most new failures first."""
 EXAMPLES = 3
@@ -26,6 +28,15 @@ REFUSED_SEEN = """
     FROM quarantine q CROSS JOIN files f ON f.path = q.path CROSS JOIN seen s ON s.scan = :scan AND s.path = f.path
     WHERE q.row IS NULL AND f.row IS NULL AND NOT f.gone
 """
+
+QUARANTINED = f"""
+    SELECT f.path AS path, q.row, q.model AS model, q.stage, q.reason, q.since FROM quarantine q JOIN files f
+        ON (q.row IS NOT NULL AND f.row = q.row) OR (q.row IS NULL AND f.path = q.path) WHERE NOT f.gone
+    UNION ALL
+    SELECT f.path, q.row, q.model, q.stage, q.reason, q.since FROM (SELECT path, held.row AS row FROM {IN_DOUBT}) AS f
+        JOIN quarantine q ON q.row = f.row
+"""  # noqa: S608 - constants
+"""Everything in quarantine that a file holds, or that one which waits to be read again may."""
 
 
 @dataclass(slots=True)

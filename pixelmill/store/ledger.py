@@ -24,11 +24,12 @@ from pixelmill.remote.address import archive_kind
 from pixelmill.remote.files import Status
 from pixelmill.store.durable import no_space
 from pixelmill.store.explained import explained
-from pixelmill.store.failures import REFUSED_SEEN, FailureGroup, grouped
+from pixelmill.store.failures import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.filesystem import is_shared
+from pixelmill.store.holders import ADOPTED_AT_ONCE, HELD, REFUSED, Holders
 from pixelmill.store.reader import Store
-from pixelmill.store.settlement import REFUSED, Settlement
 from pixelmill.store.settlement import Changes as Changes
+from pixelmill.store.settlement import Settlement
 from pixelmill.store.sightings import Sightings
 
 LEDGER = "ledger.sqlite"
@@ -87,8 +88,6 @@ SCANS_KEPT = 50
 CHECKS_KEPT = 30
 ROOM = 8 * 2**20
 """Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
-ADOPTED_AT_ONCE = 16_384
-"""Rows of a snapshot that are held in memory while they are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +126,12 @@ class Ledger:
         try:
             if connection:
                 self._db = connection
-                self._sightings = Sightings(connection)
+                self._sightings, self._holders = Sightings(connection), Holders(connection)
                 self._harden()
                 self._refuse_newer()
                 return
             self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._sightings = Sightings(self._db)
+            self._sightings, self._holders = Sightings(self._db), Holders(self._db)
             # A write-ahead log is shared through memory, which other machines do not see (sqlite.org/wal.html).
             journal = "TRUNCATE" if is_shared(folder) else "WAL"
             self._db.executescript(f"PRAGMA journal_mode = {journal}; PRAGMA synchronous = FULL;")
@@ -171,7 +170,7 @@ class Ledger:
             return
         with self.transaction():
             if not same:
-                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives"):
+                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held"):
                     self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
                 self._set_meta("store_id", store.manifest.store_id)
                 self._set_meta("settled_rows", len(store))
@@ -331,12 +330,17 @@ class Ledger:
 
     def record_altered(self, files: Iterable[tuple[FoundFile, int]], last: FoundFile) -> None:
         """Record files that hold another content than that of their row, though size and times are those on record:
-        they wait to be read like others that changed. `last` is the last one that was looked at."""
+        they wait to be read like others that changed, and hold their row no more. `last` is the last one that was
+        looked at."""
+        altered = list(files)
         with self.transaction():
             self._db.executemany(
                 "UPDATE files SET previous_row = CASE WHEN unsettled THEN previous_row ELSE row END, unsettled = 1, "
                 "row = NULL WHERE path = ? AND row = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
-                ((f.encoded, row, f.size, f.mtime_ns, f.ctime_ns) for f, row in files),
+                ((f.encoded, row, f.size, f.mtime_ns, f.ctime_ns) for f, row in altered),
+            )
+            self._db.executemany(
+                "DELETE FROM held WHERE (path, row) = (?, ?)", ((f.encoded, row) for f, row in altered)
             )
             self.set_rehashed(last.absolute)
 
@@ -418,12 +422,8 @@ class Ledger:
         return grouped(self._db.execute(query, values))
 
     def quarantine(self) -> list[Quarantined]:
-        """Everything in quarantine that a file still holds, by path."""
-        cursor = self._db.execute(
-            "SELECT f.path, q.row, q.model, q.stage, q.reason, q.since FROM quarantine q JOIN files f "
-            "ON (q.row IS NOT NULL AND f.row = q.row) OR (q.row IS NULL AND f.path = q.path) "
-            "WHERE NOT f.gone ORDER BY f.path, q.model"
-        )
+        """Everything in quarantine that a file still holds, or may, by path."""
+        cursor = self._holders.ask(f"{QUARANTINED} ORDER BY path, model")
         return [
             Quarantined(os.fsdecode(p), row, model, stage, why, since) for p, row, model, stage, why, since in cursor
         ]
@@ -439,9 +439,11 @@ class Ledger:
     def changes(self) -> Changes:
         """What happened to the files since the last settled run. See `Settlement` for the rules."""
         with self.transaction():
-            told = Settlement(self._db, settled_rows=int(self._meta("settled_rows") or 0)).changes()
+            elsewhere = self._holders.elsewhere()
+            told = Settlement(self._db, int(self._meta("settled_rows") or 0), {path for path, _ in elsewhere}).changes()
             self._db.execute(f"UPDATE files SET unsettled = 2 WHERE unsettled AND (row IS NOT NULL OR {REFUSED})")  # noqa: S608
             self._db.execute("UPDATE files SET gone = 2 WHERE gone > 0")
+            self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path, _ in elsewhere))
             self._db.execute("UPDATE stale SET told = 2")
             self._set_meta("told_rows", self.row_count())
         return told
@@ -459,37 +461,29 @@ class Ledger:
 
     def live_path(self, row: int, current: bytes) -> tuple[bytes, bytes]:
         """Where a row is now, as (source root, absolute path): `current` if that still holds it; (b'', b'') if gone."""
-        found = self._db.execute(
-            "SELECT source, path FROM files WHERE row = ? AND NOT gone ORDER BY path <> ?, path LIMIT 1", (row, current)
-        ).fetchone()
-        return (_blob(found[0]), _blob(found[1])) if found else (b"", b"")
+        root, path = self._holders.place(row, current) or (b"", b"")
+        return _blob(root), _blob(path)
+
+    def elsewhere(self) -> set[int]:
+        """The rows whose files are gone from where they were, and which files that wait to be read may hold."""
+        return {row for _, row in self._holders.elsewhere()}
 
     def live_rows(self, rows: int) -> np.ndarray:
-        """(rows,) bool: which of the first `rows` rows a file still holds."""
-        live = np.zeros(rows, dtype=bool)
-        held = self._db.execute("SELECT DISTINCT row FROM files WHERE row IS NOT NULL")
-        for some in batched((row for (row,) in held), ADOPTED_AT_ONCE):
-            live[[row for row in some if row < rows]] = True
-        gone = self._db.execute("SELECT DISTINCT row FROM files INDEXED BY files_gone WHERE gone > 0 AND row >= 0")
-        for (row,) in gone:
-            live[row : row + 1] &= self.is_live(row)
-        return live
+        """(rows,) bool: which of the first `rows` rows are not gone: some file holds them, or may."""
+        return self._holders.live(rows)
 
     def rows_modified(self, since_ns: int, until_ns: int) -> Iterator[int]:
-        """The rows that some file holds now which was last modified from `since_ns` to before `until_ns` (Unix)."""
-        found = self._db.execute(
-            "SELECT DISTINCT row FROM files WHERE row IS NOT NULL AND NOT gone AND mtime_ns >= ? AND mtime_ns < ?",
-            (since_ns, until_ns),
-        )
-        yield from (row for (row,) in found)
+        """The rows that some file holds now, or may, which was last modified from `since_ns` to before `until_ns`
+        (Unix)."""
+        return self._holders.modified(since_ns, until_ns)
 
     def unread(self) -> int:
-        """How many files there are whose content is not known: refused before it was, or waiting to be read."""
-        return self._value("SELECT count(*) FROM files WHERE row IS NULL AND NOT gone")
+        """How many files there are that no row stands for: refused before their content was known, or not yet read."""
+        return self._holders.unread()
 
     def is_live(self, row: int) -> bool:
-        """Whether a file still holds the content of row `row`."""
-        return bool(self._value("SELECT EXISTS (SELECT 1 FROM files WHERE row = ? AND NOT gone)", row))
+        """Whether row `row` is not gone: a file holds its content, or one that waits to be read may."""
+        return self._holders.is_live(row)
 
     def record_check(self, fingerprint: str, compared: int, least_cosine: float) -> None:
         """Keep how near to what is stored a matrix' sample came when it was embedded again just now."""
@@ -575,6 +569,13 @@ class Ledger:
         self._db.executemany(
             "INSERT INTO files (path, source, row, unsettled) VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING", located
         )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO stale SELECT row, 1 FROM held WHERE path = ?", ((p,) for p, *_ in located)
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
+            ((path, row) for path, _, row in located),
+        )
         self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, stop)))
 
     def _refuse_newer(self) -> int:
@@ -587,12 +588,15 @@ class Ledger:
         if self._refuse_newer() == 0:
             with self.transaction():
                 if self._value("PRAGMA user_version") == 0:
-                    for statement in (*_SCHEMA.split(";"), *_TRIGGERS):
+                    for statement in (*_SCHEMA.split(";"), *_TRIGGERS, *HELD):
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {_version_number()}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         for statement in _LATER.split(";"):
             self._db.execute(statement)
+        if not self._holders.are_kept:
+            with self.transaction():
+                self._holders.keep()
 
     def _harden(self) -> None:
         """Believe nothing that a file from a stranger says of itself (sqlite.org/security.html)."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
 
 from pixelmill.store.folders import KINDS, FolderCount, FolderCounts
+from pixelmill.store.holders import REFUSED
 
 UNKNOWN = -1
 """Stands in `files.previous_row` for a file that was told of while nobody knew its content."""
-
-REFUSED = "path IN (SELECT path FROM quarantine WHERE row IS NULL)"
-"""The files that were refused before their content was known."""
 
 _ARRIVED = "unsettled AND NOT gone AND previous_row IS NULL"
 _CHANGED = (
@@ -24,6 +22,12 @@ _CHANGED = (
 # A file that changed and vanished before it was told of counts for what it held when last told.
 _GONE = "gone > 0 AND NOT (unsettled AND previous_row IS NULL)"
 _HELD = "CASE WHEN unsettled THEN previous_row ELSE row END"
+# Those that are no arrivals and hold a row; one that changed and waits to be read may still hold what it held.
+_HOLDERS = (
+    "SELECT 1 FROM files WHERE row = ?1 AND NOT gone AND (NOT unsettled OR previous_row IS NOT NULL)",
+    "SELECT 1 FROM held JOIN files USING (path) "
+    "WHERE held.row = ?1 AND files.row IS NULL AND NOT gone AND previous_row IS NOT NULL",
+)
 
 Event = tuple[str, int | None, bytes, bytes]
 """What happened to a file: its kind (see `KINDS`), the row it holds or held, its source root and its path."""
@@ -50,12 +54,14 @@ class Settlement:
     no arrival holds the same content; else the first arrival (by path) is *new* if the content is new to the store and
     *moved* if not, and further ones are duplicates. A known path that is gone is *removed*, unless a move accounts for
     it (for the first, by path, of those that held the content). A file whose content cannot be had (empty, too large)
-    arrives as new, and does not change while it is refused.
+    arrives as new, and does not change while it is refused. Of what waits to be read, and of a file that may be
+    `elsewhere` (the paths of such files), nothing is told until it is known.
     """
 
-    def __init__(self, db: sqlite3.Connection, settled_rows: int) -> None:
+    def __init__(self, db: sqlite3.Connection, settled_rows: int, elsewhere: Set[bytes]) -> None:
         self._db = db
         self._settled_rows = settled_rows
+        self._elsewhere = elsewhere
 
     def changes(self) -> Changes:
         stale = {row for (row,) in self._db.execute("SELECT row FROM stale")}
@@ -63,7 +69,7 @@ class Settlement:
         for kind, row, source, path in self._events():
             counts[kind] += 1
             folders.add(kind, source, path)
-            if kind in ("changed", "moved") and row is not None:
+            if kind in ("changed", "moved", "removed") and row is not None:
                 stale.add(row)
         return Changes(**counts, stale_rows=tuple(sorted(stale)), folders=folders.largest())
 
@@ -85,7 +91,8 @@ class Settlement:
 
     def _removals(self) -> Iterator[Event]:
         gone = self._db.execute(f"SELECT {_HELD} AS held, source, path FROM files WHERE {_GONE} ORDER BY held, path")  # noqa: S608
-        for row, files in groupby(gone, itemgetter(0)):
+        known = (file for file in gone if file[2] not in self._elsewhere)
+        for row, files in groupby(known, itemgetter(0)):
             for file in islice(files, int(self._has_moved(row)), None):
                 yield "removed", *file
 
@@ -95,11 +102,7 @@ class Settlement:
         return self._db.execute(query)
 
     def _first_arrival(self, row: int | None) -> str:
-        holder = self._db.execute(
-            "SELECT 1 FROM files WHERE row = ? AND NOT gone AND (NOT unsettled OR previous_row IS NOT NULL) LIMIT 1",
-            (row,),
-        ).fetchone()
-        if holder:
+        if any(self._db.execute(f"{query} LIMIT 1", (row,)).fetchone() for query in _HOLDERS):
             return "duplicate"
         return "new" if row is None or row >= self._settled_rows else "moved"
 
