@@ -13,10 +13,20 @@ from pixelmill.cli import common
 from pixelmill.words import printable
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from pixelmill.search.query import Term
     from pixelmill.search.searcher import Found, Searcher
 
-_DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
+
+def _moment(context: click.Context, option: click.Parameter, words: str | None) -> date | datetime | None:
+    from pixelmill.errors import QueryError
+    from pixelmill.search.moments import moment
+
+    try:
+        return None if words is None else moment(words)
+    except QueryError as error:
+        raise click.BadParameter(str(error), context, option) from error
 
 
 @click.command(short_help="Find pictures by words, pictures or rows.")
@@ -28,8 +38,10 @@ _DATES = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 @click.option("--weights", metavar="0.7,0.3", help="How much each of several models counts.")
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Results.")
 @click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Only paths like '2024/*.jpg'; any of several.")
-@click.option("--since", type=click.DateTime(_DATES), help="Only files modified then or later.")
-@click.option("--until", type=click.DateTime(_DATES), help="Only files modified before.")
+@click.option("--since", callback=_moment, metavar="WHEN", help="Only files modified on that day, or then, or later.")
+@click.option(
+    "--until", callback=_moment, metavar="WHEN", help="Only files modified by the end of that day, or before then."
+)
 @click.option("--min-size", type=click.IntRange(1), metavar="PX", help="Least length of the shorter edge.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PX", help="Greatest length of the longer edge.")
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
@@ -136,7 +148,8 @@ def _show(found: Found) -> None:
     for hit in found.hits:
         size = f"{hit.width} x {hit.height}"
         copies = str(len(hit.copies)) if hit.copies else ""
-        table.add_row(_score(hit.score), str(hit.row), printable(hit.absolute), size, copies)
+        files = "\n".join(printable(place.absolute) for place in hit.places)
+        table.add_row(_score(hit.score), str(hit.row), files, size, copies)
     common.print_table(table)
     if not found.hits:
         click.echo("Nothing fits.")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from fnmatch import translate
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import QueryError
+from pixelmill.search.moments import beginning_ns, end_ns
+from pixelmill.search.places import Fits, fitting, ledger_stamp
 from pixelmill.store.consult import ledger_of
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.places import Place
 from pixelmill.store.reader import Store
-
-_EARLIEST, _LATEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +24,27 @@ class Filters:
     """What a result must fulfil; everything that is given, and any one of `globs`.
 
     `globs` are patterns for the path relative to its source, or for the whole path: `*` stands for anything, slashes
-    too, `?` for one character, `[ab]` for one of these. `since` and `until` (not included) are about the file's
-    modification time as the last run saw it; a content in several files counts if any of them does. `min_size` is the
-    least length of the shorter edge in pixels, `max_size` the greatest of the longer one.
+    too, `?` for one character, `[ab]` for one of these. `since` and `until` are about the file's modification time as
+    the last run saw it: a day (`date`) counts from its first moment and to its last, a moment (`datetime`) is included
+    in `since` and not in `until`; without a time zone, both are local. A content in several files passes if one of
+    these passes by path and date. `min_size` is the least length of the shorter edge in pixels, `max_size` the
+    greatest of the longer one.
     """
 
     globs: tuple[str, ...] = ()
-    since: datetime | None = None
-    until: datetime | None = None
+    since: date | datetime | None = None
+    until: date | datetime | None = None
     min_size: int | None = None
     max_size: int | None = None
+
+    def stamp(self, store: Store) -> object:
+        """What changes when other rows of the same snapshot may pass: dates and copies are the ledger's to tell."""
+        return ledger_stamp(store.folder) if self.globs or self.since or self.until else None
 
 
 def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
     """(N,) bool: the rows that some file still holds and that pass. Raises QueryError for dates without a ledger."""
     allowed: NDArray[np.bool_] = store.present.copy()
-    if filters.globs:
-        allowed &= _by_path(store, filters.globs, allowed)
     if filters.min_size is not None:
         allowed &= np.minimum(store.widths, store.heights) >= filters.min_size
     if filters.max_size is not None:
@@ -48,33 +52,49 @@ def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
         allowed &= (longer <= filters.max_size) & (longer > 0)
     if filters.since or filters.until:
         allowed &= _by_date(store, filters)
+    elif filters.globs:
+        allowed &= _by_path(store, fitting(filters.globs), allowed)
     return allowed
 
 
-def _by_path(store: Store, globs: tuple[str, ...], candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    matches = re.compile(b"|".join(b"(?:%s)" % os.fsencode(translate(glob)) for glob in globs)).match
+def paths_known(store: Store, filters: Filters) -> str:
+    """What a person who filters by path should know: that without a ledger each content is known by one path only."""
+    if not filters.globs:
+        return ""
+    with ledger_of(store.folder) as ledger:
+        return "" if ledger else "The store has no ledger: of copies of one content, only one path was looked at."
+
+
+def _by_path(store: Store, fits: Fits, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """By the paths that the store names, and by those of copies."""
     result = np.zeros(len(store), dtype=bool)
     for row in np.flatnonzero(candidates):
-        path = store.paths[row]
-        result[row] = bool(matches(path) or matches(os.path.join(store.sources[row], path)))  # noqa: PTH118 - bytes
+        result[row] = fits(store.sources[row], store.paths[row])
+    with ledger_of(store.folder) as ledger:
+        if ledger:
+            _mark(result, ledger.shared_places(), fits)
     return result
 
 
 def _by_date(store: Store, filters: Filters) -> NDArray[np.bool_]:
     result = np.zeros(len(store), dtype=bool)
-    rows = np.fromiter(_rows_between(store, filters), np.int64)
-    result[rows[rows < len(store)]] = True
+    with _ledger(store) as ledger:
+        found = ledger.places_modified(beginning_ns(filters.since), end_ns(filters.until))
+        _mark(result, found, fitting(filters.globs))
     return result
 
 
-def _rows_between(store: Store, filters: Filters) -> Iterator[int]:
+def _mark(rows: NDArray[np.bool_], places: Iterator[Place], fits: Fits) -> None:
+    for place in places:
+        if place.row < len(rows) and not rows[place.row]:
+            rows[place.row] = fits(place.source, place.path)
+
+
+@contextmanager
+def _ledger(store: Store) -> Iterator[Ledger]:
     with ledger_of(store.folder) as ledger:
         if ledger is None:
             raise QueryError(
                 f"Expected a ledger in {store.folder}, which knows the dates of files. Found none; a run makes one."
             )
-        yield from ledger.rows_modified(_nanoseconds(filters.since, _EARLIEST), _nanoseconds(filters.until, _LATEST))
-
-
-def _nanoseconds(moment: datetime | None, otherwise: int) -> int:
-    return otherwise if moment is None else int(moment.timestamp() * 1e9)
+        yield ledger

@@ -19,9 +19,10 @@ from pixelmill.search.ann import Approximate, open_index
 from pixelmill.search.collapse import collapse
 from pixelmill.search.encoder import QueryEncoder, has_text
 from pixelmill.search.exact import members_of, top_k
-from pixelmill.search.filters import Filters, allowed_rows
+from pixelmill.search.filters import Filters, allowed_rows, paths_known
 from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
+from pixelmill.search.places import Place, places_of
 from pixelmill.search.query import Query, Row, Term, Text, query_for
 from pixelmill.store.generations import of_model
 from pixelmill.store.manifest import Provenance
@@ -36,7 +37,10 @@ _WORTH_AN_INDEX = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result: the row, where its file is, the cosine to the query, size in pixels, and rows that look the same."""
+    """One result: the row, where its file is, the cosine to the query, size in pixels, and rows that look the same.
+
+    `places` are all files that hold the content, to the last byte, the one of `source` and `path` first.
+    """
 
     row: int
     path: str
@@ -45,6 +49,7 @@ class Hit:
     width: int
     height: int
     copies: tuple[int, ...] = ()
+    places: tuple[Place, ...] = ()
 
     @property
     def absolute(self) -> str:
@@ -82,7 +87,7 @@ class Searcher:
         self._norms = Norms()
         self._encoders: dict[str, QueryEncoder] = {}
         self._indexes: dict[str, tuple[tuple[str, int], Approximate | None]] = {}
-        self._passing: dict[Filters, NDArray[np.bool_]] = {}
+        self._passing: dict[tuple[Filters, object], NDArray[np.bool_]] = {}
         self._store = Store(store)
         self._stamp = _stamp(self._store)
 
@@ -119,8 +124,11 @@ class Searcher:
         nearest = _Nearest(matrix, query.vector, allowed, self._norms, index)
         hits = nearest.rows(k) if copies else nearest.distinct(k)
         return Found(
-            tuple(m.provenance.model for m in matrix.members), tuple(_hit(store, *hit) for hit in hits),
-            (*query.notes, *_notes(index), *(_left_behind(matrix) if index is None else ())),
+            tuple(m.provenance.model for m in matrix.members), _hits(store, hits, filters),
+            (
+                *query.notes, *_notes(index), *(_left_behind(matrix) if index is None else ()),
+                *filter(None, [paths_known(store, filters)]),
+            ),
         )  # fmt: skip
 
     def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
@@ -142,18 +150,17 @@ class Searcher:
             return self._indexes[fingerprint][1]
 
     def _allowed(self, store: Store, filters: Filters) -> NDArray[np.bool_]:
-        """The caller's own mask of rows that pass. Paths and sizes are remembered; dates change without a commit."""
-        if filters.since or filters.until:
-            return allowed_rows(store, filters)
+        """The caller's own mask of rows that pass, which are remembered until they may be others."""
+        key = (filters, filters.stamp(store))
         with self._lock:
-            known = self._passing.get(filters) if store is self._store else None
+            known = self._passing.get(key) if store is self._store else None
         if known is None:
             known = allowed_rows(store, filters)
             with self._lock:
                 if len(self._passing) >= _FILTERS_KEPT:
                     self._passing.clear()
                 if store is self._store:
-                    self._passing[filters] = known
+                    self._passing[key] = known
         return known.copy()
 
     def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
@@ -260,11 +267,14 @@ def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
     )
 
 
-def _hit(store: Store, row: int, score: float, copies: tuple[int, ...]) -> Hit:
-    source, path = store.place(row)
-    return Hit(
-        row, path, source, score,
-        int(store.widths[row]), int(store.heights[row]), copies,
+def _hits(store: Store, ranked: Sequence[Ranked], filters: Filters) -> tuple[Hit, ...]:
+    places = places_of(store, [row for row, _, _ in ranked], filters.globs)
+    return tuple(
+        Hit(
+            row, places[row][0].path, places[row][0].source, score,
+            int(store.widths[row]), int(store.heights[row]), copies, places[row],
+        )
+        for row, score, copies in ranked
     )  # fmt: skip
 
 

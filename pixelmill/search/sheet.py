@@ -57,21 +57,29 @@ def _page(query: str, found: Found) -> Iterator[str]:
 
 
 def _figure(hit: Hit) -> str:
-    name = escape(printable(hit.absolute))
+    names = [escape(printable(place.absolute)) for place in hit.places]
     copies = f", {len(hit.copies)} more look the same" if hit.copies else ""
     return (
-        f"<li><figure>{_picture(hit, name)}<figcaption><b>{hit.score:.3f}</b> {name}<br>"
+        f"<li><figure>{_picture(hit, names[0])}<figcaption><b>{hit.score:.3f}</b> {'<br>'.join(names)}<br>"
         f"row {hit.row}, {hit.width} x {hit.height}{copies}</figcaption></figure></li>\n"
     )
 
 
 def _picture(hit: Hit, name: str) -> str:
-    try:
-        data = base64.b64encode(thumbnail(FoundFile(hit.source, hit.path, 0, 0, 0))).decode()
-    except (OSError, PixelmillError) as error:
-        reason = error.reason if isinstance(error, ImageRejected) else getattr(error, "strerror", None) or str(error)
-        return f'<div class="none">{escape(printable(reason))}</div>'
-    return f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
+    """The thumbnail, of the first of the files that can be read; else what is the matter with the one shown."""
+    trouble: list[OSError | PixelmillError] = []
+    for place in hit.places:
+        try:
+            data = base64.b64encode(thumbnail(place.file)).decode()
+        except (OSError, PixelmillError) as error:
+            trouble.append(error)
+        else:
+            return f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
+    return f'<div class="none">{escape(printable(_reason(trouble[0])))}</div>'
+
+
+def _reason(error: OSError | PixelmillError) -> str:
+    return error.reason if isinstance(error, ImageRejected) else getattr(error, "strerror", None) or str(error)
 
 
 def thumbnail(file: FoundFile) -> bytes:

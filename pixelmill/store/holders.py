@@ -124,15 +124,6 @@ class Holders:
         _mark(live, ((row,) for _, row in self.elsewhere()), True)
         return live
 
-    def modified(self, since_ns: int, until_ns: int) -> Iterator[int]:
-        """The rows that some file holds, or may, which was last modified from `since_ns` to before `until_ns`."""
-        found = self.ask(
-            "SELECT DISTINCT ifnull(files.row, held.row) AS held_row FROM files LEFT JOIN held USING (path) "
-            "WHERE held_row IS NOT NULL AND NOT gone AND mtime_ns >= ? AND mtime_ns < ?",
-            (since_ns, until_ns),
-        )
-        yield from (row for (row,) in found)
-
     def unread(self) -> int:
         """How many files there are that no row stands for: refused before they were read, or not read yet."""
         query = "SELECT count(*) FROM files WHERE row IS NULL AND NOT gone AND path NOT IN (SELECT path FROM held)"

@@ -27,6 +27,7 @@ from pixelmill.store.explained import explained
 from pixelmill.store.failures import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.holders import ADOPTED_AT_ONCE, HELD, REFUSED, Holders
+from pixelmill.store.places import Place, places_modified, places_of, shared_places
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes as Changes
 from pixelmill.store.settlement import Settlement
@@ -472,10 +473,17 @@ class Ledger:
         """(rows,) bool: which of the first `rows` rows are not gone: some file holds them, or may."""
         return self._holders.live(rows)
 
-    def rows_modified(self, since_ns: int, until_ns: int) -> Iterator[int]:
-        """The rows that some file holds now, or may, which was last modified from `since_ns` to before `until_ns`
-        (Unix)."""
-        return self._holders.modified(since_ns, until_ns)
+    def places_of(self, rows: Sequence[int]) -> Iterator[Place]:
+        """Every file that holds the content of one of `rows`, or may, in the order of their paths."""
+        yield from places_of(self._holders, rows)
+
+    def shared_places(self) -> Iterator[Place]:
+        """The files of all contents that more than one file is on record for, and of those that may have moved."""
+        yield from shared_places(self._holders)
+
+    def places_modified(self, since_ns: int, until_ns: int) -> Iterator[Place]:
+        """The files that hold a row, or may, and were last modified from `since_ns` to before `until_ns` (Unix)."""
+        yield from places_modified(self._holders, since_ns, until_ns)
 
     def unread(self) -> int:
         """How many files there are that no row stands for: refused before their content was known, or not yet read."""

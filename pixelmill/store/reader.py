@@ -73,8 +73,13 @@ class Store:
 
     def place(self, row: int) -> tuple[str, str]:
         """Where one row's file is: (source root, path relative to it), the path '' when it is gone."""
-        path, source = (self.texts(name, row, row + 1)[0] for name in LOCATION)
+        source, path = self.location(row)
         return os.fsdecode(source), os.fsdecode(path)
+
+    def location(self, row: int) -> tuple[bytes, bytes]:
+        """Like `place`, as the file system spells it."""
+        path, source = (bytes(self.texts(name, row, row + 1)[0]) for name in LOCATION)
+        return source, path
 
     @cached_property
     def widths(self) -> np.ndarray:

@@ -40,12 +40,15 @@ def cover(snapshot: Snapshot, matrix: Matrix, ledger: Ledger | None, *, text: bo
     )
 
 
-def by_source(snapshot: Snapshot) -> list[Source]:
-    """The folders that runs looked at, largest first, with what each served matrix has of them."""
-    places, names = snapshot.places
-    store, live = snapshot.store, snapshot.live
-    counts = {model: np.bincount(places[live & store[model].embedded], minlength=len(names)) for model in store.models}
-    images = np.bincount(places[live], minlength=len(names))
+def by_source(snapshot: Snapshot, ledger: Ledger | None) -> list[Source]:
+    """The folders that runs looked at, largest first, with what each served matrix has of them.
+
+    A content counts in each folder that holds it, so that what a folder has does not depend on copies elsewhere.
+    """
+    rows, numbers, names = _held(snapshot, ledger)
+    store = snapshot.store
+    images = np.bincount(numbers, minlength=len(names))
+    counts = {model: np.bincount(numbers[store[model].embedded[rows]], minlength=len(names)) for model in store.models}
     return [
         Source(
             source=printable(os.fsdecode(names[i])),
@@ -54,3 +57,18 @@ def by_source(snapshot: Snapshot) -> list[Source]:
         )
         for i in np.argsort(-images, kind="stable")
     ]
+
+
+def _held(snapshot: Snapshot, ledger: Ledger | None) -> tuple[np.ndarray, np.ndarray, list[bytes]]:
+    """Each row that is there with each of its sources once, (M,) and (M,) indexes into the sources; the sources."""
+    places, names = snapshot.places
+    numbers = {name: i for i, name in enumerate(names)}
+    rows = np.flatnonzero(snapshot.live)
+    elsewhere = {
+        (place.row, numbers.setdefault(place.source, len(numbers)))
+        for place in (ledger.shared_places() if ledger else ())
+        if place.row < len(places) and snapshot.live[place.row]
+    }
+    copies = [(row, number) for row, number in sorted(elsewhere) if places[row] != number]
+    more = np.array(copies, np.int64).reshape(-1, 2)
+    return np.append(rows, more[:, 0]), np.append(places[rows], more[:, 1]), list(numbers)

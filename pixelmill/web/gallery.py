@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,8 @@ from pixelmill.images.apart import Pixels, scaled_apart
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
-from pixelmill.web.api.answers import Picture
-from pixelmill.web.originals import locate
+from pixelmill.web.api.answers import Picture, Place
+from pixelmill.web.originals import Located, locate
 from pixelmill.web.security import RateLimit
 from pixelmill.web.snapshot import Newest
 from pixelmill.web.thumbnails import SIZES, Thumbnails
@@ -77,17 +77,22 @@ InGallery = Annotated[Gallery, Depends(gallery_of)]
 ModelName = Annotated[str | None, Query(max_length=200, description="A model of the store; see `/api/store`.")]
 
 
-def picture(store: Store, row: int) -> Picture:
-    """A row as every endpoint tells it. Raises NoSuchRow."""
-    place = locate(store, row)
-    path, source = os.fsdecode(place.path), os.fsdecode(place.source)
+def pictures(store: Store, rows: Sequence[int], globs: Sequence[str] = ()) -> dict[int, Picture]:
+    """Rows as every endpoint tells them, by the files that fit `globs` if any does. Raises NoSuchRow."""
+    known = locate(store, rows, globs)
+    return {row: _picture(store, place) for row, place in known.items()}
+
+
+def _picture(store: Store, content: Located) -> Picture:
+    row, shown = content.row, content.places[0]
     return Picture(
         row=row,
-        name=printable(place.name),
-        path=printable(path),
-        source=printable(source),
+        name=printable(content.name),
+        path=printable(shown.path),
+        source=printable(shown.source),
+        places=[Place(path=printable(place.path), source=printable(place.source)) for place in content.places],
         width=int(store.column("images/width", row, row + 1)[0]),
         height=int(store.column("images/height", row, row + 1)[0]),
-        thumbnail=f"/api/images/{row}/thumbnail?v={place.sha256.hex()[:12]}",
+        thumbnail=f"/api/images/{row}/thumbnail?v={content.sha256.hex()[:12]}",
         file=f"/api/images/{row}",
     )

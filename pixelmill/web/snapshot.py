@@ -55,7 +55,7 @@ class Snapshot:
         def pass_them() -> np.ndarray:
             return np.flatnonzero(allowed_rows(self.store, filters) & (self.store.widths > 0))
 
-        return self._once(("filters", filters), pass_them)
+        return self._once(("filters", filters, filters.stamp(self.store)), pass_them)
 
     def rows_with(self, model: str) -> np.ndarray:
         """The live rows that have a vector of `model`, sorted. Raises UnknownModel."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -68,23 +70,49 @@ def test_a_map_of_hardly_anything_is_a_map(view: MatrixView, images: int) -> Non
     assert np.isfinite(found.points).all()
 
 
-def test_groups_are_those_of_every_pair(view: MatrixView) -> None:
-    """Across blocks too; each member with its cosine to the oldest one; those without a vector are in none."""
+def agglomerated(cosines: np.ndarray, threshold: float) -> set[frozenset[int]]:
+    """Complete link by its definition: the two groups whose least alike members are the most alike become one."""
+    groups = [[i] for i in range(len(cosines))]
+    while True:
+        pairs = [(cosines[np.ix_(a, b)].min(), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i])]
+        alike, i, j = max(pairs)
+        if alike < threshold:
+            return {frozenset(group) for group in groups if len(group) > 1}
+        groups[j] += groups.pop(i)
+
+
+@pytest.mark.parametrize("threshold", [0.8, 0.9, 0.97])
+def test_groups_are_those_of_complete_link(tmp_path: Path, threshold: float) -> None:
+    """Of images in loose heaps, in chains whose ends are unlike; every two of a group are as alike as asked for."""
+    random = np.random.default_rng(3)
+    heaps = random.standard_normal((6, 8))
+    values = heaps[random.integers(0, 6, 60)] + random.standard_normal((60, 8)) * random.uniform(0.1, 0.6, (60, 1))
+    with StoreWriter(tmp_path / "store") as writer:
+        matrix = writer.matrix(provenance("a", dim=8), "float32")
+        vectors = {matrix.provenance.fingerprint: Vectors(np.arange(60), values.astype(np.float32))}
+        writer.commit(Harvest([Content(file_of(n), sha256(n), 8, 8) for n in range(60)], vectors))
+    rows, unit_vectors = unit(Store(tmp_path / "store")["a"])
+    cosines = unit_vectors @ unit_vectors.T
+    chained = [a for a in range(60) if (cosines[a] >= threshold).sum() > 2]
+    found = near_duplicates(Store(tmp_path / "store")["a"], rows, threshold=threshold)
+    assert {frozenset(group) for group in found.groups} == agglomerated(cosines, threshold)
+    assert min(cosines[np.ix_(group, group)].min() for group in found.groups) >= threshold
+    assert chained, "else every way of linking gives the same"
+    assert [len(group) for group in found.groups] == sorted(map(len, found.groups), reverse=True)
+
+
+def test_groups_are_looked_for_across_blocks(view: MatrixView) -> None:
+    """Four that are alike, far apart; those without a vector are in no group."""
     rows, vectors = unit(view)
     found = near_duplicates(view, rows, threshold=0.999)
-    expected: dict[int, set[int]] = {}
-    for a, b in np.argwhere(np.triu(vectors @ vectors.T >= 0.999, 1)):
-        group = expected.get(a) or expected.get(b) or set()
-        group |= {a, b}
-        expected |= dict.fromkeys(group, group)
-    groups = {frozenset(rows[list(group)].tolist()) for group in expected.values()}
-    assert {frozenset(group.rows) for group in found.groups} == groups
-    assert {3, 40, 41, ROWS - 1} in groups
+    assert (3, 40, 41, ROWS - 1) in found.groups
+    assert (999, 1000) in found.groups
     position = {row: i for i, row in enumerate(rows.tolist())}
+    members = [position[row] for group in found.groups for row in group]
+    assert len(members) == len(set(members))
     for group in found.groups:
-        cosines = [vectors[position[row]] @ vectors[position[group.rows[0]]] for row in group.rows]
-        np.testing.assert_allclose(group.similarities, cosines, atol=2e-4)
-    assert [len(group.rows) for group in found.groups] == sorted((len(g.rows) for g in found.groups), reverse=True)
+        some = vectors[[position[row] for row in group]]
+        assert (some @ some.T).min() >= 0.999 - 2e-6
 
 
 def test_a_large_collection_is_compared_in_part_and_says_so(view: MatrixView) -> None:
@@ -92,5 +120,5 @@ def test_a_large_collection_is_compared_in_part_and_says_so(view: MatrixView) ->
     rows = np.flatnonzero(view.embedded)
     found = near_duplicates(view, rows, threshold=0.999, most=50)
     assert (found.compared, found.of) == (50, len(rows))
-    assert all(row in rows[-50:] for group in found.groups for row in group.rows)
+    assert all(row in rows[-50:] for group in found.groups for row in group)
     assert near_duplicates(view, rows[:0], threshold=0.9).groups == ()

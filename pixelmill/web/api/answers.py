@@ -7,13 +7,21 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 
+class Place(BaseModel):
+    """A file that holds an image."""
+
+    path: str = Field(description="Relative to `source`.")
+    source: str
+
+
 class Picture(BaseModel):
     """One image of the store. Names are escaped where they are no UTF-8 or hold control characters."""
 
     row: int
     name: str = Field(description="The file's name.")
-    path: str = Field(description="Relative to `source`.")
+    path: str = Field(description="Relative to `source`; of several files, of one that passes the filters.")
     source: str
+    places: list[Place] = Field(description="Every file that holds it, to the last byte; the one named above first.")
     width: int = Field(description="Pixels; 0 where it could not be decoded.")
     height: int
     thumbnail: str = Field(description="Where its thumbnail is; `&size=160`, `320`, `640` or `1600` gives others.")
@@ -92,7 +100,7 @@ class Source(BaseModel):
     """A folder that runs looked at, and what each model covers of it."""
 
     source: str
-    images: int
+    images: int = Field(description="Contents. One that lies in several folders counts in each.")
     embedded: dict[str, int] = Field(description="By model.")
 
 
@@ -102,6 +110,7 @@ class StoreInfo(BaseModel):
     store: str
     images: int = Field(description="Contents that a file holds now. Copies count once.")
     rows: int = Field(description="Contents ever seen.")
+    upload_bytes: int = Field(description="The largest picture that can be searched with.")
     unread: int = Field(description="Files whose content is not known: refused before it was, or waiting to be read.")
     quarantined: int = Field(description="Images in quarantine.")
     published_at: str
@@ -147,12 +156,14 @@ class Twin(Picture):
     """A member of a group: how alike it is to the first."""
 
     similarity: float
+    bytes: int | None = Field(description="Null if not known.")
 
 
 class DuplicateGroup(BaseModel):
-    """Images that look alike, the oldest first."""
+    """Images of which every two are as alike as was asked for; the one to keep first."""
 
     images: int
+    keep: int = Field(description="The row with the most pixels, of these the most bytes, of these the oldest file.")
     pictures: list[Twin] = Field(description="At most 24 of them.")
 
 

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query
 
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import DuplicateGroup, Duplicates, MapPoints, Twin
-from pixelmill.web.duplicates import Group
-from pixelmill.web.gallery import InGallery, ModelName, picture
+from pixelmill.web.gallery import InGallery, ModelName, pictures
+from pixelmill.web.keep import Member, best_first
 from pixelmill.web.problems import documented
 from pixelmill.words import printable
 
@@ -53,7 +53,7 @@ def duplicates(
     offset: Annotated[int, Query(ge=0, lt=2**31)] = 0,
     limit: Annotated[int, Query(ge=1, le=100)] = 30,
 ) -> Duplicates:
-    """Groups of images that look almost the same to the model. Exact copies are one image already."""
+    """Groups of images of which every two look almost the same to the model. Exact copies are one image already."""
     snapshot = gallery.newest()
     name = gallery.model_named(model)
     found = snapshot.duplicates(name, round(threshold, 4))
@@ -61,18 +61,27 @@ def duplicates(
         model=name,
         threshold=round(threshold, 4),
         groups_in_all=len(found.groups),
-        images_in_all=sum(len(group.rows) for group in found.groups),
-        groups=[_group(snapshot.store, group) for group in found.groups[offset : offset + limit]],
+        images_in_all=sum(map(len, found.groups)),
+        groups=_told(snapshot.store, best_first(snapshot.store[name], found.groups[offset : offset + limit])),
         more=offset + limit < len(found.groups),
         compared=found.compared,
         of=found.of,
     )
 
 
-def _group(store: Store, group: Group) -> DuplicateGroup:
-    members = zip(group.rows[:_SHOWN], group.similarities, strict=False)
-    twins = [Twin(**picture(store, row).model_dump(), similarity=alike) for row, alike in members]
-    return DuplicateGroup(images=len(group.rows), pictures=twins)
+def _told(store: Store, groups: list[list[Member]]) -> list[DuplicateGroup]:
+    known = pictures(store, [member.row for group in groups for member in group[:_SHOWN]])
+    return [
+        DuplicateGroup(
+            images=len(group),
+            keep=group[0].row,
+            pictures=[
+                Twin(**known[one.row].model_dump(), similarity=one.similarity, bytes=one.size or None)
+                for one in group[:_SHOWN]
+            ],
+        )
+        for group in groups
+    ]
 
 
 def _folders(store: Store, rows: np.ndarray) -> tuple[list[int], list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -19,8 +18,18 @@ from pixelmill.store.consult import ledger_of
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import Details, Page, RowModel
 from pixelmill.web.api.filtering import InFilters
-from pixelmill.web.gallery import Gallery, InGallery, picture
-from pixelmill.web.originals import TYPES, Located, NoPicture, OriginalGone, locate, media_type, read_original
+from pixelmill.web.gallery import Gallery, InGallery, pictures
+from pixelmill.web.originals import (
+    TYPES,
+    Located,
+    NoPicture,
+    Original,
+    OriginalGone,
+    locate,
+    media_type,
+    read_original,
+    sha256_of,
+)
 from pixelmill.web.problems import Answers, documented
 
 router = APIRouter(prefix="/api", tags=["images"])
@@ -48,17 +57,18 @@ def pages(
     below = rows if before is None else rows[: np.searchsorted(rows, before)]
     shown = below[::-1][:limit].tolist()
     following = shown[-1] if len(below) > limit else None
-    return Page(images=len(rows), pictures=[picture(snapshot.store, row) for row in shown], next=following)
+    told = pictures(snapshot.store, shown, filters.globs)
+    return Page(images=len(rows), pictures=[told[row] for row in shown], next=following)
 
 
 @router.get("/rows/{row}", responses=documented(404, 422, 503))
 def details(gallery: InGallery, row: Row) -> Details:
     """All that is known of one image, and whether its file is still there."""
     store = gallery.newest().store
-    place = locate(store, row)
+    place = locate(store, [row])[row]
     state, size, modified = _state(place, gallery)
     return Details(
-        **picture(store, row).model_dump(),
+        **pictures(store, [row])[row].model_dump(),
         sha256=place.sha256.hex(),
         state=state,
         bytes=size,
@@ -76,26 +86,34 @@ async def thumbnail(
     v: Annotated[str, Query(max_length=64, description="The sha256's start: the answer may be kept for good.")] = "",
 ) -> Response:
     """The image, upright and scaled down, as WebP. Made once for each content, then kept on disk."""
-    place = locate(gallery.newest().store, row)
-    content = place.sha256.hex()
+    store = gallery.newest().store
+    sha256 = sha256_of(store, row)
+    content = sha256.hex()
     headers = {
         "ETag": f'"{content}-{size}"',
         "Cache-Control": _FOR_GOOD if len(v) >= 12 and content.startswith(v) else _ASK_AGAIN,
     }
-    if not place.path:
+    if not store.location(row)[1]:
         raise OriginalGone(f"The file of row {row} is gone since the last run.")
     if _has(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    read = partial(_read, place, gallery)
-    made = await gallery.decoding(lambda: gallery.thumbnails.get(place.sha256, int(size), read))
+
+    def read() -> bytes:
+        return _read(locate(store, [row])[row], gallery).data
+
+    made = await gallery.decoding(lambda: gallery.thumbnails.get(sha256, int(size), read))
     return Response(made, media_type="image/webp", headers=headers)
 
 
 @router.get("/images/{row}", response_class=Response, responses=_FILE)
 async def original(request: Request, gallery: InGallery, row: Row) -> Response:
-    """The file as it is, with its own type, if it still is what was embedded."""
-    place = locate(gallery.newest().store, row)
-    data = await gallery.decoding(lambda: _read(place, gallery))
+    """The file as it is, with its own type, if it still is what was embedded; else another one that holds the same."""
+
+    def read() -> tuple[Located, bytes]:
+        content = locate(gallery.newest().store, [row])[row]
+        return content, _read(content, gallery).data
+
+    place, data = await gallery.decoding(read)
     headers = {
         "ETag": f'"{place.sha256.hex()}"',
         "Cache-Control": _ASK_AGAIN,
@@ -107,7 +125,7 @@ async def original(request: Request, gallery: InGallery, row: Row) -> Response:
     return Response(data, media_type=media_type(place, data), headers=headers)
 
 
-def _read(place: Located, gallery: Gallery) -> bytes:
+def _read(place: Located, gallery: Gallery) -> Original:
     return read_original(place, max_bytes=gallery.options.max_bytes)
 
 
@@ -119,14 +137,14 @@ def _has(request: Request, etag: str) -> bool:
 def _state(place: Located, gallery: Gallery) -> tuple[str, int | None, str | None]:
     """Whether a row's file is there, its size in bytes, and its mtime."""
     try:
-        data = _read(place, gallery)
-        media_type(place, data)
+        original = _read(place, gallery)
+        media_type(place, original.data)
     except (OriginalGone, NoPicture, ImageRejected):
-        there = bool(place.path) and is_there(place.file)
+        there = any(at.path and is_there(at.file) for at in place.places)
         return ("changed" if there else "gone"), None, None
-    modified = modified_ns(place.file)
+    modified = modified_ns(original.file)
     when = datetime.fromtimestamp(modified / 10**9, UTC).isoformat(timespec="seconds") if modified else None
-    return "there", len(data), when
+    return "there", len(original.data), when
 
 
 def _models(store: Store, gallery: Gallery, row: int) -> list[RowModel]:

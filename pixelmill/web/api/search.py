@@ -13,7 +13,7 @@ from pydantic import Field
 from pixelmill.search.query import Picture, Row, Term, Text
 from pixelmill.web.api.answers import Found, Hit, Uploaded
 from pixelmill.web.api.filtering import InFilters
-from pixelmill.web.gallery import Gallery, InGallery, ModelName, picture
+from pixelmill.web.gallery import Gallery, InGallery, ModelName, pictures
 from pixelmill.web.problems import Answers, documented
 from pixelmill.web.security import read_body
 from pixelmill.web.thumbnails import SIZES
@@ -49,14 +49,11 @@ def search(
     terms = [*_words(text), *_rows(row), *_pictures(image, gallery)]
     found = gallery.searcher.search(terms, offset + k + 1, filters, models=(model,) if model is not None else ())
     store = gallery.newest().store
-    hits = found.hits[offset : offset + k]
+    hits = [hit for hit in found.hits[offset : offset + k] if hit.row < len(store)]
+    known = pictures(store, [hit.row for hit in hits], filters.globs)
     return Found(
         model=found.model,
-        hits=[
-            Hit(**picture(store, hit.row).model_dump(), score=hit.score, copies=list(hit.copies))
-            for hit in hits
-            if hit.row < len(store)
-        ],
+        hits=[Hit(**known[hit.row].model_dump(), score=hit.score, copies=list(hit.copies)) for hit in hits],
         more=len(found.hits) > offset + k,
         notes=list(found.notes),
     )

@@ -49,10 +49,12 @@ def store(gallery: InGallery) -> StoreInfo:
         ]  # fmt: skip
         refused = len({entry.path for entry in ledger.quarantine()}) if ledger else 0
         unread = ledger.unread() if ledger else 0
+        sources = by_source(snapshot, ledger)
     return StoreInfo(
         store=printable(os.fspath(snapshot.store.folder.absolute())),
         images=int(snapshot.live.sum()),
         rows=len(snapshot.store),
+        upload_bytes=gallery.limits.upload_bytes,
         unread=unread,
         quarantined=refused,
         published_at=manifest.published_at,
@@ -60,7 +62,7 @@ def store(gallery: InGallery) -> StoreInfo:
         pixelmill_version=manifest.pixelmill_version,
         models=models,
         ensembles=snapshot.store.ensembles,
-        sources=by_source(snapshot),
+        sources=sources,
         warnings=[printable(warning) for warning in warnings_for(snapshot.store.folder)],
     )
 

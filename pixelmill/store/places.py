@@ -1,0 +1,59 @@
+"""Where contents are, as the ledger has it on record: one may lie in many files, of which the master names one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pixelmill.images.found import below
+from pixelmill.store.holders import IN_DOUBT, Holders
+
+_AT_ONCE = 500
+_REST = "source, path, ifnull(size, 0), ifnull(mtime_ns, 0)"
+# What waits to be read counts for what it may hold still.
+_HOLDING = (
+    f"SELECT row, {_REST} FROM files WHERE NOT gone AND row IN ({{rows}}) "  # noqa: S608 - constants
+    f"UNION ALL SELECT held.row, {_REST} FROM {IN_DOUBT} AND held.row IN ({{rows}})"
+)
+_SEVERAL = (
+    "SELECT row FROM files WHERE row IS NOT NULL GROUP BY row HAVING count(*) > 1 "  # noqa: S608 - constants
+    f"UNION SELECT held.row FROM {IN_DOUBT}"
+)
+_MODIFIED = (
+    f"SELECT ifnull(files.row, held.row) AS held_row, {_REST} FROM files LEFT JOIN held USING (path) "  # noqa: S608
+    "WHERE held_row IS NOT NULL AND NOT gone AND mtime_ns >= ? AND mtime_ns < ?"
+)
+
+
+class Place(NamedTuple):
+    """A file that holds the content of `row`; `path` is relative to `source`. 0 where bytes or mtime are not known."""
+
+    row: int
+    source: bytes
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+def places_of(holders: Holders, rows: Sequence[int]) -> Iterator[Place]:
+    """See `Ledger.places_of`."""
+    for at in range(0, len(rows), _AT_ONCE):
+        some = list(map(int, rows[at : at + _AT_ONCE]))
+        query = _HOLDING.format(rows=", ".join("?" * len(some)))
+        yield from map(_place, holders.ask(f"{query} ORDER BY path", (*some, *some)))
+
+
+def shared_places(holders: Holders) -> Iterator[Place]:
+    """See `Ledger.shared_places`."""
+    yield from map(_place, holders.ask(_HOLDING.format(rows=_SEVERAL)))
+
+
+def places_modified(holders: Holders, since_ns: int, until_ns: int) -> Iterator[Place]:
+    """See `Ledger.places_modified`."""
+    yield from map(_place, holders.ask(_MODIFIED, (since_ns, until_ns)))
+
+
+def _place(found: tuple[int, bytes, bytes, int, int]) -> Place:
+    row, source, path, size, mtime_ns = found
+    source, path = bytes(memoryview(source)), bytes(memoryview(path))  # of a number, `bytes` would make that many
+    return Place(int(row), source, below(path, source), int(size), int(mtime_ns))
