@@ -16,7 +16,7 @@ from flows.labels import label_run, run_name
 from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
-from pixelmill.errors import SettingsError, TooManyRefused
+from pixelmill.errors import SettingsError, SourceError, TooManyRefused
 from pixelmill.job import Job
 from pixelmill.report import Report, dry_run_report, failure_rate
 from pixelmill.scan import scan_sources
@@ -87,18 +87,22 @@ def vectorize(
     changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
     report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
     outcome.check()
-    return checked(report, failure_rate(outcome.done), job.max_failure_rate)
+    return checked(report, failure_rate(outcome.done), job.max_failure_rate, scan.failure)
 
 
-def checked(report: Report, refused: float, most: float) -> Report:
-    """The report, with whether a larger share of the images read was refused than may be. A run that Prefect's workers
-    do fails then, so that somebody is told: raises TooManyRefused. The command has an exit code for it."""
-    if refused > most and deployment.id:
+def checked(report: Report, failed: float, most: float, failure: str = "") -> Report:
+    """The report, with why the run failed though it came to its end, and whether a larger share of the images was not
+    embedded than may. A run that Prefect's workers do fails then, so that somebody is told: raises SourceError or
+    TooManyRefused. The command has exit codes for it."""
+    if failure and deployment.id:
+        raise SourceError(failure)
+    if failed > most and deployment.id:
         raise TooManyRefused(
-            f"All is done and stored, but {percent(refused)} of the images read were refused, and max_failure_rate is "
-            f"{percent(most)}. `pixelmill quarantine {report['store']}` says which, and why."
+            f"All is done and stored, but {percent(failed)} of the images were refused or could not be read, and "
+            f"max_failure_rate is {percent(most)}. `pixelmill quarantine {report['store']}` says which were refused, "
+            "and why; the report says which wait to be read."
         )
-    return {**report, "exceeded_failure_rate": refused > most}
+    return {**report, "exceeded_failure_rate": failed > most, "failure": failure}
 
 
 def check_means(job: Job) -> None:

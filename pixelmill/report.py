@@ -184,6 +184,7 @@ def _some(paths: Sequence[str]) -> list[str]:
 
 
 def failure_rate(done: Sequence[ShardReport]) -> float:
-    """The share of the images read in this run that were refused."""
+    """The share of the images to be read in this run that were refused, or could not be read and wait."""
     total = combined(done)
-    return total.refused / total.read if total.read else 0.0
+    asked = total.read + len(total.unread)
+    return (total.refused + len(total.unread)) / asked if asked else 0.0

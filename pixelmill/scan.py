@@ -25,6 +25,13 @@ class Scan:
     problems: tuple[str, ...] = ()
     folders: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def failure(self) -> str:
+        """Why no image was seen, if not because there is none: something could not be looked at. Else ''."""
+        if self.seen or not self.problems:
+            return ""
+        return f"Expected images in the sources. None was found, and not all could be read: {self.problems[0]}"
+
 
 def scan_sources(
     ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2, deadline: float | None = None
@@ -36,7 +43,10 @@ def scan_sources(
     """
     problems: dict[str, str] = {}
     number = ledger.new_scan()
-    discovery = discover(sources, known=ledger.is_known, members=ledger.members, on_problem=problems.__setitem__)
+    discovery = discover(
+        sources, known=ledger.is_known, stored=ledger.is_stored, members=ledger.members,
+        on_problem=problems.__setitem__,
+    )  # fmt: skip
     ledger.record_scan(number, discovery)
     ledger.record_archives(number, discovery.notes.archives)
     folders = {}

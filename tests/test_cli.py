@@ -18,6 +18,7 @@ from pixelmill import catalog
 from pixelmill.cli.main import main
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture, is_tmpfs
+from tests.support.image_server import Faults, ImageServer
 
 MODEL = "efficientnet_lite0"
 
@@ -139,6 +140,32 @@ def test_too_many_refused_images_are_exit_code_3(
     assert "bad.jpg" in output(capfd, "quarantine", "store", "--retry")
     assert json.loads(output(capfd, "quarantine", "store", "--json"))["quarantined"] == []
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3, "it was tried again"
+
+
+def test_sources_that_cannot_be_read_are_exit_code_1(
+    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing could be read, the run says so, with its report; beside others a source costs a warning, and an
+    empty folder is none."""
+    Path("a.tar").write_bytes(b"this is no tar archive" * 1000)
+    run = ("run", "--store", "store", "--precision", "float32", "--json")
+    assert code(*run, "a.tar") == 1
+    told = capfd.readouterr()
+    assert "a.tar" in json.loads(told.out)["warnings"][-1]
+    assert "Error: Expected images in the sources" in told.err
+    assert "a.tar" in json.loads(output(capfd, *run, "a.tar", str(photos)))["warnings"][-1]
+    Path("empty").mkdir()
+    assert json.loads(output(capfd, *run, "empty"))["images"]["seen"] == 0
+
+
+def test_images_that_wait_are_exit_code_3(photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]) -> None:
+    """A larger share than max_failure_rate that could not be read is pending, in the report and in the exit code."""
+    with ImageServer().running() as web:
+        web.files["/a.png"] = (photos / "0.png").read_bytes()
+        web.faults["/a.png"] = Faults(cuts=[40] * 99)
+        assert code("run", f"{web.url}/a.png", str(photos), "--store", "store", "--json") == 3
+    report = json.loads(capfd.readouterr().out)
+    assert (report["models"][MODEL]["embedded"], report["models"][MODEL]["pending"]) == (4, 1)
 
 
 def test_info_tells_rows_coverage_and_fingerprint(store: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -195,9 +195,11 @@ def test_a_deployed_run_that_refuses_too_many_fails(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "made up")
     assert not checked(report, 0.05, 0.05)["exceeded_failure_rate"]
     with pytest.raises(
-        TooManyRefused, match=r"50% of the images read were refused.*max_failure_rate is 5%.*quarantine store"
+        TooManyRefused, match=r"50% of the images were refused.*max_failure_rate is 5%.*quarantine store"
     ):
         checked(report, 0.5, 0.05)
+    with pytest.raises(SourceError, match="nothing could be read"):
+        checked(report, 0.0, 0.05, "nothing could be read")
 
 
 def artifacts_of(state: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pixelmill.cli import common
-from pixelmill.cli.main import DONE, TOO_MANY_REFUSED
+from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
 from pixelmill.words import number_of, printable
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -39,13 +39,16 @@ def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Pat
 
     names = [name.strip() for name in models.split(",") if name.strip()] if models else None
     report = vectorize(list(sources), models=names, config=os.fspath(config) if config else None, **flags)
-    exceeded = report.pop("exceeded_failure_rate", False)
+    exceeded, failure = report.pop("exceeded_failure_rate", False), report.pop("failure", "")
     if as_json:
         common.print_json(report)
     elif report.get("dry_run"):
         _show_preview(report)
     else:
         _show(report)
+    if failure:
+        click.echo(f"Error: {printable(failure)}", err=True)
+        return FAILED
     return TOO_MANY_REFUSED if exceeded else DONE
 
 

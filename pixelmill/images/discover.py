@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Final, Literal
 
 from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, has_image_extension, sniff
-from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile
+from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
 from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
 from pixelmill.remote.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
 from pixelmill.remote.pattern import fits
@@ -23,6 +24,11 @@ from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
 _new = tuple.__new__
+_FITS: Final = 2**63
+"""A time from this on does not fit what keeps it: see `found.kept`."""
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+_NO_FILE: Final = _ABSENT | {errno.ENAMETOOLONG, errno.ELOOP}
+"""What `stat` says of a path at which no file can be."""
 _COMPRESSED: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -96,6 +102,7 @@ def discover(
     sources: Sequence[str],
     *,
     known: Callable[[FoundFile], bool] = lambda _: False,
+    stored: Callable[[str], bool] = lambda _: False,
     members: Members = lambda _archive, _status: None,
     on_problem: Problem = lambda _path, _reason: None,
 ) -> Discovery:
@@ -104,22 +111,26 @@ def discover(
     Files given by name come first, whatever they hold; those that are archives give their members, or what `members`
     has of one that did not change. Then the folders: every regular file that `known` accepts by its name, size and
     times, unopened; and of the others, those that are images by content or by extension.
+
+    A file given by name that does not answer is yielded with nothing known of it, to be read later, unless its content
+    is `stored` already, by its absolute path: then that is told as a problem, and all stays as it is.
     """
-    return Discovery([parse_source(text) for text in sources], known, members, on_problem)
+    return Discovery([parse_source(text) for text in sources], known, stored, members, on_problem)
 
 
 class Discovery(Iterator[FoundFile]):
     """An iterator over found files of `sources`. When it is exhausted, `notes` tells what else it found."""
 
     def __init__(
-        self, sources: Sequence[Source], known: Callable[[FoundFile], bool], members: Members, on_problem: Problem
-    ) -> None:
+        self, sources: Sequence[Source], known: Callable[[FoundFile], bool], stored: Callable[[str], bool],
+        members: Members, on_problem: Problem,
+    ) -> None:  # fmt: skip
         self.sources = sources
         self.notes = Notes()
-        self._known = known
+        self._known, self._stored = known, stored
         self._problem = on_problem
-        self._elsewhere = Elsewhere(known, members, on_problem, self.notes)
-        self._folders: set[tuple[int, int]] = set()
+        self._elsewhere = Elsewhere(known, stored, members, on_problem, self.notes)
+        self._folders: set[str] = set()  # by their real paths: file systems give several folders one inode number
         self._roots = {os.path.join(source.root, ""): source.given for source in sources if source.kind == "folder"}
         self._named = self.notes.named
         self._files = self._all(sources)
@@ -175,9 +186,8 @@ class Discovery(Iterator[FoundFile]):
         try:
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            if not os.path.lexists(path):
-                self.notes.missing.add(path)
-            return self._problem(path, _words(error))
+            yield from self._unlooked(path, error)
+            return
         if not stat.S_ISREG(status.st_mode):
             return self._problem(path, f"Expected a regular file, but it is {_kind(status.st_mode)}.")
         if archive_kind(path):
@@ -186,6 +196,16 @@ class Discovery(Iterator[FoundFile]):
         self._named.add(path)
         inside = path.startswith(os.path.join(root, ""))
         yield _found(root if inside else os.path.dirname(path), path, status)
+
+    def _unlooked(self, path: str, error: OSError | ValueError) -> Iterator[FoundFile]:
+        """A file that was named and cannot be looked at. If it may be there, it waits to be read, unless stored."""
+        code = error.errno if isinstance(error, OSError) else errno.ENAMETOOLONG
+        if code in _ABSENT and not os.path.lexists(path):
+            self.notes.missing.add(path)
+        if code in _NO_FILE or archive_kind(path) or self._stored(path):
+            return self._problem(path, _words(error))
+        self._named.add(path)
+        yield found_at(path)
 
     def _folder(self, source: Source) -> Iterator[FoundFile]:
         """Real folders first, then those behind symbolic links, so that a file is known by its real path."""
@@ -199,13 +219,14 @@ class Discovery(Iterator[FoundFile]):
     def _walk(self, root: str, start: str, links: list[str]) -> Iterator[FoundFile]:
         """Files below `root/start` in the order of their paths; symbolic links to folders are added to `links`."""
         stack: list[tuple[str, list[str] | None]] = [(start, None)]
+        real = os.path.join(os.path.realpath(os.path.join(root, start)), "")
         while stack:
             prefix, names = stack.pop()
             folder = os.path.join(root, prefix)
             with self._opened(folder) as descriptor:
                 if descriptor is None:
                     continue
-                names = names or self._names(descriptor, folder)
+                names = names or self._names(descriptor, folder, real + prefix[len(start) :])
                 yield from self._files_in(descriptor, root, prefix, names, links)
             if names:
                 inner = prefix + names.pop()
@@ -223,20 +244,29 @@ class Discovery(Iterator[FoundFile]):
                 self._unseen(os.path.join(root, path), error)
                 continue
             if regular(status.st_mode):
-                found = _new(FoundFile, (root, path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+                size, mtime_ns, ctime_ns = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+                if not -_FITS < mtime_ns < _FITS > ctime_ns:
+                    size, mtime_ns, ctime_ns = kept(size, mtime_ns, ctime_ns)
+                found = _new(FoundFile, (root, path, size, mtime_ns, ctime_ns))
                 if not (named and found.absolute in named) and (known(found) or recognised(found, folder)):
                     yield found
             elif stat.S_ISDIR(status.st_mode):
                 links.append(path + "/")
             else:
-                self.notes.skipped += 1
+                self._irregular(os.path.join(root, path), status.st_mode)
+
+    def _irregular(self, path: str, mode: int) -> None:
+        """What is no file and no folder is none of the images; one that is called like an image is told of."""
+        self.notes.skipped += 1
+        if has_image_extension(path):
+            self._problem(path, f"Expected a regular file, but it is {_kind(mode)}.")
 
     @contextmanager
     def _opened(self, folder: str) -> Iterator[int | None]:
         try:
             descriptor = os.open(folder, _OPEN | os.O_DIRECTORY)
         except OSError as error:
-            self._problem(folder, _words(error))
+            self._problem(folder.rstrip("/") or "/", _words(error))
             yield None
             return
         try:
@@ -244,18 +274,19 @@ class Discovery(Iterator[FoundFile]):
         finally:
             os.close(descriptor)
 
-    def _names(self, descriptor: int, folder: str) -> list[str]:
+    def _names(self, descriptor: int, folder: str, real: str) -> list[str]:
         """Names in a folder, last first; a folder's ends in a slash, so that paths sort bytewise. Empty if visited."""
-        status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) in self._folders:
+        if real in self._folders:
             return []
-        self._folders.add((status.st_dev, status.st_ino))
+        self._folders.add(real)
+        names = list[str]()
         try:
             with os.scandir(descriptor) as entries:
-                names = [entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries]
-        except OSError as error:
-            self._problem(folder, _words(error))
-            return []
+                names.extend(entry.name + "/" if _is_folder(entry) else entry.name for entry in entries)
+        except OSError as error:  # what was listed by then is looked at
+            self._problem(folder.rstrip("/") or "/", _words(error))
+            if not names:
+                return []
         names = sorted((name for name in names if name[0] != "." and name not in _SKIPPED), reverse=True)
         if not names and folder in self._roots:
             self.notes.empty.append(self._roots[folder])
@@ -279,6 +310,14 @@ class Discovery(Iterator[FoundFile]):
         if sniff(head) or has_image_extension(found.path):
             return True
         self.notes.skipped += 1
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder and no link to one; of one that cannot be looked at, its own error tells later."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
         return False
 
 
@@ -323,7 +362,7 @@ def _texts(lines: Iterable[bytes]) -> Iterator[str]:
 
 
 def _found(root: str, path: str, status: os.stat_result) -> FoundFile:
-    return FoundFile(root, os.path.relpath(path, root), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return FoundFile(root, os.path.relpath(path, root), *kept(status.st_size, status.st_mtime_ns, status.st_ctime_ns))
 
 
 def _words(error: Exception) -> str:

@@ -13,6 +13,8 @@ SKIPPED_FOLDERS: Final = frozenset(
 )
 """Folders that storage devices and desktops make for themselves. Names that start with a dot are skipped as well."""
 
+_MOST: Final = 2**63 - 1
+"""The largest number that SQLite keeps."""
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
 
@@ -43,6 +45,13 @@ class FoundFile(NamedTuple):
     def encoded(self) -> bytes:
         """`absolute` as the file system spells it: what os.fsencode gives, in a third of the time."""
         return self.absolute.encode(_ENCODING, _ERRORS)
+
+
+def kept(size: int, mtime_ns: int, ctime_ns: int) -> tuple[int, int, int]:
+    """Size and times as the ledger can keep them, which has 64 bits: some file systems know years far beyond 2262. A
+    time of modification is the nearest one that fits; the last number, which is only compared, the same again for the
+    same one."""
+    return min(max(size, 0), _MOST), min(max(mtime_ns, -_MOST), _MOST), (ctime_ns + _MOST) % (2 * _MOST) - _MOST
 
 
 def is_hidden(path: str) -> bool:

@@ -18,7 +18,7 @@ from pixelmill.errors import ImageRejected, PixelmillError, SourceError
 from pixelmill.images.decode import FileChanged
 from pixelmill.images.formats import has_image_extension
 from pixelmill.images.found import FoundFile, is_hidden
-from pixelmill.remote.address import archive_kind, is_address, shown
+from pixelmill.remote.address import archive_kind, is_address, is_http, shown
 from pixelmill.remote.files import Status, files_of, tag_of
 
 _PLACE_BITS: Final = 32
@@ -173,6 +173,10 @@ def _opened(address: str, status: Status) -> Archive:
 
 def _archive(address: str, status: Status) -> Archive:
     files = files_of(address)
+    if is_http(address):
+        from pixelmill.remote.http import http_files
+
+        status = status._replace(size=http_files().length(address) or status.size)
     if not status.size:
         raise ArchiveDamaged(f"Expected an archive in {shown_path(address)}. It is empty, or its size is not known.")
     match archive_kind(address):

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+from pixelmill.images.found import kept
 from pixelmill.remote.address import is_address, is_http
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class LocalFiles:
         found = os.stat(address)  # noqa: PTH116 - a path as the file system spells it
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(f"{address!r} is a folder")
-        return Status(found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return Status(*kept(found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
         with open(address, "rb") as file:  # noqa: PTH123

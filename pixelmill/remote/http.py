@@ -7,14 +7,14 @@ import os
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from pixelmill.errors import SourceError
 from pixelmill.remote.files import Status, tag_of
+from pixelmill.remote.limits import HostLimit, is_refusal, wanted_wait
 
 if TYPE_CHECKING:
     import httpx
@@ -24,13 +24,15 @@ AT_ONCE: Final = 64
 _CONNECT_SECONDS: Final = 15.0
 _SILENT_SECONDS: Final = 30.0
 """A server that says nothing for so long has stalled."""
-_TIMES: Final = 32
-"""A server that failed so often, one time after the other, is given 5 seconds and asked once, until it answers again: a
-list of many files on a server that is down must not hold a night up."""
 _IMPATIENT_SECONDS: Final = 5.0
+"""So long a server is given that is down."""
 _PATIENCE: Final = 60.0
 _LEAST_RATE: Final = 20_000.0
 """After 60 seconds, a transfer of fewer bytes a second than this is given up: it would hold its place for hours."""
+_GOOD: Final = frozenset({200, 206})
+_MAY_PASS: Final = frozenset({408, 502, 503, 504})
+"""Answers of a server that is out of order; to HEAD, any other that is not good says nothing of GET."""
+_REFUSALS: Final = frozenset({429, 503})
 _HEADERS: Final = {"User-Agent": "pixelmill", "Accept-Encoding": "identity"}
 
 _guard = threading.Lock()
@@ -44,6 +46,10 @@ def http_files() -> HttpFiles:
             _clients.clear()  # those of a parent are not a child's
             _clients[os.getpid()] = HttpFiles()
         return _clients[os.getpid()]
+
+
+class _Dropped(OSError):
+    """A server that ended a connection before its answer, or in the middle of it."""
 
 
 class HttpFiles:
@@ -63,20 +69,30 @@ class HttpFiles:
             raise SourceError(
                 f"Expected proxies that can be used, in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY. {error}"
             ) from error
-        self._failures = Counter[tuple[str, str]]()
+        self._guard = threading.Lock()
+        self._limits: dict[str, HostLimit] = {}
 
     def is_down(self, address: str) -> bool:
         """Whether the server of an address has failed many times, and since then never answered."""
-        return any(self._failures[method, _host(address)] >= _TIMES for method in ("HEAD", "GET"))
+        limit = self._limit(address)
+        return limit.is_down("HEAD") or limit.is_down("GET")
 
     def status(self, address: str) -> Status:
-        with self._asked("HEAD", address) as answer:
-            if answer.status_code not in (400, 403, 405, 501):
+        with suppress(_Dropped), self._asked("HEAD", address) as answer:
+            if answer.status_code in _GOOD or answer.status_code in _MAY_PASS:
                 _check(answer)
                 return _status(answer)
-        with self._asked("GET", address) as answer:  # some servers, and links signed for GET, know no HEAD
+        with self._asked("GET", address) as answer:  # some servers, and links signed for GET, know no HEAD, or deny all
             _check(answer)
             return _status(answer)
+
+    def length(self, address: str) -> int:
+        """The size of a file in bytes, as the answer to a question for a part of it says; 0 where it does not. The
+        length in an answer to HEAD may be that of something else."""
+        with self._asked("GET", address, {"Range": "bytes=0-0"}) as answer:
+            _check(answer)
+            found = re.fullmatch(r"bytes 0-0/(\d{1,18})", answer.headers.get("Content-Range", ""))
+            return int(found[1]) if found else 0
 
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
         part = start > 0 or stop is not None
@@ -89,31 +105,49 @@ class HttpFiles:
 
     @contextmanager
     def _asked(self, method: str, address: str, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        """An answer to a question, put when the server lets itself be asked, and again when it wants that."""
+        limit = self._limit(address)
+        while True:
+            with limit.turn(method), self._answer(limit, method, address, headers) as answer:
+                wait = wanted_wait(answer.headers)
+                if not is_refusal(answer.status_code, wait):
+                    yield answer
+                    return
+                limit.refused(wait)
+
+    @contextmanager
+    def _answer(
+        self, limit: HostLimit, method: str, address: str, headers: dict[str, str] | None
+    ) -> Iterator[httpx.Response]:
         import httpx
 
-        host = method, _host(address)
         usual = httpx.Timeout(_SILENT_SECONDS, connect=_CONNECT_SECONDS, pool=None)
-        timeout = httpx.Timeout(_IMPATIENT_SECONDS, pool=None) if self.is_down(address) else usual
+        timeout = httpx.Timeout(_IMPATIENT_SECONDS, pool=None) if limit.is_down(method) else usual
         try:
             with self._client.stream(method, address, headers=headers, timeout=timeout) as answer:
                 yield answer
         except (FileNotFoundError, PermissionError):
-            self._failures.pop(host, None)
+            limit.answered(method)
             raise
         except httpx.TimeoutException as error:
-            self._failures[host] += 1
+            limit.failed(method)
             raise TimeoutError(f"the server stalled ({type(error).__name__})") from error
+        except httpx.RemoteProtocolError as error:
+            limit.failed(method)
+            raise _Dropped(str(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-            self._failures[host] += 1
+            limit.failed(method)
             raise OSError(str(error) or type(error).__name__) from error
         except OSError:
-            self._failures[host] += 1
+            limit.failed(method)
             raise
-        self._failures.pop(host, None)
+        if answer.status_code not in _REFUSALS:
+            limit.answered(method)
 
-
-def _host(address: str) -> str:
-    return address.split("/", 3)[2]
+    def _limit(self, address: str) -> HostLimit:
+        host = address.split("/", 3)[2]
+        with self._guard:
+            return self._limits.setdefault(host, HostLimit(AT_ONCE))
 
 
 def netrc_login() -> httpx.Auth | None:
@@ -128,7 +162,7 @@ def netrc_login() -> httpx.Auth | None:
 
 def _check(answer: httpx.Response) -> None:
     code = answer.status_code
-    if code in (200, 206):
+    if code in _GOOD:
         return
     said = f"the server answered {code}"
     if code in (404, 410):

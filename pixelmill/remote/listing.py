@@ -44,6 +44,7 @@ class Elsewhere:
     """Finds images elsewhere, for one look at all sources."""
 
     known: Callable[[FoundFile], bool]
+    stored: Callable[[str], bool]
     members: Members
     problem: Callable[[str, str], None]
     notes: Notes
@@ -92,9 +93,8 @@ class Elsewhere:
 
     def _looked_at(self, address: str, looked: tuple[str, Status] | Exception) -> Iterator[FoundFile]:
         if isinstance(looked, Exception):
-            if isinstance(looked, FileNotFoundError):
-                self.notes.missing.add(address)
-            return self.problem(shown(address) if isinstance(looked, SourceError) else address, words(looked))
+            yield from self._unlooked(address, looked)
+            return
         address, status = looked
         if address in self.notes.named:
             return
@@ -103,6 +103,18 @@ class Elsewhere:
             yield from self._archives([(address, status)])
         else:
             yield found_at(address)._replace(size=status.size, mtime_ns=status.mtime_ns, ctime_ns=status.tag)
+
+    def _unlooked(self, address: str, error: Exception) -> Iterator[FoundFile]:
+        """What was named and did not answer: it waits to be read, which may tell more, unless it is stored."""
+        if isinstance(error, FileNotFoundError):
+            self.notes.missing.add(address)
+        absent = isinstance(error, (SourceError, FileNotFoundError, IsADirectoryError))
+        if absent or archive_kind(address) or self.stored(address):
+            return self.problem(shown(address) if isinstance(error, SourceError) else address, words(error))
+        checked = checked_address(address)
+        if checked not in self.notes.named:
+            self.notes.named.add(checked)
+            yield found_at(checked)
 
     def archive(self, path: str) -> Iterator[FoundFile]:
         """The images in an archive of this machine."""
@@ -132,7 +144,8 @@ class Elsewhere:
 
 
 def kind_of(address: str) -> Literal["file", "folder"]:
-    """Whether a checked address is that of a file or of a folder. Raises SourceError if nothing is there."""
+    """Whether a checked address is that of a file or of a folder. Raises SourceError if nothing is there. A server that
+    does not answer now is no reason not to look at other sources: HTTP knows no folders."""
     try:
         patiently(lambda: files_of(address).status(address))
     except IsADirectoryError:
@@ -142,6 +155,8 @@ def kind_of(address: str) -> Literal["file", "folder"]:
             ) from None
         return "folder"
     except OSError as error:
+        if is_http(address) and not isinstance(error, (FileNotFoundError, PermissionError)):
+            return "file"
         said = words(error)
         raise SourceError(f"Expected a file or a folder at {shown(address)}. {said[:1].upper()}{said[1:]}.") from error
     return "file"

@@ -1,7 +1,7 @@
 """The files of this machine that fit a pattern. A folder that cannot be read is told of, where `glob` finds nothing."""
 
 # Paths are kept as the file system spells them.
-# ruff: noqa: PTH116, PTH118, PTH208
+# ruff: noqa: PTH118, PTH208
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def local(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
 def _below(folder: str, parts: list[str], problem: Problem) -> Iterator[str]:
     first, rest = parts[0], parts[1:]
     if first == "**":
-        for inner in _folders(folder, problem, set()):
+        for inner in _folders(folder, problem):
             yield from _below(inner, rest or ["*"], problem)
     elif "*" not in first and "?" not in first and "[" not in first:
         path = os.path.join(folder, first)
@@ -60,20 +60,20 @@ def _below(folder: str, parts: list[str], problem: Problem) -> Iterator[str]:
                     yield from _below(path, rest, problem)
 
 
-def _folders(folder: str, problem: Problem, visited: set[tuple[int, int]]) -> Iterator[str]:
-    """A folder and all below it, each once."""
-    try:
-        status = os.stat(folder)
-    except OSError as error:
-        return problem(folder, error.strerror or str(error))
-    if (status.st_dev, status.st_ino) in visited:
-        return
-    visited.add((status.st_dev, status.st_ino))
-    yield folder
-    for name in _names(folder, problem):
-        path = os.path.join(folder, name)
-        if name[0] != "." and os.path.isdir(path):  # noqa: PTH112
-            yield from _folders(path, problem, visited)
+def _folders(top: str, problem: Problem) -> Iterator[str]:
+    """A folder and all below it, each once: known by their real paths, since inode numbers may occur twice."""
+    visited, stack = set[str](), [(top, os.path.realpath(top))]
+    while stack:
+        folder, real = stack.pop()
+        if real in visited:
+            continue
+        visited.add(real)
+        yield folder
+        for name in reversed(_names(folder, problem)):
+            path = os.path.join(folder, name)
+            if name[0] != "." and os.path.isdir(path):  # noqa: PTH112
+                linked = os.path.islink(path)  # noqa: PTH114
+                stack.append((path, os.path.realpath(path) if linked else os.path.join(real, name)))
 
 
 def _names(folder: str, problem: Problem) -> list[str]:

@@ -52,7 +52,7 @@ def is_there(file: FoundFile) -> bool:
 def modified_ns(file: FoundFile) -> int:
     """When an image, or the archive that it is in, was last modified, in nanoseconds (Unix); 0: unknown."""
     try:
-        return _status_of(file).mtime_ns if is_elsewhere(file) else os.stat(file.absolute).st_mtime_ns  # noqa: PTH116
+        return _status_of(file).mtime_ns
     except OSError:
         return 0
 
@@ -67,10 +67,21 @@ def _read_object(file: FoundFile, max_bytes: int) -> bytes:
     data = files_of(file.absolute).read(file.absolute, most=max_bytes)
     _check_size(len(data), max_bytes)
     if file.size and len(data) != file.size:
-        raise FileChanged(f"{file.size:,} bytes were announced, {len(data):,} came")
+        _check_stable(file, data, max_bytes)
     if not data:
         raise ImageRejected("read", "The file is empty.")
     return data
+
+
+def _check_stable(file: FoundFile, data: bytes, max_bytes: int) -> None:
+    """Raise FileChanged for a file of another length than announced, unless that is how it is: a server that announces
+    the same as before, and gives the same whole bytes once more, announces wrongly."""
+    files = files_of(file.absolute)
+    if (
+        files.status(file.absolute) != (file.size, file.mtime_ns, file.ctime_ns)
+        or files.read(file.absolute, most=max_bytes) != data
+    ):
+        raise FileChanged(f"{file.size:,} bytes were announced, {len(data):,} came")
 
 
 def _check_size(size: int, max_bytes: int) -> None:

@@ -192,6 +192,11 @@ class Ledger:
         """Whether the file's size and times are those on record, so that its content need not be looked at."""
         return self._sightings.is_known(file)
 
+    def is_stored(self, path: str) -> bool:
+        """Whether a row holds what an absolute path held when it was last read."""
+        query = "SELECT EXISTS (SELECT 1 FROM files WHERE path = ? AND row IS NOT NULL AND NOT gone)"
+        return bool(self._value(query, os.fsencode(path)))
+
     def record_scan(self, scan: int, files: Iterable[FoundFile]) -> None:
         """Record the images that a scan found: unchanged ones are seen again, others wait to be read."""
         for some in batched(files, 10_000):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from pixelmill.errors import SourceError
 from pixelmill.images.discover import discover, parse_source
 from pixelmill.images.found import FoundFile
+from pixelmill.store.ledger import Ledger
 
 
 def picture(path: Path, format: str = "PNG") -> Path:
@@ -105,6 +107,108 @@ def test_symlink_loops_end(tmp_path: Path) -> None:
     assert paths(tmp_path) == ["real/a.png"]
 
 
+def test_folders_of_one_inode_number_are_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mergerfs, unionfs and 9p give it to folders side by side, and to a folder and one in it; loops end there
+    too."""
+    names = ["a/1.png", "a/b/2.png", "c/3.png"]
+    for name in names:
+        picture(tmp_path / name)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    monkeypatch.setattr(os, "stat", _with_one_inode(os.stat))
+    monkeypatch.setattr(os, "fstat", _with_one_inode(os.fstat))
+    assert sorted(paths(tmp_path)) == names
+    assert sorted(paths(tmp_path / "**" / "*.png")) == names
+
+
+def _with_one_inode(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+    def same(*where: object, **how: object) -> os.stat_result:
+        status = real(*where, **how)
+        times = {name: getattr(status, name) for name in ("st_mtime_ns", "st_ctime_ns", "st_mtime", "st_ctime")}
+        return os.stat_result((status.st_mode, 42, *tuple(status)[2:]), times)
+
+    return same
+
+
+@pytest.mark.parametrize("when", [9_500_000_000, 2**40, -(2**36)])
+def test_times_beyond_64_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int) -> None:
+    """Nanoseconds of years after 2262 and before 1677, which some file systems keep, fit what keeps them, in a folder,
+    under a name and under a pattern; and another time is another one."""
+    file = picture(tmp_path / "a.png")
+
+    def dated(seconds: int) -> set[FoundFile]:
+        with monkeypatch.context() as patch:
+            for name in ("stat", "fstat"):
+                patch.setattr(os, name, _dated(getattr(os, name), seconds * 10**9))
+            return {found for source in (tmp_path, file, tmp_path / "*.png") for found in discover([str(source)])}
+
+    (found,), (later,) = dated(when), dated(when + 1)
+    assert all(-(2**63) < number < 2**63 for number in found[2:])
+    assert (found.mtime_ns > 0) == (when > 0)
+    assert found != later
+    with Ledger(tmp_path) as ledger:
+        scan = ledger.new_scan()
+        ledger.record_scan(scan, [found])
+        assert ledger.is_known(found)
+
+
+def _dated(real: Callable[..., os.stat_result], ns: int) -> Callable[..., os.stat_result]:
+    def dated(*where: object, **how: object) -> os.stat_result:
+        status = real(*where, **how)
+        return os.stat_result(tuple(status)[:10], {"st_mtime_ns": ns, "st_ctime_ns": ns})
+
+    return dated
+
+
+def test_an_entry_that_fails_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: list[tuple[str, str]]
+) -> None:
+    """A folder of which one entry, or the end of the listing, cannot be read gives what can be."""
+    for name in ("a.png", "b.png", "c.png"):
+        picture(tmp_path / name)
+    real = os.scandir
+
+    class Failing:
+        def __init__(self, descriptor: int) -> None:
+            self.entries = sorted(real(descriptor), key=lambda entry: entry.name)
+
+        def __enter__(self) -> Iterator[os.DirEntry[str]]:
+            return self.some()
+
+        def some(self) -> Iterator[os.DirEntry[str]]:
+            yield from self.entries[:2]
+            raise OSError(5, "Input/output error")
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing is open."""
+
+    monkeypatch.setattr(os, "scandir", Failing)
+    assert paths(tmp_path, on_problem=lambda *problem: problems.append(problem)) == ["a.png", "b.png"]
+    assert problems == [(str(tmp_path), "Input/output error")]
+
+
+def test_a_named_file_that_cannot_be_looked_at_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: list[tuple[str, str]]
+) -> None:
+    """One that is refused now, in a list or alone, is to be read later and not gone; one that is stored is told of."""
+    file = picture(tmp_path / "locked" / "a.png")
+    (tmp_path / "l.txt").write_text("locked/a.png\n")
+    real = os.stat
+
+    def refused(path: object, **how: object) -> os.stat_result:
+        if str(path) == str(file):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **how)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(os.path, "lexists", lambda path: str(path) != str(file))
+    found = discover([f"@{tmp_path}/l.txt"])
+    assert list(found) == [FoundFile(str(file.parent), "a.png", 0, 0, 0)]
+    assert found.notes.missing == set()
+    stored = discover([f"@{tmp_path}/l.txt"], stored=lambda _: True, on_problem=lambda *p: problems.append(p))
+    assert (list(stored), stored.notes.missing) == ([], set())
+    assert problems == [(str(file), "Permission denied")]
+
+
 def test_links_to_folders_elsewhere_are_followed(tmp_path: Path) -> None:
     """A linked folder outside the source belongs to it; its files come after the real ones."""
     picture(tmp_path / "elsewhere" / "a.png")
@@ -114,7 +218,7 @@ def test_links_to_folders_elsewhere_are_followed(tmp_path: Path) -> None:
 
 
 def test_linked_files_are_followed_to_regular_files_only(tmp_path: Path, problems: list[tuple[str, str]]) -> None:
-    """A link to a picture is a picture; a link to nowhere is reported; a link to a device is skipped."""
+    """A link to a picture is a picture; a link to nowhere is reported, and so is one to a device."""
     target = picture(tmp_path / "x" / "a.png")
     folder = tmp_path / "y"
     folder.mkdir()
@@ -122,18 +226,26 @@ def test_linked_files_are_followed_to_regular_files_only(tmp_path: Path, problem
     (folder / "gone.png").symlink_to(tmp_path / "nowhere")
     (folder / "null.png").symlink_to("/dev/null")
     assert paths(folder, on_problem=lambda *problem: problems.append(problem)) == ["good.png"]
-    assert problems == [(str(folder / "gone.png"), "No such file or directory")]
+    assert sorted(problems) == [
+        (str(folder / "gone.png"), "No such file or directory"),
+        (str(folder / "null.png"), "Expected a regular file, but it is a device."),
+    ]
 
 
 @pytest.mark.timeout(10)
-def test_pipes_and_sockets_are_skipped(tmp_path: Path) -> None:
-    """Nothing hangs on a FIFO that no one writes to."""
-    os.mkfifo(tmp_path / "a.jpg")
+def test_pipes_and_sockets_are_skipped(tmp_path: Path, problems: list[tuple[str, str]]) -> None:
+    """Nothing hangs on a FIFO that no one writes to; what is called like an image is told of."""
+    os.mkfifo(tmp_path / "a.JPG")
+    os.mkfifo(tmp_path / "control")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "b.jpg"))
-        found = discover([str(tmp_path)])
+        found = discover([str(tmp_path)], on_problem=lambda *problem: problems.append(problem))
         assert list(found) == []
-    assert found.notes.skipped == 2
+    assert found.notes.skipped == 3
+    kinds = {"a.JPG": "a pipe", "b.jpg": "a socket"}
+    assert dict(problems) == {
+        str(tmp_path / name): f"Expected a regular file, but it is {kind}." for name, kind in kinds.items()
+    }
 
 
 def test_names_need_not_be_text(tmp_path: Path) -> None:

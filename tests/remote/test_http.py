@@ -5,22 +5,29 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import threading
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from pixelmill.errors import SourceError
+from pixelmill.images.decode import FileChanged
 from pixelmill.images.discover import discover, parse_source
 from pixelmill.images.found import found_at
 from pixelmill.job import Job
 from pixelmill.pipeline import READS_AT_ONCE
-from pixelmill.remote import http
+from pixelmill.remote import http, limits
 from pixelmill.remote.address import checked_address
+from pixelmill.remote.limits import wanted_wait
 from pixelmill.remote.reading import read_image
+from pixelmill.scan import scan_sources
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.verify import verify
 from tests.remote.conftest import Run, content, places
+from tests.remote.test_archives import pack_tar
 from tests.support.image_server import Faults, ImageServer
 
 
@@ -94,20 +101,21 @@ def test_a_broken_transfer_is_taken_up_again(go: Run, web: ImageServer, listed: 
 def test_what_stays_broken_waits_for_the_next_run(
     go: Run, job: Job, web: ImageServer, listed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut off again and again, stalled, another length than announced: none is refused for good, none stored."""
+    """Cut off again and again, or stalled: none is refused for good, none stored. One that is whole, and of another
+    length than an answer to HEAD announces, is taken."""
     monkeypatch.setattr(http, "_SILENT_SECONDS", 0.3)
     http._clients.clear()
     web.faults["/photos/1.png"] = Faults(cuts=[40] * 9)
     web.faults["/photos/2.png"] = Faults(stall=1.0)
     web.faults["/photos/3.png"] = Faults(length=len(content(3)) + 7)
     calls, report = go(listed)
-    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (3, 0, 3)
-    for name, reason in [("1.png", "peer closed"), ("2.png", "stalled"), ("3.png", "were announced")]:
+    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (4, 0, 2)
+    for name, reason in [("1.png", "peer closed"), ("2.png", "stalled")]:
         assert any(name in warning and reason in warning for warning in report["warnings"]), (name, report["warnings"])
-    assert len(places(job)) == 3
+    assert len(places(job)) == 4
     web.faults.clear()
     http._clients.clear()
-    assert go(listed)[0] == 3
+    assert go(listed)[0] == 2
     assert len(places(job)) == 6
 
 
@@ -142,7 +150,8 @@ def test_a_body_without_end_is_given_up(go: Run, job: Job, web: ImageServer) -> 
 
 
 @pytest.mark.parametrize(
-    "faults", [Faults(head=False), Faults(etag=False), Faults(says_length=False), Faults(etag=False, says_length=False)]
+    "faults",
+    [Faults(head_status=405), Faults(etag=False), Faults(says_length=False), Faults(etag=False, says_length=False)],
 )
 def test_servers_that_say_little(go: Run, web: ImageServer, faults: Faults) -> None:
     """Without HEAD, etag or length an image is embedded all the same, and not again the next night."""
@@ -150,6 +159,158 @@ def test_servers_that_say_little(go: Run, web: ImageServer, faults: Faults) -> N
     web.faults["/a.png"] = faults
     assert go(f"{web.url}/a.png")[0] == 1
     assert go(f"{web.url}/a.png")[0] == 0
+
+
+@pytest.mark.parametrize("said", [400, 401, 403, 404, 405, 410, 500, 501, 0])
+def test_servers_that_deny_at_head_what_they_give(
+    go: Run, job: Job, web: ImageServer, tmp_path: Path, said: int
+) -> None:
+    """Whatever HEAD is answered with, or if the server hangs up, a file and an archive that GET gets are embedded, and
+    the next run finds them as they were."""
+    pack_tar(tmp_path / "packed", {"b.png": content(2)})
+    web.files = {"/a.png": content(1), "/a.tar": (tmp_path / "packed").read_bytes()}
+    web.faults = dict.fromkeys(web.files, Faults(head_status=said))
+    sources = [web.url + path for path in web.files]
+    assert go(*sources)[0] == 2
+    calls, report = go(*sources)
+    assert (calls, report["images"]["seen"], report["images"]["changed"]) == (0, 2, 0)
+
+
+@pytest.mark.parametrize("length", [1, 7, 10**6])
+def test_servers_that_announce_another_length(go: Run, job: Job, web: ImageServer, tmp_path: Path, length: int) -> None:
+    """A picture, and an archive, whose HEAD tells of fewer or more bytes than come, whole, are what comes."""
+    pack_tar(tmp_path / "packed", {"b.png": content(2), "c.png": content(3)})
+    web.files = {"/a.png": content(1), "/a.tar": (tmp_path / "packed").read_bytes()}
+    web.faults = {path: Faults(length=length) for path in web.files}
+    calls, report = go(*(web.url + path for path in web.files))
+    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (3, 0, 0)
+
+
+def test_a_file_that_changes_while_it_is_read(go: Run, web: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another length than the one listed, with another etag, is not taken for what was listed."""
+    web.files["/a.png"] = content(1)
+    (found,) = discover([f"{web.url}/a.png"])
+    web.files["/a.png"] = content(2) + b"more"
+    with pytest.raises(FileChanged, match="announced"):
+        read_image(found, max_bytes=10**6)
+
+
+@pytest.mark.parametrize("faults", [Faults(chunked=True), Faults(content_type="text/html"), Faults(says_length=False)])
+def test_what_headers_say_of_a_picture_does_not_matter(
+    go: Run, web: ImageServer, tmp_path: Path, faults: Faults
+) -> None:
+    """In pieces without a length, as text, to the end of the connection; also behind a redirection; an archive too."""
+    pack_tar(tmp_path / "packed", {"b.png": content(2), "c.png": content(3)})
+    web.files = {"/a": content(1), "/a.tar": (tmp_path / "packed").read_bytes(), "/there": b""}
+    web.faults = {**dict.fromkeys(web.files, faults), "/there": Faults(location="/a")}
+    calls, report = go(f"{web.url}/there", f"{web.url}/a.tar")
+    assert (calls, report["images"]["quarantined"], report["images"]["seen"]) == (3, 0, 3)
+
+
+class Window:
+    """Lets `most` requests through, and refuses for a second then: a server that limits its rate."""
+
+    def __init__(self, most: int, status: int, headers: dict[str, str]) -> None:
+        self.most, self.status, self.headers = most, status, headers
+        self.passed = self.refused = 0
+        self.until, self.guard = 0.0, threading.Lock()
+
+    def __call__(self) -> tuple[int, dict[str, str]] | None:
+        with self.guard:
+            if time.time() >= self.until and self.passed < self.most:
+                self.passed += 1
+                return None
+            self.refused += 1
+            if time.time() >= self.until:
+                self.until, self.passed = time.time() + 0.9, 0
+            return self.status, self.headers
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_limits_its_rate_is_waited_for(
+    go: Run, job: Job, web: ImageServer, listed: str, status: int
+) -> None:
+    """All is embedded in one run, at the pace that the server sets, and it is not stormed: all wait, one asks again."""
+    http._clients.clear()
+    web.refuse = window = Window(7, status, {"Retry-After": "1"})
+    calls, report = go(listed)
+    assert (calls, report["models"]["one"]["pending"], report["warnings"]) == (6, 0, [])
+    assert window.refused <= 2 + 6, "one a second, and those that were on their way"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "Thu, 26 Nov 2026 02:00:09 GMT", "Date": "Thu, 26 Nov 2026 02:00:00 GMT"}, 9.0),
+        ({"Retry-After": "Thu, 26 Nov 2020 02:00:09 GMT"}, 0.0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "9" * 400}, 999_999_999.0),
+        ({}, None),
+    ],
+)
+def test_both_forms_of_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds, or a date by the server's own clock (RFC 9110, 10.2.3); what is neither says nothing."""
+    assert wanted_wait(headers) == seconds
+
+
+def test_a_server_that_wants_hours_is_not_waited_for(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """What was not read is pending, with the reason, at once; and other servers are not waited for."""
+    with ImageServer().running() as other:
+        other.files["/good.png"] = content(50)
+        http._clients.clear()
+        web.refuse = Window(0, 429, {"Retry-After": "7200"})
+        start = time.monotonic()
+        calls, report = go(listed, f"{other.url}/good.png")
+        assert time.monotonic() - start < 5
+    assert (calls, report["models"]["one"]["pending"], report["images"]["seen"]) == (1, 6, 7)
+    assert sum("left alone for 7," in warning for warning in report["warnings"]) == 6
+    http._clients.clear()
+    web.refuse = lambda: None
+    assert go(listed)[0] == 6
+
+
+def test_a_server_that_only_refuses_is_given_up(web: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while nothing is waited for; a later answer, and all is as before."""
+    web.files["/a.png"] = content(1)
+    web.refuse = Window(0, 429, {"Retry-After": "0"})
+    monkeypatch.setattr(limits, "PATIENCE", 0.3)
+    monkeypatch.setattr(limits, "_LEAST", 0.1)
+    files = http.HttpFiles()
+    for _ in range(2):
+        with pytest.raises(OSError, match="nothing but refusals"):
+            files.read(f"{web.url}/a.png", most=10**6)
+    web.refuse = lambda: None
+    time.sleep(0.1)
+    assert files.read(f"{web.url}/a.png", most=10**6) == content(1)
+
+
+def test_a_list_that_does_not_answer_is_pending(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """Files that could neither be looked at nor read are seen and wait, as the report says; those that are stored are
+    as they were, and a run that could look at none of them tells that it failed."""
+    web.faults = {f"/photos/{number}.png": Faults(statuses=[503] * 99) for number in (1, 4)}
+    calls, report = go(listed)
+    assert (calls, report["images"]["seen"], report["models"]["one"]["pending"]) == (4, 6, 2)
+    assert sum("answered 503" in warning for warning in report["warnings"]) == 2
+    web.faults.clear()
+    assert go(listed)[0] == 2
+    web.faults = {path: Faults(statuses=[503] * 99) for path in web.files}
+    calls, report = go(listed)
+    assert (calls, report["images"]["seen"], report["images"]["removed"], len(places(job))) == (0, 0, 0, 6)
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, [listed])
+    assert "answered 503" in scan.failure
+
+
+def test_a_source_of_several_that_does_not_answer(go: Run, web: ImageServer) -> None:
+    """An address that answers with an error costs itself, and not the run."""
+    web.files = {"/a.png": content(1), "/b.png": content(2)}
+    web.faults["/b.png"] = Faults(statuses=[503] * 99)
+    calls, report = go(f"{web.url}/a.png", f"{web.url}/b.png")
+    assert (calls, report["models"]["one"]["pending"]) == (1, 1)
+    with pytest.raises(SourceError, match="no such file"):
+        go(f"{web.url}/a.png", f"{web.url}/c.png")
 
 
 def test_a_compressed_transfer(go: Run, web: ImageServer) -> None:
@@ -254,7 +415,8 @@ def test_an_address_is_put_together_again(address: str, source: str) -> None:
 def test_a_server_that_is_down_holds_nobody_up(
     go: Run, job: Job, web: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After many failures in a row each file is asked for once and not waited for; one answer, and all is as before."""
+    """After many failures in a row one question at a time is asked and none waited for; one answer, and all is as
+    before. What could not be looked at waits to be read."""
     for number in range(200):
         web.files[f"/{number}.png"] = content(number)
         web.faults[f"/{number}.png"] = Faults(statuses=[503] * 3)
@@ -264,11 +426,12 @@ def test_a_server_that_is_down_holds_nobody_up(
     monkeypatch.setattr("pixelmill.remote.files.DELAYS", (1.0, 4.0))
     monkeypatch.setattr("pixelmill.remote.files.time.sleep", waits.append)
     found = list(discover([f"@{tmp_path / 'list.txt'}"]))
-    assert len(found) < 32
+    assert len(found) == 200
+    assert sum(file.size > 0 for file in found) < 32
     assert sum(waits) < 5.0 * 32 + 32 * 5, "not 5 s for each of them"
     assert http.http_files().is_down(web.url + "/0.png")
     web.faults.clear()
-    assert len(list(discover([f"@{tmp_path / 'list.txt'}"]))) == 200
+    assert sum(file.size > 0 for file in discover([f"@{tmp_path / 'list.txt'}"])) > 100
     assert not http.http_files().is_down(web.url + "/0.png")
 
 

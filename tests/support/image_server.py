@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
@@ -15,13 +16,17 @@ from tests.support.serving import LocalServer
 @dataclass
 class Faults:
     """What goes wrong with a file. `statuses` are the answers to the next requests, `cuts` the bytes after which the
-    next transfers break; `length` is what HEAD says of the size."""
+    next transfers break; `length` is what HEAD says of the size; `head_status` what it answers to HEAD (0: it hangs up);
+    `chunked` bodies come in pieces of which nobody says the length; `location` is where it sends one on to."""
 
     statuses: list[int] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     stall: float = 0.0
     length: int | None = None
-    head: bool = True
+    head_status: int | None = None
+    chunked: bool = False
+    location: str = ""
+    content_type: str = ""
     etag: bool = True
     ranges: bool = True
     says_length: bool = True
@@ -38,6 +43,8 @@ class ImageServer(LocalServer):
         self.modified = "Thu, 26 Nov 2026 02:00:00 GMT"
         self.delay = 0.0
         self.login = ""
+        self.refuse: Callable[[], tuple[int, dict[str, str]] | None] = lambda: None
+        """How the next request is refused, if it is."""
         self.at_once = self.most_at_once = 0
         self.guard = threading.Lock()
         owner = self
@@ -78,6 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
             with owner.guard:
                 owner.at_once -= 1
 
+    def _send(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
     def _told(self, *, body: bool) -> None:
         owner = self.server_owner
         faults = owner.faults.get(self.path, Faults())
@@ -87,8 +100,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        if data is None or (not body and not faults.head) or faults.statuses:
-            status = 404 if data is None else 405 if not body and not faults.head else faults.statuses.pop(0)
+        if refusal := owner.refuse():
+            self._send(*refusal)
+            return
+        if faults.location:
+            self._send(302, {"Location": faults.location})
+            return
+        if not body and faults.head_status is not None:
+            self.close_connection = True
+            if faults.head_status:
+                self._send(faults.head_status, {})
+            return
+        if data is None or faults.statuses:
+            status = 404 if data is None else faults.statuses.pop(0)
             if status != 200:
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
@@ -103,9 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
         if faults.etag:
             self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
             self.send_header("Last-Modified", owner.modified)
+        if faults.content_type:
+            self.send_header("Content-Type", faults.content_type)
         if faults.encoding:
             self.send_header("Content-Encoding", faults.encoding)
-        if faults.says_length:
+        if faults.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif faults.says_length:
             length = stop - start if body or faults.length is None else faults.length
             self.send_header("Content-Length", str(length))
         else:
@@ -117,6 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[start : start + 10])
             self.wfile.flush()
             time.sleep(faults.stall)
+        if faults.chunked:
+            for part in (data[start:stop][:50], data[start:stop][50:]):
+                self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n" if part else b"")
+            self.wfile.write(b"0\r\n\r\n")
+            return
         cut = faults.cuts.pop(0) if faults.cuts else None
         self.wfile.write(data[start:stop] if cut is None else data[start : start + cut])
         self.close_connection = self.close_connection or cut is not None or not faults.says_length
