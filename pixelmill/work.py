@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pixelmill.devices import usable_device
-from pixelmill.errors import EmbeddingFailed, ImageRejected
+from pixelmill.errors import ImageRejected
 from pixelmill.images.apart import decode_apart
 from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
@@ -26,14 +24,11 @@ from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timin
 from pixelmill.plan import Coverage, Plan, Shard, count_pending, cut, make_plan
 from pixelmill.precision import fastest_precision
 from pixelmill.remote.reading import read_image
-from pixelmill.selfcheck import nightly
+from pixelmill.selfcheck import Measured, forget_measured, reproduces
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
-
-if TYPE_CHECKING:
-    import torch
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +38,6 @@ _RETRY_DELAYS = (1.0, 4.0)
 
 OnEmbedded = Callable[[str, int], None]
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
-_reproduced: set[tuple[Path, str, torch.device]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +71,7 @@ def release_models() -> None:
     """Forget the models that this process has loaded, and give the memory of GPUs back."""
     on_gpu = any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
-    _reproduced.clear()
+    forget_measured()
     give_back()
     if on_gpu:
         import torch
@@ -103,7 +97,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
     samples = [] if complete else _sample_files(writer.ledger, scan)
     if samples:
-        _reproduced.clear()
+        forget_measured()
         matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
     if elsewhere:
         release_models()
@@ -150,7 +144,7 @@ def embed_shard(
     reports = []
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
-        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, on_embedded))
+        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker, on_embedded))
     compact_if_needed(writer)
     return replace(combined(reports), worker=worker, threads=job.threads)
 
@@ -182,6 +176,7 @@ def _embed_group(
     decode: Decode,
     scan: int,
     shard: Shard,
+    worker: str,
     on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
@@ -190,16 +185,17 @@ def _embed_group(
         batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
     )  # fmt: skip
     files, lacking = _shard_files(writer, matrices, scan, shard)
+    measured = Measured(writer, pipeline.targets, worker)
     if files:
-        _require_reproduction(writer, pipeline.targets)
+        measured.require()
     result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
-    report = _committed(writer, matrices, result)
+    report = _committed(measured, result)
     for delay in _RETRY_DELAYS:
         if not result.unread or past(job.deadline):
             break
         time.sleep(delay)
         result = pipeline.run([file for file, _ in result.unread], lacking)
-        report = replace(combined([report, _committed(writer, matrices, result)]), unread=_told(result))
+        report = replace(combined([report, _committed(measured, result)]), unread=_told(result))
     devices = {target.model.spec.name: str(target.model.device) for target in pipeline.targets}
     doubts = tuple(doubt for target in pipeline.targets for doubt in target.model.doubts)
     return replace(report, devices=devices, warnings=(*report.warnings, *doubts), seconds=time.perf_counter() - start)
@@ -230,15 +226,16 @@ def _shard_files(
     return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.row_of(sha256)))
 
 
-def _committed(writer: StoreWriter, matrices: Sequence[Matrix], result: Result) -> ShardReport:
-    writer.commit(result.harvest)
-    names = {matrix.provenance.fingerprint: matrix.provenance.model for matrix in matrices}
+def _committed(measured: Measured, result: Result) -> ShardReport:
+    warnings = measured.commit(result.harvest)
+    names = {target.fingerprint: target.model.spec.name for target in measured.targets}
     return ShardReport(
         read=result.read,
         refused=len({failure.path for failure in result.harvest.failures}),
         embedded={names[f]: len(vectors.index) for f, vectors in result.harvest.vectors.items()},
         timing=result.timing,
         unread=_told(result),
+        warnings=warnings,
     )
 
 
@@ -262,7 +259,7 @@ def _settled(
     for matrix in found:
         model = loaded_model(job, spec, file, matrix.provenance.precision)
         if still_makes(model, matrix.provenance):
-            if _reproduces(writer, matrix, model):
+            if reproduces(writer, matrix, model):
                 writer.continue_with(matrix.provenance.fingerprint)
                 return matrix
             generation = max(generation, matrix.provenance.generation + 1)
@@ -276,33 +273,6 @@ def _settled(
         loaded_model(job, spec, file, precision), job, precision=precision, decode=decode, generation=generation
     )
     return writer.matrix(made, job.vector_dtype)
-
-
-def _reproduces(writer: StoreWriter, matrix: Matrix, model: EmbeddingModel) -> bool:
-    """Whether a model makes here what a matrix holds, by a few of its images. Looked at once in a process."""
-    key = (writer.folder, matrix.provenance.fingerprint, model.device)
-    if key not in _reproduced:
-        check = nightly(writer.snapshot(), matrix, model)
-        if check.compared:
-            writer.ledger.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
-        if not check.sound:
-            log.warning("the vectors of a matrix are not made any more: %s", check)
-            return False
-        _reproduced.add(key)
-    return True
-
-
-def _require_reproduction(writer: StoreWriter, targets: Sequence[Target]) -> None:
-    """Raise EmbeddingFailed before a machine adds vectors to a matrix that are not like those it has."""
-    manifest = writer.snapshot().manifest
-    for target in targets:
-        matrix = manifest.matrix(target.fingerprint)
-        if matrix and not _reproduces(writer, matrix, target.model):
-            raise EmbeddingFailed(
-                f"Expected {target.model.spec.name} to make on {target.model.device} of this machine what its matrix "
-                "holds. Embedded again, images that are stored come out otherwise: its driver or libraries are others "
-                "than those that made the matrix. Nothing was embedded here."
-            )
 
 
 def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Sequence[FoundFile]) -> str:

@@ -64,6 +64,10 @@ class Harvest:
     failures: list[Failure] = field(default_factory=list)
 
 
+class Overtaken(StoreError):
+    """A matrix holds more than when it was looked at."""
+
+
 class StoreWriter:
     """The writing side of a store. Any number of processes may have one; commits take turns by an OS lock."""
 
@@ -124,14 +128,18 @@ class StoreWriter:
             publish(self.folder, manifest.model_copy(update={"matrices": (*manifest.matrices, matrix)}))
             return matrix
 
-    def commit(self, harvest: Harvest) -> Manifest:
-        """Add a harvest to the store, durably. Committing the same harvest twice changes nothing."""
+    def commit(self, harvest: Harvest, *, looked_at: Sequence[Matrix] = ()) -> Manifest:
+        """Add a harvest to the store, durably. Committing the same harvest twice changes nothing.
+
+        Raises Overtaken, and adds nothing, if one of the matrices `looked_at` is by now another than it was.
+        """
         part = self._write(harvest)
         with self.discarding([part] if part else []):
-            return self._commit(harvest, part)
+            return self._commit(harvest, part, looked_at)
 
-    def _commit(self, harvest: Harvest, part: Part | None) -> Manifest:
+    def _commit(self, harvest: Harvest, part: Part | None, looked_at: Sequence[Matrix]) -> Manifest:
         with self.exclusive() as manifest:
+            _require_unchanged(manifest, looked_at)
             if part and not (self.folder / PARTS / part.file).exists():
                 # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
                 part = self._write(harvest)
@@ -348,6 +356,16 @@ def _with_part(
             "parts": {**manifest.parts, part.file: part},
         }
     )
+
+
+def _require_unchanged(manifest: Manifest, looked_at: Sequence[Matrix]) -> None:
+    for matrix in looked_at:
+        now = manifest.matrix(matrix.provenance.fingerprint)
+        if now is None or now.extents != matrix.extents:
+            raise Overtaken(
+                f"Expected the matrix of {matrix.provenance.model} as it was when it was looked at. Another worker has "
+                "added to it since. Look again."
+            )
 
 
 def _pathless(store: Store, ledger: Ledger) -> list[int]:
