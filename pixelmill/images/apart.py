@@ -274,7 +274,7 @@ class _Clock:
         _, self._used = _doings(process)
 
     def seconds(self) -> float:
-        """The seconds so far. To be asked every _LOOK: what a process that sleeps slept in between counts up to twice that."""
+        """The seconds so far. To be asked every _LOOK: of what a process slept in between, up to twice that counts."""
         state, used = _doings(self._process)
         now = time.monotonic()
         passed, computed = now - self._looked, used - self._used

@@ -60,8 +60,8 @@ class DecodeOptions:
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
-    `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_apart`): time for which the
-    processes stood still, or others had the processors, does not count.
+    `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_apart`): time for which
+    the processes stood still, or others had the processors, does not count.
     """
 
     decode: Literal["fast", "reference"] = "fast"
