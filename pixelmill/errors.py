@@ -69,6 +69,10 @@ class StoreTooNew(StoreError):
     """A store, or its ledger, of a format that came after this program; the message names the version to install."""
 
 
+class StoreBusy(StoreError):
+    """Others kept the store's lock or its ledger for longer than anybody waits; a retry may succeed."""
+
+
 class StoreDamaged(StoreError):
     """A part or master that is missing, truncated or altered; names the file and the rows."""
 

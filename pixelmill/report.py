@@ -10,6 +10,7 @@ from typing import Any
 
 from pixelmill.assign import Assignment
 from pixelmill.bottleneck import advice
+from pixelmill.earlier import earlier_reports
 from pixelmill.job import Job
 from pixelmill.nights import comparable, night, notable
 from pixelmill.plan import count_pending
@@ -67,6 +68,7 @@ def make_report(
         "warnings": [
             *warnings,
             *writer.warnings,
+            *filter(None, [ledger.notice()]),
             *_some(scan.problems),
             *_some(total.unread),
             *dict.fromkeys(total.warnings),
@@ -75,12 +77,13 @@ def make_report(
         "workers": {name: _worker(did) for name, did in workers.items()},
         "plan": plan,
     }
-    earlier = comparable(report, ledger.runs(_RUNS))
+    earlier = comparable(report, earlier_reports(ledger, _RUNS))
     report["nights"] = [asdict(night(run)) for run in earlier]
     report["notable"] = notable(report, earlier)
     ledger.settle()
     ledger.forget_scan(scan.number)
-    ledger.record_run(started, report)
+    if not ledger.record_run(started, report):
+        report["warnings"].append(f"This report could not be kept in the store: run `pixelmill repair {job.store}`.")
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixelmill.errors import PixelmillError, WeightsUnavailable
+from pixelmill.errors import PixelmillError, StoreBusy, WeightsUnavailable
 
 
 def may_pass(_task: object, _run: object, state: Any) -> bool:
@@ -12,7 +12,7 @@ def may_pass(_task: object, _run: object, state: Any) -> bool:
     try:
         state.result()
     except PixelmillError as error:
-        return isinstance(error, WeightsUnavailable)
+        return isinstance(error, WeightsUnavailable | StoreBusy)
     except Exception:
         return True
     return False

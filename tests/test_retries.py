@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prefect import Task
 
-from pixelmill.errors import DeviceUnavailable, StoreDamaged, WeightsRefused, WeightsUnavailable
+from pixelmill.errors import DeviceUnavailable, StoreBusy, StoreDamaged, WeightsRefused, WeightsUnavailable
 from tasks.embed import embed_ordered, embed_shard
 from tasks.retries import may_pass
 from tasks.weights import fetch_weights
@@ -30,6 +30,7 @@ class Failed:
         (OSError(5, "Input/output error"), True),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
         (MemoryError(), True),
+        (StoreBusy("a backup keeps the ledger locked"), True),
         (WeightsRefused("another sha256"), False),
         (StoreDamaged("a part is missing"), False),
         (DeviceUnavailable("no GPU"), False),

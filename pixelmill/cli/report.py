@@ -69,11 +69,17 @@ def _show_lines(lines: list[str]) -> None:
 
 
 def _last(store: Path) -> dict[str, Any]:
+    from pixelmill.earlier import is_whole
     from pixelmill.errors import StoreError
     from pixelmill.store.consult import ledger_of
 
     with ledger_of(store) as ledger:
         runs = ledger.runs(1) if ledger else []
-    if not runs or "notable" not in runs[0]:
+    if not runs or (runs[0] and "notable" not in runs[0]):
         raise StoreError(f"Expected a run on record in {store}. Found none: `pixelmill run` makes one.")
+    if not is_whole(runs[0]):
+        raise StoreError(
+            f"Expected the report of the last run in {store}. It is damaged: `pixelmill repair {store}` mends or drops "
+            "it, and the next run makes another. No vectors are lost."
+        )
     return runs[0]

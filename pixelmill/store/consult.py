@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote_from_bytes
 
+from pixelmill.store.database import connect
 from pixelmill.store.ledger import LEDGER, Ledger
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.reader import Store
@@ -65,7 +66,7 @@ def _readable(folder: Path, path: Path) -> Iterator[sqlite3.Connection]:
 
 def _connected(path: Path, how: str) -> sqlite3.Connection:
     uri = f"file:{quote_from_bytes(bytes(path.absolute()))}?{how}"
-    database = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
+    database = connect(uri, uri=True)
     try:
         database.execute("PRAGMA query_only = ON")
         database.execute("SELECT count(*) FROM sqlite_master").fetchone()

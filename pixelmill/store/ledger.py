@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,34 @@ import numpy as np
 
 from pixelmill import __version__
 from pixelmill.batches import batched
-from pixelmill.errors import StoreError, StoreTooNew
+from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.images.found import FoundFile, below
 from pixelmill.remote.address import archive_kind
 from pixelmill.remote.files import Status
-from pixelmill.store.durable import no_space
-from pixelmill.store.explained import explained
+from pixelmill.store.database import connect
+from pixelmill.store.explained import explained, what_stopped_it
 from pixelmill.store.failures import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.holders import ADOPTED_AT_ONCE, HELD, REFUSED, Holders
+from pixelmill.store.ledger_check import (
+    BadCells,
+    Findings,
+    Schema,
+    add_functions,
+    examine,
+    pages_shared,
+    schema_made_by,
+    schema_of,
+    wrong_schema,
+)
+from pixelmill.store.master import MASTER
 from pixelmill.store.places import Place, places_modified, places_of, shared_places
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes as Changes
 from pixelmill.store.settlement import Settlement
 from pixelmill.store.sightings import Sightings
+
+log = logging.getLogger(__name__)
 
 LEDGER = "ledger.sqlite"
 SCHEMA_VERSION = 1
@@ -85,10 +100,14 @@ _TRIGGERS = (
     "WHEN (OLD.size, OLD.mtime_ns, OLD.ctime_ns) IS NOT (NEW.size, NEW.mtime_ns, NEW.ctime_ns) "
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
+_RUNS = next(statement for statement in _SCHEMA.split(";") if "TABLE runs" in statement)
+_ANEW = "It was made anew from the master, and one run reads every file once to recognise it."
+_BUT = {"rows": " AND 0", "meta": " AND key LIKE 'checks %'"}
+"""What is not to be dropped of a table."""
+_OPTIONAL = ("work", "archives")
+"""Tables that ledgers from before them lack until somebody writes to them; `held` as well, with all that is its own."""
 SCANS_KEPT = 50
 CHECKS_KEPT = 30
-ROOM = 8 * 2**20
-"""Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +150,7 @@ class Ledger:
                 self._harden()
                 self._refuse_newer()
                 return
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db = connect(self.path)
             self._sightings, self._holders = Sightings(self._db), Holders(self._db)
             # A write-ahead log is shared through memory, which other machines do not see (sqlite.org/wal.html).
             journal = "TRUNCATE" if is_shared(folder) else "WAL"
@@ -164,19 +183,82 @@ class Ledger:
                 self._db.execute("ROLLBACK")
 
     def catch_up(self, store: Store) -> None:
-        """Bring the index level with a snapshot: after a crash before the ledger, a loss, or a restored backup."""
+        """Bring the index level with a snapshot: after a crash before the ledger, a loss, or a restored backup. Where
+        it was not only behind, that is told by the next report (`notice`)."""
         known = self.row_count()
-        same = self._meta("store_id") == store.manifest.store_id and known <= len(store)
-        if same and known == len(store):
+        if self.belongs_to(store) and self._agrees(store, known):
+            if known < len(store):
+                with self.transaction():
+                    self._adopt(store, known)
             return
         with self.transaction():
-            if not same:
-                for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held"):
-                    self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
-                self._set_meta("store_id", store.manifest.store_id)
-                self._set_meta("settled_rows", len(store))
-                known = 0
-            self._adopt(store, known)
+            if known and self._shares(store):
+                self._replace_rows(store)
+                self._notify(f"{self.path} did not fit the store: one of them was put back from a backup. {_ANEW}")
+                return
+            for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held", "runs"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+            self._begin(store)
+            if known:
+                self._notify(f"{self.path} was the ledger of another store. {_ANEW}")
+
+    def _notify(self, notice: str) -> None:
+        log.warning("%s", notice)
+        self._set_meta("notice", notice)
+
+    def notice(self) -> str:
+        """What was wrong with the ledger itself and is mended since the last settled run; '' if nothing was."""
+        return str(self._meta("notice") or "")
+
+    def _begin(self, store: Store) -> None:
+        """Take over all rows of a store."""
+        self._set_meta("store_id", store.manifest.store_id)
+        self._set_meta("settled_rows", len(store))
+        self._set_meta("rows", 0)
+        self._adopt(store, 0)
+
+    def _agrees(self, store: Store, known: int) -> bool:
+        """Whether the rows on record are rows of `store`. Where there are as many, the last one tells; where the
+        ledger is behind, which is rare, all are compared: it may come from a backup that is of another branch."""
+        if known > len(store):
+            return False
+        try:
+            if known < len(store):
+                return _strangers(self._db.execute("SELECT sha256, row FROM rows"), store.sha256()) == 0
+            return known == 0 or self.row_of(store.sha256(known - 1, known)[0].tobytes()) == known - 1
+        except StoreDamaged:
+            return True  # not this check's to tell
+
+    def _shares(self, store: Store) -> bool:
+        """Whether a store holds any of the contents on record."""
+        try:
+            contents = {content.tobytes() for content in store.sha256()}
+        except StoreDamaged:
+            return self.belongs_to(store)
+        return any(content in contents for (content,) in self._db.execute("SELECT sha256 FROM rows"))
+
+    def _replace_rows(self, store: Store) -> None:
+        """Give each content on record the row that it has in `store`. Which file holds what is to be read again; what
+        was refused before its content was known stays so while it does not change."""
+        self._db.execute(
+            "CREATE TEMP TABLE refused AS SELECT sha256, path, fingerprint, model, stage, reason, since "
+            "FROM quarantine JOIN rows USING (row)"
+        )
+        for which in (
+            "quarantine WHERE row IS NOT NULL",
+            "files WHERE row IS NOT NULL OR gone",
+            "rows",
+            "stale",
+            "held",
+        ):
+            self._db.execute(f"DELETE FROM {which}")  # noqa: S608 - constants
+        self._db.execute("UPDATE files SET previous_row = NULL")
+        self._begin(store)
+        self._db.execute(
+            "INSERT OR IGNORE INTO quarantine SELECT row, path, fingerprint, model, stage, reason, since "
+            "FROM temp.refused JOIN rows USING (sha256)"
+        )
+        self._db.execute("DROP TABLE temp.refused")
 
     # What a scan found
 
@@ -463,6 +545,7 @@ class Ledger:
             self._db.execute("DELETE FROM files WHERE gone = 2")
             self._db.execute("UPDATE files SET unsettled = 0, previous_row = NULL WHERE unsettled = 2")
             self._db.execute("DELETE FROM stale WHERE told = 2")
+            self._db.execute("DELETE FROM meta WHERE key = 'notice'")
             self._set_meta("settled_rows", int(self._meta("told_rows") or 0))
 
     def live_path(self, row: int, current: bytes) -> tuple[bytes, bytes]:
@@ -505,24 +588,43 @@ class Ledger:
 
     def checks(self, fingerprint: str) -> list[tuple[float, int, float]]:
         """Those of the last nights, the oldest first: when (Unix seconds), how many vectors, their least cosine."""
-        kept = json.loads(self._meta(f"checks {fingerprint}") or "[]")
-        return [(float(when), int(compared), float(cosine)) for when, compared, cosine in kept]
+        try:
+            kept = json.loads(self._meta(f"checks {fingerprint}") or "[]")
+            return [(float(when), int(compared), float(cosine)) for when, compared, cosine in kept]
+        except (ValueError, TypeError):
+            log.warning("the self-checks of earlier runs cannot be read in %s: run `pixelmill repair`", self.path)
+            return []
 
-    def record_run(self, started: float, report: dict[str, Any]) -> None:
-        """Keep a run's report."""
-        self._db.execute(
-            "INSERT INTO runs (started, finished, report) VALUES (?, ?, ?)", (started, time.time(), json.dumps(report))
-        )
+    def record_run(self, started: float, report: dict[str, Any]) -> bool:
+        """Keep a run's report; whether that could be done: a run does not fail for a damaged table of reports."""
+        values = (started, time.time(), json.dumps(report))
+        try:
+            self._db.execute("INSERT INTO runs (started, finished, report) VALUES (?, ?, ?)", values)
+        except sqlite3.DatabaseError as error:
+            if what_stopped_it(self.path, error):
+                raise
+            log.warning("the report cannot be kept in %s (%s): run `pixelmill repair`", self.path, error)
+            return False
+        return True
 
     def runs(self, most: int = 14) -> list[dict[str, Any]]:
-        """The reports of the last runs, newest first."""
-        cursor = self._db.execute("SELECT report FROM runs ORDER BY id DESC LIMIT ?", (most,))
-        return [json.loads(report) for (report,) in cursor]
+        """The reports of the last runs, newest first; an empty one stands for each that cannot be read."""
+        return [_report(report) for (report,) in self._nicety("SELECT report FROM runs ORDER BY id DESC LIMIT ?", most)]
 
     def last_finished(self) -> float | None:
         """When the last run ended, in Unix seconds; None before there was one."""
-        found = self._db.execute("SELECT max(finished) FROM runs").fetchone()[0]
-        return None if found is None else float(found)
+        found = self._nicety("SELECT max(finished) FROM runs WHERE typeof(finished) = 'real'")
+        return float(found[0][0]) if found and found[0][0] is not None else None
+
+    def _nicety(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What is to be had of earlier runs: nothing of a damaged table, for which no run should fail."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if what_stopped_it(self.path, error):
+                raise
+            log.warning("earlier runs cannot be read in %s (%s): run `pixelmill repair`", self.path, error)
+            return []
 
     def row_count(self) -> int:
         """How many rows the ledger knows."""
@@ -547,11 +649,19 @@ class Ledger:
         paths = [below(path, root) if path else b"" for root, path in live]
         return {"images/path": paths, "images/source": [root for root, _ in live]}
 
-    def strangers(self, stored: Callable[[], np.ndarray]) -> int:
-        """How many rows it takes for another content than `stored` (N, 32), which is asked last, has there."""
-        known = self._db.execute("SELECT sha256, row FROM rows")  # keeps the ledger as it is now until it is read
-        contents = stored()
-        return sum(int(row) >= len(contents) or contents[int(row)].tobytes() != _blob(sha256) for sha256, row in known)
+    def compare(self, store: Callable[[], Store]) -> Findings:
+        """What does not fit `store`, which is opened last: a ledger is behind it between two steps of a commit, and
+        never ahead, however many commits there are meanwhile."""
+        ours, known = self._meta("store_id"), self._db.execute("SELECT sha256, row FROM rows")  # stays as it is now
+        snapshot = store()
+        wrong = _strangers(known, snapshot.sha256())
+        if ours is not None and ours != snapshot.manifest.store_id:
+            return Findings(("is the ledger of another store",))
+        return Findings((f"takes {wrong} rows for other images than {MASTER} holds there",) if wrong else ())
+
+    def count(self, table: str) -> int:
+        """How many rows one of its tables has."""
+        return self._value(f"SELECT count(*) FROM {table}")  # noqa: S608 - a name of ours
 
     def is_empty(self) -> bool:
         """Whether nothing was ever written to it: its making was cut off, or the file was emptied."""
@@ -561,9 +671,48 @@ class Ledger:
         """Whether this is the ledger of `store`, and no other's."""
         return bool(self._meta("store_id") == store.manifest.store_id)
 
-    def check(self) -> str:
-        """SQLite's own word on the file: 'ok', or what is wrong."""
-        return str(self._db.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    def check(self) -> Findings:
+        """What is wrong with it that can be seen without the store."""
+        found = examine(self._db, expected_schema(held=self._holders.are_kept), _OPTIONAL)
+        if not list(found) and self.row_count() != self._value("SELECT count(*) FROM rows"):
+            return Findings(("it has lost count of its rows",))
+        return found
+
+    def mend(self, cells: Iterable[BadCells]) -> int:
+        """Put bytes of texts that are none right, and drop rows that make no sense all the same, where the ledger can
+        do without; how many these were. Rows of the store that no file holds for it any more are looked after by the
+        next run."""
+        dropped = 0
+        with self.transaction():
+            add_functions(self._db)
+            for bad in cells:
+                for column in bad.texts:
+                    self._db.execute(
+                        f"UPDATE OR IGNORE {bad.table} SET {column} = as_utf8(CAST({column} AS BLOB)) "  # noqa: S608 - ours
+                        f"WHERE typeof({column}) = 'text' AND NOT is_utf8(CAST({column} AS BLOB))"
+                    )
+                which = f"{bad.table} WHERE ({bad.which}){_BUT.get(bad.table, '')}"
+                dropped += self._db.execute(f"DELETE FROM {which}").rowcount  # noqa: S608 - from our own schema
+                if bad.table == "files":
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO stale SELECT row, 1 FROM rows WHERE row NOT IN "
+                        "(SELECT row FROM files WHERE row IS NOT NULL)"
+                    )
+        return dropped
+
+    def carry_over(self, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take rows of a table from a ledger that cannot be used any more, but for those that are there already."""
+        values = f"({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        for some in batched(rows, 10_000):
+            with self.transaction():
+                self._db.executemany(f"INSERT OR IGNORE INTO {table} {values}", some)
+
+    def take_up(self) -> None:
+        """After `carry_over`: let the next scan have a number that no list of an earlier one has, and believe what a
+        file held only of those that wait to be read."""
+        self._db.execute("DELETE FROM held WHERE path NOT IN (SELECT path FROM files WHERE row IS NULL)")
+        last = self._value("SELECT ifnull(max(scan), 0) FROM seen")
+        self._set_meta("scan", max(int(self._meta("scan") or 0), last))
 
     def _adopt(self, store: Store, known: int) -> None:
         for start in range(known, len(store), ADOPTED_AT_ONCE):
@@ -589,6 +738,11 @@ class Ledger:
             "INSERT OR REPLACE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
             ((path, row) for path, _, row in located),
         )
+        # Such a path waits to be read; until then it is where the row may be.
+        self._db.executemany(
+            "INSERT OR IGNORE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
+            ((path, row) for path, _, row in located),
+        )
         self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, stop)))
 
     def _refuse_newer(self) -> int:
@@ -610,6 +764,18 @@ class Ledger:
         if not self._holders.are_kept:
             with self.transaction():
                 self._holders.keep()
+        self._require_schema()
+
+    def _require_schema(self) -> None:
+        """Refuse a ledger that lacks what keeps it true, as a trigger. Old reports are a nicety: it may do without."""
+        found = schema_of(self._db)
+        if ("table", "runs") not in found:
+            self._db.execute(_RUNS)
+            log.warning("%s had lost its reports of earlier runs: new ones are kept again", self.path)
+            found = schema_of(self._db)
+        wrong = [*wrong_schema(found, expected_schema()), *pages_shared(self._db)]
+        if [problem for problem in wrong if "table runs " not in problem]:
+            raise self.unusable(self.path, sqlite3.DatabaseError(", ".join(wrong)))
 
     def _harden(self) -> None:
         """Believe nothing that a file from a stranger says of itself (sqlite.org/security.html)."""
@@ -619,11 +785,8 @@ class Ledger:
     @staticmethod
     def unusable(path: Path, error: Exception) -> StoreError:
         """The error for a ledger that SQLite cannot use, or that holds what no ledger holds."""
-        if _lacks_room(path, error):
-            return no_space(path, ROOM)
-        return StoreError(
-            f"The ledger {path} cannot be used ({error}). No vectors are lost: if the disk is full, free some "
-            f"space, else run `pixelmill repair {path.parent}`."
+        return what_stopped_it(path, error) or StoreError(
+            f"The ledger {path} cannot be used ({error}). No vectors are lost: run `pixelmill repair {path.parent}`."
         )
 
     def _value(self, query: str, *values: object) -> int:
@@ -635,14 +798,6 @@ class Ledger:
 
     def _set_meta(self, key: str, value: object) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-
-def _lacks_room(path: Path, error: Exception) -> bool:
-    """Whether a full disk is behind `error`: SQLite says so of a write, but not of a file that it cannot make."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    return code == sqlite3.SQLITE_FULL or (
-        code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and shutil.disk_usage(path.parent).free < ROOM
-    )
 
 
 def too_new(path: Path, version: int, made_by: int) -> StoreTooNew:
@@ -658,6 +813,26 @@ def _version_number() -> int:
     """This program's version as three bytes, which stand in the file's header as its application_id."""
     major, minor, patch = (int(number) for number in re.findall(r"\d+", __version__)[:3])
     return major << 16 | minor << 8 | patch
+
+
+def _strangers(known: Iterable[tuple[bytes, int]], contents: np.ndarray) -> int:
+    """How many rows on record, as (sha256, row), are those of another content than `contents` (N, 32) has there."""
+    return sum(int(row) >= len(contents) or contents[int(row)].tobytes() != _blob(sha256) for sha256, row in known)
+
+
+@cache
+def expected_schema(*, held: bool = True) -> Schema:
+    """What this program makes a ledger of; without `held`, what earlier ones did."""
+    return schema_made_by([*_SCHEMA.split(";"), *_TRIGGERS, *_LATER.split(";"), *(HELD if held else ())])
+
+
+def _report(text: object) -> dict[str, Any]:
+    """A report as it was kept; {} for one that was damaged since."""
+    try:
+        report = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _file(path: bytes, source: bytes, size: int | None, mtime_ns: int | None, ctime_ns: int | None) -> FoundFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,17 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pixelmill.errors import StoreError
+from pixelmill.errors import StoreBusy, StoreError
 from pixelmill.store.durable import BLOCK, FULL, no_space
 
+log = logging.getLogger(__name__)
+
 LOCK = ".lock"
-LOCK_SECONDS = 600
-"""How long a writer waits for its turn; a dead holder's lock is free at once."""
+PATIENCE = 600
+"""Seconds that whoever reads or writes a store waits for others, for its lock or for its ledger; what a dead process
+held is free at once."""
+TELL_AFTER = 10
+"""Seconds after which somebody who waits says for what."""
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
@@ -30,11 +36,11 @@ def store_lock(folder: Path, lock: FileLock | None = None) -> Iterator[None]:
     lock = lock or new_lock(folder)
     try:
         _ask_for_locks(folder)
-        lock.acquire()
+        _acquire(lock)
     except Timeout as error:
-        raise StoreError(
-            f"Expected a turn to write to {folder} within {LOCK_SECONDS} s. Another process holds its lock: "
-            "wait until that has finished, and run again."
+        raise StoreBusy(
+            f"Expected a turn to write to {folder} within {PATIENCE} s. Another process holds its lock: "
+            "wait until that has finished, and run again. Nothing stored is lost."
         ) from error
     except OSError as error:
         if error.errno in _NO_LOCKS:
@@ -48,7 +54,15 @@ def store_lock(folder: Path, lock: FileLock | None = None) -> Iterator[None]:
 
 def new_lock(folder: Path) -> FileLock:
     """The lock of the store in `folder`, not yet taken."""
-    return FileLock(folder / LOCK, timeout=LOCK_SECONDS)
+    return FileLock(folder / LOCK)
+
+
+def _acquire(lock: FileLock) -> None:
+    try:
+        lock.acquire(timeout=min(TELL_AFTER, PATIENCE))
+    except Timeout:
+        log.warning("waiting for the lock %s: another process writes to the store", lock.lock_file)
+        lock.acquire(timeout=max(PATIENCE - TELL_AFTER, 0))
 
 
 def check_lock_excludes(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
+from pixelmill.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew
+from pixelmill.store import ledger_repair
 from pixelmill.store.consult import consulted
 from pixelmill.store.durable import file_sha256
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
+from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import check_lock_excludes, store_lock
 from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
 from pixelmill.store.master import (
@@ -27,6 +30,9 @@ from pixelmill.store.master import (
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
+
+_NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
+"""What reading a sound part may be answered; to drop it for that would lose it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +120,10 @@ def _part_problem(path: Path, part: Part | None) -> str:
             return f"has {size:,} bytes instead of {part.bytes:,}"
         return "" if file_sha256(path) == part.sha256 else "has other content than was written (sha256 differs)"
     except OSError as error:
+        if error.errno in _NO_DAMAGE:
+            raise StoreError(
+                f"Expected to read {path}. The system refuses: {error.strerror}. Nothing was touched."
+            ) from error
         return f"cannot be read ({error.strerror})"
 
 
@@ -148,27 +158,26 @@ def _bad_rows(store: Store) -> Iterator[Damage]:
 
 
 def _bad_ledger(folder: Path, *, compare: bool = True) -> Iterator[Damage]:
+    for problem in _findings(folder, compare=compare):
+        yield Damage(LEDGER, problem)
+
+
+def _findings(folder: Path, *, compare: bool = True) -> Findings:
+    """What is wrong with the ledger, by itself and, with `compare`, beside the master."""
     if not (folder / LEDGER).exists():
-        yield Damage(LEDGER, "is missing; `pixelmill repair` rebuilds it")
-        return
+        return Findings(("is missing; `pixelmill repair` rebuilds it",))
     try:
         with consulted(folder) as ledger:
             if ledger.is_empty():
-                return  # it knows nothing yet, and the next writer brings it level
-            said = ledger.check()
-            # The master is read after the ledger, which it is never behind, however many commits there are meanwhile.
-            wrong = ledger.strangers(lambda: Store(folder).sha256()) if said == "ok" and compare else 0
+                return Findings()  # it knows nothing yet, and the next writer brings it level
+            found = ledger.check()
+            return ledger.compare(lambda: Store(folder)) if compare and not list(found) else found
     except StoreDamaged:
-        return  # told of with the parts
-    except StoreTooNew:
+        return Findings()  # told of with the parts
+    except (StoreTooNew, StoreBusy):
         raise
     except (StoreError, sqlite3.DatabaseError) as error:
-        yield Damage(LEDGER, f"cannot be used ({error})")
-        return
-    if said != "ok":
-        yield Damage(LEDGER, said)
-    elif wrong:
-        yield Damage(LEDGER, f"takes {wrong} rows for other images than {MASTER} holds there")
+        return Findings((f"cannot be used ({error})",))
 
 
 def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
@@ -245,9 +254,7 @@ def _uncovered(extents: tuple[Extent, ...], rows: int) -> np.ndarray:
 
 
 def _rebuilt_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> None:
-    if list(_bad_ledger(folder)):
-        for suffix in ("", "-wal", "-shm"):
-            (folder / (LEDGER + suffix)).unlink(missing_ok=True)
-        actions.append("rebuilt the ledger; the next run reads every file once to recognise it")
+    store = Store(folder, manifest)
+    actions += ledger_repair.mend(folder, store, _findings(folder))
     with Ledger(folder) as ledger:
-        ledger.catch_up(Store(folder, manifest))
+        ledger.catch_up(store)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from pixelmill.earlier import earlier_reports
 from pixelmill.morning import Names, Report, Section, headline, sections, summary
 from pixelmill.search.encoder import has_text
 from pixelmill.search.searcher import default_model
@@ -97,8 +98,8 @@ def quarantine(
 def reports(gallery: InGallery, limit: Annotated[int, Query(ge=1, le=50)] = 14) -> Reports:
     """The reports of the last runs, newest first."""
     with ledger_of(gallery.newest.folder) as ledger:
-        runs = ledger.runs(limit) if ledger else []
-    return Reports(reports=[_night(run) for run in runs if "notable" in run])  # none of before there were reports
+        runs = earlier_reports(ledger, limit) if ledger else []
+    return Reports(reports=[_night(run) for run in runs])
 
 
 def _refused(entry: Quarantined) -> Refused:
