@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 LEAST_TOKEN = 16
 """Characters. Shorter ones can be guessed."""
 _TOKEN = re.compile(f"[!-~]{{{LEAST_TOKEN},}}")
-_CONNECTIONS = 256
 
 
 @click.command(short_help="The gallery: the store in a browser.")
@@ -92,12 +91,10 @@ def _listen(gallery: Gallery, settings: Settings) -> None:
     import uvicorn
 
     from pixelmill.web.app import make_app
+    from pixelmill.web.connections import configured
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    config = uvicorn.Config(
-        make_app(gallery, url=settings.web.url), log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, limit_concurrency=_CONNECTIONS,
-    )  # fmt: skip
+    config = configured(make_app(gallery, url=settings.web.url))
     with _socket(settings.web.host, settings.web.port) as listening, suppress(KeyboardInterrupt):
         click.echo(f"The gallery of {gallery.newest.folder}: {_address(listening)} (Ctrl-C ends it)")
         uvicorn.Server(config).run(sockets=[listening])

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.responses import FileResponse, Response
-from fastapi.staticfiles import StaticFiles
 
 from pixelmill import __version__
 from pixelmill.web.api import overview, pictures, search, session, store
+from pixelmill.web.assets import Assets
 from pixelmill.web.gallery import Gallery
 from pixelmill.web.problems import Problem, explain_problems
 from pixelmill.web.security import LOOPBACK, Guard
 
-STATIC: Final = Path(__file__).parent / "static"
 _COMPRESSED_FROM: Final = 1000
 
 
@@ -34,18 +31,14 @@ def make_app(gallery: Gallery, *, url: str | None = None) -> FastAPI:
     app.state.gallery = gallery
     for part in (search, pictures, overview, store, session):
         app.include_router(part.router)
-    app.add_api_route("/", page, include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    assets = Assets()
+    app.add_api_route("/", assets.page, include_in_schema=False)
+    app.add_api_route("/static/{path:path}", assets.file, methods=["GET", "HEAD"], include_in_schema=False)
     explain_problems(app)
     app.add_middleware(GZipMiddleware, minimum_size=_COMPRESSED_FROM)
-    app.add_middleware(Guard, hosts=_hosts(url), token=gallery.token)
+    app.add_middleware(Guard, hosts=_hosts(url), door=gallery.door)
     _document(app)
     return app
-
-
-def page() -> Response:
-    """The page. It holds nothing of the store; its script asks for that."""
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 def _hosts(url: str | None) -> Iterable[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Query, Request
+from fastapi.exceptions import HTTPException
 
 from pixelmill.images.apart import Pixels, scaled_apart
 from pixelmill.images.decode import DecodeOptions
@@ -18,13 +20,15 @@ from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import Picture, Place
 from pixelmill.web.originals import Located, locate
-from pixelmill.web.security import RateLimit
+from pixelmill.web.security import Door, RateLimit, client_of, kept_secret
 from pixelmill.web.snapshot import Newest
 from pixelmill.web.thumbnails import SIZES, Thumbnails
 from pixelmill.web.uploads import Uploads
 from pixelmill.words import printable
 
 Result = TypeVar("Result")
+_AT_ONCE = 8
+"""Uploads whose bytes are in memory before they are known to be pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +53,10 @@ class Gallery:
         self.limits = limits
         self.thumbnails = Thumbnails(cache, most_bytes=limits.thumbnail_bytes, options=options)
         self.uploads = Uploads()
-        self.token = token
         self.upload_rate = RateLimit(limits.uploads_per_minute)
-        self.token_rate = RateLimit(limits.token_tries_per_minute)
+        tries = RateLimit(limits.token_tries_per_minute)
+        self.door = Door(token, secret=kept_secret(cache), tries=tries) if token else None
+        self.receiving = 0
         # Apart from the threads that answer other requests: a page of thumbnails must not hold up a search.
         self._decoding = ThreadPoolExecutor(os.cpu_count() or 2, "decode")
 
@@ -59,6 +64,18 @@ class Gallery:
         """A model of the store: the one asked for, or the default. Raises UnknownModel, or QueryError."""
         store = self.newest().store
         return default_model(store, ()) if model is None else store[model].provenance.model
+
+    @contextmanager
+    def receives(self, request: Request) -> Iterator[None]:
+        """An upload on its way. Raises the answers 429 for one client too many a minute, 503 for too many at once."""
+        self.upload_rate.check(client_of(request.scope))
+        if self.receiving >= _AT_ONCE:
+            raise HTTPException(503, "Too many pictures are on their way. Try again in 5 s.", {"Retry-After": "5"})
+        self.receiving += 1
+        try:
+            yield
+        finally:
+            self.receiving -= 1
 
     def look_at(self, data: bytes) -> Pixels:
         """The size of an uploaded picture, which also shows that it is one. Raises like `scaled_apart`."""

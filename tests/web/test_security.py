@@ -11,9 +11,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from pixelmill.images import decode
-from pixelmill.web.app import STATIC
+from pixelmill.web.assets import FOLDER as STATIC
 from pixelmill.web.gallery import Limits
-from pixelmill.web.security import HEADERS, RateLimit
+from pixelmill.web.security import HEADERS, RateLimit, kept_secret
+from pixelmill.web.security import client_of as client_of_scope
 from tests.support.hostile_images import files
 from tests.web.conftest import ClientOf, Collection
 
@@ -173,6 +174,63 @@ def test_guessing_the_token_is_slowed_down(collection: Collection, client_of: Cl
     answer = client.post("/api/session", json={"token": TOKEN})
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+def bearer(client: TestClient, token: str) -> int:
+    """What a request with a token is answered."""
+    return client.get("/api/rows", headers={"Authorization": f"Bearer {token}"}).status_code
+
+
+def test_guessing_is_slowed_down_whichever_way_the_token_is_handed_in(
+    collection: Collection, client_of: ClientOf
+) -> None:
+    """Guesses as a header and at /api/session count together, at any path; after them the right one is not looked at."""
+    client = client_of(collection, token=TOKEN, limits=Limits(token_tries_per_minute=4))
+    assert [bearer(client, TOKEN) for _ in range(9)] == [200] * 9, "who has it may ask as often as he likes"
+    assert [bearer(client, f"guess {i}") for i in range(3)] == [401] * 3
+    assert client.post("/api/session", json={"token": "guess 3"}).status_code == 401
+    for path in ("/api/rows", "/api/images/0", "/openapi.json", "/nothing"):
+        answer = client.get(path, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert client.post("/api/session", json={"token": TOKEN}).status_code == 429
+    assert client.get("/api/rows").status_code == 401, "who guesses nothing is told what is missing"
+
+
+def test_a_cookie_lets_in_while_others_guess_and_is_no_guess_itself(
+    collection: Collection, client_of: ClientOf, tmp_path: Path
+) -> None:
+    """Made of a secret that only the server has: not of the token alone. It outlives a restart, not another token."""
+    client = client_of(collection, token=TOKEN, limits=Limits(token_tries_per_minute=2))
+    cookie = client.post("/api/session", json={"token": TOKEN}).cookies["pixelmill"]
+    client.cookies.clear()
+    with_cookie = {"Cookie": f"pixelmill={cookie}"}
+    for _ in range(20):
+        assert client.get("/api/rows", headers={"Cookie": f"pixelmill={'0' * 64}"}).status_code == 401
+    assert [bearer(client, "wrong") for _ in range(3)] == [401, 401, 429]
+    assert client.get("/api/rows", headers=with_cookie).status_code == 200
+    assert cookie == client_of(collection, token=TOKEN).post("/api/session", json={"token": TOKEN}).cookies["pixelmill"]
+    assert client_of(collection, token=f"{TOKEN}2").get("/api/rows", headers=with_cookie).status_code == 401
+    secret = tmp_path / "thumbnails" / "session.key"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert kept_secret(secret.parent) == secret.read_bytes()
+    secret.chmod(0o644)
+    assert kept_secret(secret.parent) != secret.read_bytes(), "others may have read it"
+    assert len(kept_secret(secret / "no folder")) == 32
+
+
+@pytest.mark.parametrize(
+    ("one", "another", "same"),
+    [
+        ("2001:db8:1:2:3::4", "2001:db8:1:2:ffff::9", True), ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True), ("10.0.0.1", "10.0.0.2", False), ("fe80::1%eth0", "fe80::2%eth1", True),
+    ],
+)  # fmt: skip
+def test_a_network_is_one_client(one: str, another: str, same: bool) -> None:
+    """Of IPv6 whoever has an address has 2**64 of them, each of which would have tries of its own."""
+    assert (client_of_scope({"client": (one, 1)}) == client_of_scope({"client": (another, 1)})) is same
+    assert client_of_scope({"client": None}) == client_of_scope({"client": ("", 0)})
 
 
 def test_an_upload_that_is_too_large_is_not_read(collection: Collection, client_of: ClientOf) -> None:

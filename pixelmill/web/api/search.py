@@ -64,9 +64,9 @@ def search(
 )
 async def upload(request: Request, gallery: InGallery) -> Uploaded:
     """Hand in a picture to search with, as the body. It stays in memory until others take its place."""
-    gallery.upload_rate.check(request)
-    data = await read_body(request, gallery.limits.upload_bytes)
-    seen = await gallery.decoding(lambda: gallery.look_at(data))
+    with gallery.receives(request):
+        data = await read_body(request, gallery.limits.upload_bytes)
+        seen = await gallery.decoding(lambda: gallery.look_at(data))
     name = gallery.uploads.keep(data)
     return Uploaded(image=name, width=seen.width, height=seen.height, thumbnail=f"/api/uploads/{name}/thumbnail")
 

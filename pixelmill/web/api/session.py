@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from pixelmill.web.gallery import InGallery
 from pixelmill.web.problems import documented
-from pixelmill.web.security import COOKIE, read_body, same, session_of
+from pixelmill.web.security import COOKIE, client_of, read_body
 
 router = APIRouter(prefix="/api", tags=["session"])
 
@@ -31,18 +31,17 @@ class Credentials(BaseModel):
 )  # fmt: skip
 async def open_session(request: Request, gallery: InGallery) -> Response:
     """Exchange the token for a cookie. Scripts send `Authorization: Bearer …` instead."""
-    gallery.token_rate.check(request)
     try:
         given = Credentials.model_validate_json(await read_body(request, _MOST_BYTES)).token
     except ValidationError as error:
         raise HTTPException(422, 'Expected {"token": "…"}.') from error
-    if gallery.token is None:
+    if gallery.door is None:
         return Response(status_code=204)
-    if not same(given, gallery.token):
+    if not gallery.door.takes(given, client_of(request.scope)):
         raise HTTPException(401, "That is not the gallery's token.", {"WWW-Authenticate": "Bearer"})
     answer = Response(status_code=204)
     answer.set_cookie(
-        COOKIE, session_of(gallery.token), max_age=_A_MONTH,
+        COOKIE, gallery.door.session, max_age=_A_MONTH,
         httponly=True, samesite="strict", secure=request.url.scheme == "https",
     )  # fmt: skip
     return answer
