@@ -10,6 +10,7 @@ Nothing of it is needed to read the store or to go on after a crash: what is emb
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import threading
@@ -25,9 +26,14 @@ from pixelmill.devices import resolve_device, usable_device
 from pixelmill.errors import StoreError
 from pixelmill.job import Job
 from pixelmill.plan import Shard
+from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
+from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Matrix
 from pixelmill.work import ShardReport
 
+log = logging.getLogger(__name__)
+
+ORDERS = "orders.json"
 ALIVE_SECONDS = 5.0
 """How often a worker says that it lives."""
 _KEPT_SECONDS = 7 * 86_400
@@ -87,24 +93,36 @@ class Desk:
         self._signs: dict[str, tuple[float, float]] = {}
 
     def give(self, orders: Orders) -> None:
-        """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced."""
-        _forget_old(self.folder.parent)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for sign in self.folder.glob("*.alive"):
-            sign.unlink(missing_ok=True)
+        """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced.
+
+        Raises StoreError where that cannot be done.
+        """
         bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
-        scratch = self.folder / "orders.tmp"
-        scratch.write_text(_as_json(orders.model_copy(update={"matrices": tuple(bare)}).model_dump()))
-        scratch.replace(self.folder / "orders.json")
+        text = _as_json(orders.model_copy(update={"matrices": tuple(bare)}).model_dump()).encode()
+        _forget_old(self.folder.parent)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for sign in self.folder.glob("*.alive"):
+                sign.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error, len(text)) from error
+        write_durably(self.folder / ORDERS, text)
 
     def orders(self) -> Orders:
         """The orders, for the store as this process sees it; the path of the process that gave them may be another.
 
-        Raises StoreError when there are none: the run is over, or the store is another.
+        Raises StoreError when there are none, as the run is over or the store is another, and for those of another
+        version or damaged ones.
         """
         try:
-            orders = Orders.model_validate(json.loads((self.folder / "orders.json").read_text()))
+            orders = Orders.model_validate(json.loads((self.folder / ORDERS).read_bytes()))
             return orders.model_copy(update={"job": orders.job.model_copy(update={"store": self.folder.parents[1]})})
+        except (ValueError, RecursionError) as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
+            raise StoreError(
+                f"Expected the orders of a run in {self.folder / ORDERS}. They cannot be understood: another version "
+                "of Pixelmill wrote them, or they are damaged. Install the same version on every machine, and run "
+                "`vectorize` again: what is embedded is stored."
+            ) from error
         except OSError as error:
             raise StoreError(
                 f"Expected the orders of a run in {self.folder}. {error.strerror}: the run is over, or this machine "
@@ -112,14 +130,18 @@ class Desk:
             ) from error
 
     def report(self, report: ShardReport) -> None:
-        """Add to what a worker did."""
-        with (self.folder / f"{report.worker}.jsonl").open("ab") as file:
-            file.write(_as_json(_REPORT.dump_python(report)).encode() + b"\n")
+        """Add to what a worker did. A shard that is stored does not fail for it: where it cannot be written, that is
+        told to the log, and the run's counts are too low."""
+        try:
+            with (self.folder / f"{report.worker}.jsonl").open("ab") as file:
+                file.write(_as_json(_REPORT.dump_python(report)).encode() + b"\n")
+        except OSError as error:
+            log.warning("what %s did is stored, but cannot be reported in %s: %s", report.worker, self.folder, error)
 
     def reports(self) -> list[ShardReport]:
-        """What all workers did so far. A line that a killed worker left unfinished is left out."""
-        lines = [line for file in sorted(self.folder.glob("*.jsonl")) for line in file.read_bytes().split(b"\n")[:-1]]
-        return [_REPORT.validate_python(json.loads(line)) for line in lines]
+        """What all workers did so far. A line that cannot be read stands for nothing but a warning; one that a killed
+        worker left unfinished at the end is left out."""
+        return [_report_of(file.stem, line) for file in sorted(self.folder.glob("*.jsonl")) for line in _lines(file)]
 
     def seconds_since_alive(self, worker: str) -> float | None:
         """How long this desk has seen nothing new of a worker; None if it never said that it lives.
@@ -140,7 +162,10 @@ class Desk:
         """Say that `worker` lives, every few seconds, while the block runs."""
         over = threading.Event()
         sign = self.folder / f"{worker}.alive"
-        sign.touch()
+        try:
+            sign.touch()
+        except OSError as error:
+            raise _unwritable(self.folder, error, BLOCK) from error
 
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):
@@ -172,6 +197,31 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, default=os.fspath)
 
 
+def _lines(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        log.warning("%s cannot be read: %s", file, error)
+        return [b""]
+
+
+def _report_of(worker: str, line: bytes) -> ShardReport:
+    try:
+        report = _REPORT.validate_python(json.loads(line))
+        if report.threads < 1 or not report.devices.keys() >= report.embedded.keys():
+            raise ValueError(f"no worker reports {report}")
+        return report
+    except (ValueError, RecursionError):
+        told = (
+            f"{worker}: a report of a shard cannot be read. What was embedded is stored; the counts here are too low."
+        )
+        return ShardReport(worker=worker, warnings=(told,))
+
+
+def _unwritable(folder: Path, error: OSError, needed: int) -> StoreError:
+    return no_space(folder / ORDERS, needed) if error.errno in FULL else unwritable(folder.parents[1], error)
+
+
 def _visible(device: str) -> str:
     """`cuda:N` as this process must name it: the only GPU that it may see, if it is there, is its first."""
     if not device.startswith("cuda:") or os.environ.get("CUDA_VISIBLE_DEVICES") != device.removeprefix("cuda:"):
@@ -181,6 +231,7 @@ def _visible(device: str) -> str:
 
 def _forget_old(folder: Path) -> None:
     """Runs that were killed leave theirs; after a week nobody wants them."""
-    for run in folder.iterdir() if folder.is_dir() else ():
-        if time.time() - run.stat().st_mtime > _KEPT_SECONDS:
-            shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):  # another run may be at it
+        for run in folder.iterdir():
+            if time.time() - run.stat().st_mtime > _KEPT_SECONDS:
+                shutil.rmtree(run, ignore_errors=True)

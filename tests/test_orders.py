@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pixelmill.errors import StoreError
 from pixelmill.job import Job
 from pixelmill.orders import Desk, whole
 from pixelmill.pipeline import Timing
 from pixelmill.plan import Shard
-from pixelmill.work import ShardReport
+from pixelmill.work import ShardReport, combined
 from tests.test_state_machine import spec_of
 
 NAME = os.fsdecode(b"/photos/caf\xe9.jpg")
@@ -44,6 +46,71 @@ def test_reports_survive_names_that_are_not_utf8(desk: Desk) -> None:
     desk.report(did)
     desk.report(did)
     assert desk.reports() == [did, did]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "cut off": lambda whole: whole[: len(whole) // 2],
+    "empty": lambda whole: b"",
+    "no UTF-8": lambda whole: whole.replace(b"one", b"\xff\xfe"),
+    "no object": lambda whole: b"[1]",
+    "deep": lambda whole: b"[" * 100_000,
+    "of another version": lambda whole: whole.replace(b'"shards"', b'"shreds"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_orders_are_told_in_words(damage: str, desk: Desk, tmp_path: Path) -> None:
+    """Orders that cannot be understood end with what to do, whatever they are."""
+    (tmp_path / "weights").write_bytes(b"weights")
+    job = Job(
+        sources=("/photos",), store=tmp_path, specs=(spec_of("one", tmp_path),), cache={"cache_dir": tmp_path / "cache"},
+        max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+    )  # fmt: skip
+    desk.give(whole(job, 7, (), (Shard(0, 0, 10),), "inline"))
+    orders = desk.folder / "orders.json"
+    orders.write_bytes(DAMAGE[damage](orders.read_bytes()))
+    with pytest.raises(StoreError, match=r"cannot be understood.*same version.*run `vectorize` again"):
+        desk.orders()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"worker": "gpu0', b"\xff\xfe", b"", b"[]", b"[" * 100_000, b'{"read": "x"}', b'{"embedded": {"one": 3}}',
+     b'{"threads": 0}'],
+    ids=["cut off", "no text", "empty", "no object", "deep", "no number", "no device", "no threads"],
+)  # fmt: skip
+def test_a_broken_report_fails_no_run(line: bytes, desk: Desk) -> None:
+    """A line that a full disk or two processes of one name spoiled counts nothing, and the run's report says so."""
+    did = ShardReport(worker="gpu0", read=3, embedded={"one": 2}, devices={"one": "cpu"}, seconds=1.5)
+    desk.report(did)
+    with (desk.folder / "gpu0.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    desk.report(did)
+    total = combined(desk.reports())
+    assert (total.read, total.embedded) == (6, {"one": 4})
+    assert [warning for warning in total.warnings if "gpu0" in warning and "counts here are too low" in warning]
+
+
+def test_a_report_that_cannot_be_written_fails_no_shard(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard that is stored is done, whether or not the disk has room to say so; the log has it."""
+    (desk.folder / "gpu0.jsonl").symlink_to("/dev/full")
+    desk.report(ShardReport(worker="gpu0", read=3))
+    assert "No space left" in caplog.text
+
+
+def test_orders_that_cannot_be_given_are_told_in_words(desk: Desk, tmp_path: Path) -> None:
+    """Where the folder of orders cannot be made, the run ends with what to do, before anything is embedded."""
+    desk.folder.rmdir()
+    desk.folder.parent.rmdir()
+    desk.folder.parent.write_bytes(b"a file in its place")
+    job = Job(
+        sources=("/photos",), store=tmp_path, specs=(), cache={"cache_dir": tmp_path / "cache"},
+        max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="cannot be written"):
+        desk.give(whole(job, 7, (), (), "inline"))
+    with pytest.raises(StoreError, match="cannot be written"), desk.alive("gpu0"):
+        pass
 
 
 def test_a_sign_of_life_counts_by_its_change(desk: Desk) -> None:
