@@ -26,6 +26,7 @@ from pixelmill.models.base import EmbeddingModel
 from pixelmill.models.load import load_file
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.progress import download_bar
+from pixelmill.words import printable
 from settings import load_settings
 from settings.job import find_model, make_cache
 
@@ -95,17 +96,17 @@ def show(result: Result, models: Sequence[EmbeddingModel], device: str, seconds:
     print(f"Models: {', '.join(model.spec.name for model in models)} ({len(models)})")
     print(f"Processing time: {seconds:.2f} s for {len(vectors)} image{'' if len(vectors) == 1 else 's'}")
     for index, vector in vectors.items():
-        print(f"\n{contents[index].file.absolute}")
+        print(f"\n{printable(contents[index].file.absolute)}")
         print(f"Vector shape: {vector.shape}")
         print(f"First 10 elements: {np.array2string(vector[:10], precision=4, separator=', ', max_line_width=110)}")
         print(f"Mean: {vector.mean():.6f}")
         print(f"Standard deviation: {vector.std():.6f}")
     for path, _ in result.harvest.copies:
-        print(f"\n{path}\nHas the same content as one of the above.")
+        print(f"\n{printable(path)}\nHas the same content as one of the above.")
     for failure in result.harvest.failures:
-        print(f"\n{failure.path}\nNot vectorized ({failure.stage}): {failure.reason}", file=sys.stderr)
+        print(f"\n{printable(failure.path)}\nNot vectorized ({failure.stage}): {failure.reason}", file=sys.stderr)
     for file, reason in result.unread:
-        print(f"\n{file.absolute}\nNot read: {reason}", file=sys.stderr)
+        print(f"\n{printable(file.absolute)}\nNot read: {reason}", file=sys.stderr)
 
 
 def side_by_side(result: Result, models: int) -> dict[int, np.ndarray]:

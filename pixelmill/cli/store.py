@@ -151,7 +151,7 @@ def export(store: Path, out: Path, models: str, normalize: bool, weights: str | 
     names = [name.strip() for name in models.split(",")]
     opened = Store(store)
     done = write(opened, opened.concatenated(names, weights=numbers(weights), normalize=normalize), out)
-    click.echo(f"{' and '.join(map(os.fspath, done.files))}: {done.shape[0]:,} x {done.shape[1]}")
+    click.echo(f"{printable(' and '.join(map(os.fspath, done.files)))}: {done.shape[0]:,} x {done.shape[1]}")
 
 
 def _listed(store: Path) -> list[Quarantined]:

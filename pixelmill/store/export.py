@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +30,13 @@ def export(store: Store, ensemble: Ensemble, out: Path) -> Exported:
     """Write the rows that every member has and whose file is there, in row order, to OUT.h5, OUT.npy or OUT.parquet.
 
     Beside an .npy goes a .csv of the same name with row, sha256, source and path of each line of the matrix.
-    The file appears whole under its name or not at all.
+    The file appears whole under its name or not at all. Raises StoreError where it cannot be written.
+
+    Names of files are bytes. HDF5 and CSV hold them as they are; read them with errors="surrogateescape". Parquet's
+    strings are UTF-8: a byte that is none stands there as `\\xe9`, and `path_bytes` and `source_bytes`, which are null
+    elsewhere, hold that name as it is.
     """
-    writers: dict[str, Callable[[Store, Ensemble, np.ndarray, Path], tuple[Path, ...]]] = {
+    writers: dict[str, Writer] = {
         ".h5": _write_h5,
         ".hdf5": _write_h5,
         ".npy": _write_npy,
@@ -42,7 +48,55 @@ def export(store: Store, ensemble: Ensemble, out: Path) -> Exported:
     if not out.parent.is_dir():
         raise StoreError(f"Expected a folder to write {out.name} into. {out.parent} does not exist.")
     rows = np.flatnonzero(ensemble.embedded & (store.paths != b""))
-    return Exported(write(store, ensemble, rows, out), (len(rows), ensemble.shape[1]))
+    with _whole_or_not_at_all(out) as made:
+        write(store, ensemble, rows, made)
+    return Exported(made.files, (len(rows), ensemble.shape[1]))
+
+
+class _Made:
+    """Files under temporary names, and the names that they get when all of them are whole."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._temporary: dict[Path, Path] = {}
+
+    def __call__(self, out: Path) -> Path:
+        """Where to write `out` for the time being."""
+        self._temporary[out] = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        return self._temporary[out]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self._temporary)
+
+    def publish(self) -> None:
+        for out, temporary in self._temporary.items():
+            temporary.replace(out)
+
+    def discard(self) -> None:
+        for temporary in self._temporary.values():
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+Writer = Callable[[Store, Ensemble, np.ndarray, _Made], None]
+
+
+@contextmanager
+def _whole_or_not_at_all(out: Path) -> Iterator[_Made]:
+    made = _Made(out)
+    try:
+        yield made
+        made.publish()
+    except PixelmillError:
+        raise
+    except (OSError, RuntimeError) as error:  # h5py raises the latter where it cannot close a file
+        raise StoreError(
+            f"Expected to write {out}. It cannot be written ({error}); the disk has "
+            f"{shutil.disk_usage(out.parent).free:,} bytes free. Nothing is left of it."
+        ) from error
+    finally:
+        made.discard()
 
 
 def _blocks(ensemble: Ensemble, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -65,9 +119,8 @@ def _description(ensemble: Ensemble) -> dict[str, object]:
     }
 
 
-def _write_h5(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path) -> tuple[Path, ...]:
-    temporary = _temporary(out)
-    with h5py.File(temporary, "w") as file:
+def _write_h5(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
+    with h5py.File(made(made.out), "w") as file:
         vectors = file.create_dataset("vectors", shape=(len(rows), ensemble.shape[1]), dtype=ensemble.dtype)
         for where, values in _blocks(ensemble, rows):
             vectors[where] = values
@@ -76,28 +129,28 @@ def _write_h5(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path) -> 
         file["sha256"] = store.sha256()[rows]
         file.create_dataset("path", data=store.paths[rows], dtype=TEXT)
         file.create_dataset("source", data=store.sources[rows], dtype=TEXT)
-    return _published({temporary: out})
 
 
-def _write_npy(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path) -> tuple[Path, ...]:
-    table = out.with_suffix(".csv")
-    matrix_part, table_part = _temporary(out), _temporary(table)
-    matrix = np.lib.format.open_memmap(matrix_part, "w+", ensemble.dtype, (len(rows), ensemble.shape[1]))
-    for where, values in _blocks(ensemble, rows):
-        matrix[where] = values
-    matrix.flush()
+def _write_npy(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
+    # Written, not mapped: a full disk is an error of a write, and kills a process that maps the file.
+    header = {"descr": np.lib.format.dtype_to_descr(ensemble.dtype), "fortran_order": False,
+              "shape": (len(rows), ensemble.shape[1])}  # fmt: skip
+    with made(made.out).open("wb") as matrix:
+        np.lib.format.write_array_header_1_0(matrix, header)
+        for _, values in _blocks(ensemble, rows):
+            matrix.write(np.ascontiguousarray(values).data)
     sha256 = store.sha256()
-    with table_part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
+    table = made(made.out.with_suffix(".csv"))
+    with table.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
         writer = csv.writer(lines)
         writer.writerow(["row", "sha256", "source", "path"])
         for row in rows:
             writer.writerow(
                 [row, bytes(sha256[row]).hex(), os.fsdecode(store.sources[row]), os.fsdecode(store.paths[row])]
             )
-    return _published({matrix_part: out, table_part: table})
 
 
-def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path) -> tuple[Path, ...]:
+def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -111,29 +164,25 @@ def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, out: Path
     value = pa.float16() if ensemble.dtype == np.float16 else pa.float32()
     schema = pa.schema(
         [("row", pa.int64()), ("sha256", pa.binary(32)), ("source", pa.string()), ("path", pa.string()),
-         ("vector", pa.list_(value, width))],
+         ("vector", pa.list_(value, width)), ("source_bytes", pa.binary()), ("path_bytes", pa.binary())],
         metadata={"pixelmill": json.dumps(_description(ensemble))},
     )  # fmt: skip
-    sha256, temporary = store.sha256(), _temporary(out)
-    with pq.ParquetWriter(temporary, schema) as writer:
+    sha256 = store.sha256()
+    with pq.ParquetWriter(made(made.out), schema) as writer:
         for where, values in _blocks(ensemble, rows):
             here = rows[where]
             vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), type=value), width)
-            columns = [here, [bytes(s) for s in sha256[here]], store.sources[here], store.paths[here], vectors]
+            (sources, odd_sources), (paths, odd_paths) = map(_texts, (store.sources[here], store.paths[here]))
+            columns = [here, [bytes(s) for s in sha256[here]], sources, paths, vectors, odd_sources, odd_paths]
             writer.write_batch(
                 pa.record_batch(
                     [pa.array(c, type=f.type) if c is not vectors else c for c, f in zip(columns, schema, strict=True)],
                     schema=schema,
                 )
             )
-    return _published({temporary: out})
 
 
-def _temporary(out: Path) -> Path:
-    return out.with_name(f".{out.name}.{os.getpid()}.tmp")
-
-
-def _published(files: dict[Path, Path]) -> tuple[Path, ...]:
-    for temporary, out in files.items():
-        temporary.replace(out)
-    return tuple(files.values())
+def _texts(names: Sequence[bytes]) -> tuple[list[str], list[bytes | None]]:
+    """Names as UTF-8, with escapes for bytes that are none, and the bytes of those that have such."""
+    texts = [name.decode("utf-8", "backslashreplace") for name in names]
+    return texts, [None if text.encode() == name else name for text, name in zip(texts, names, strict=True)]
