@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pixelmill.images.discover import Discovery, Source, discover
 from pixelmill.rehash import rehash
+from pixelmill.remote.files import Status
 from pixelmill.remote.pattern import fits
 from pixelmill.store.ledger import Ledger
 
@@ -48,7 +49,7 @@ def scan_sources(
         on_problem=problems.__setitem__,
     )  # fmt: skip
     ledger.record_scan(number, discovery)
-    ledger.record_archives(number, discovery.notes.archives)
+    ledger.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
     folders = {}
     for source in discovery.sources:
         if source.kind in ("folder", "pattern"):
@@ -62,6 +63,12 @@ def scan_sources(
     for problem in told:
         log.warning("%s", problem)
     return Scan(number, ledger.seen(number), discovery.notes.skipped, told, folders)
+
+
+def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Status]:
+    """The archives without an end in which all was found that is known of them."""
+    ended = discovery.notes.open_ended
+    return {at: status for at, status in ended.items() if ledger.images_under(at) == ledger.seen_under(scan, at)}
 
 
 def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, deadline: float | None) -> None:

@@ -7,16 +7,16 @@ import posixpath
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from pixelmill.errors import ImageRejected, PixelmillError, SourceError
 from pixelmill.images.decode import FileChanged
-from pixelmill.images.formats import has_image_extension
+from pixelmill.images.formats import has_image_extension, sniff
 from pixelmill.images.found import FoundFile, is_hidden
 from pixelmill.remote.address import archive_kind, is_address, is_http, shown
 from pixelmill.remote.files import Status, files_of, tag_of
@@ -30,6 +30,14 @@ _TEXTS: Final = frozenset(
     {"README", "LICENSE", "LICENCE", "COPYING", "NOTICE", "AUTHORS", "CHANGELOG", "CHANGES", "MAKEFILE", "DOCKERFILE"}
 )
 """Names without an extension that are those of texts."""
+_OTHERS: Final = frozenset(
+    {
+        ".txt", ".json", ".jsonl", ".cls", ".caption", ".csv", ".tsv", ".xml", ".html", ".htm", ".md", ".yaml", ".yml",
+        ".log", ".ini", ".py", ".npy", ".npz", ".pt", ".pth", ".pkl", ".mp3", ".wav", ".flac", ".ogg", ".mp4", ".webm",
+        ".mov", ".avi", ".mkv", ".pdf", ".svg", ".zip", ".tar", ".gz", ".parquet",
+    }
+)  # fmt: skip
+"""Extensions of what lies beside images in archives, into which nobody looks."""
 _MOST = 2**63 - 1
 """The largest number that SQLite keeps."""
 _guard = threading.Lock()
@@ -44,6 +52,13 @@ class ArchiveDamaged(SourceError):
     """An archive that cannot be read as what its name says."""
 
 
+class CutOff(OSError):
+    """A member that lies beyond the end of its archive, which may be whole again later."""
+
+    def __str__(self) -> str:
+        return "the archive is cut off there"
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One image of an archive: its name as it is kept, its size in bytes (0: unknown), the time of modification in
@@ -56,8 +71,30 @@ class Member:
     checksum: int = 0
 
 
+State = Literal["whole", "open", "damaged"]
+"""What is known of an archive that was listed: that it is whole; that it ends without the mark that ends one, so that
+more may have been there; that a part of it cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The images of an archive, sorted by name, and what there is to tell of the rest."""
+
+    files: list[FoundFile]
+    state: State = "whole"
+    told: str = ""
+
+
 class Archive(Protocol):
     """An opened archive. Raises ArchiveDamaged for one that is none."""
+
+    @property
+    def state(self) -> State:
+        """What is known of it when `members` has come to its end."""
+
+    @property
+    def told(self) -> list[str]:
+        """What of it is no member, in words, when `members` has come to its end."""
 
     def members(self) -> Iterator[Member]:
         """The images, by where they lie."""
@@ -67,12 +104,14 @@ class Archive(Protocol):
         larger than `most`, KeyError for a name that it does not have, and FileChanged when the archive is another."""
 
 
-def listed(address: str, status: Status) -> list[FoundFile]:
-    """The images of an archive, sorted by name. Raises OSError, or ArchiveDamaged."""
+def listed(address: str, status: Status) -> Listing:
+    """What an archive holds; of several images of one name the first. Raises OSError, or ArchiveDamaged."""
     with_place = archive_kind(address) != "zip"  # which finds members by name, and knows a checksum of each
-    found = dict[str, FoundFile]()
+    found, again = dict[str, FoundFile](), 0
     try:
-        for member in _opened(address, status).members():
+        archive = _opened(address, status)
+        for member in archive.members():
+            again += member.name in found
             place = mark(member.checksum or _seal(status), member.place if with_place else 0)
             time_ns = member.mtime_ns or status.mtime_ns
             found.setdefault(member.name, FoundFile(address, member.name, min(member.size, _MOST), time_ns, place))
@@ -80,7 +119,8 @@ def listed(address: str, status: Status) -> list[FoundFile]:
         raise
     except Exception as error:  # there is hardly one that hostile archives cannot bring about
         raise ArchiveDamaged(f"Expected a {archive_kind(address)} archive. {type(error).__name__}: {error}") from error
-    return [found[name] for name in sorted(found, key=os.fsencode)]
+    told = [*archive.told, *([f"{again:,} members have names of others before, which count"] if again else [])]
+    return Listing([found[name] for name in sorted(found, key=os.fsencode)], archive.state, "; ".join(told))
 
 
 def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
@@ -129,20 +169,29 @@ def _seal(status: Status) -> int:
     return tag_of(f"{status.size} {status.mtime_ns} {status.tag}") & 0x7FFF_FFFF
 
 
-def kept_name(name: str, size: int) -> str | None:
-    """A member's name as it is kept, if it may be an image: by its extension, or having none, and a size. Names of
-    folders that desktops make, hidden ones and those that point out of the archive are not kept."""
+def kept_name(name: str, size: int, head: Callable[[], bytes]) -> str | None:
+    """A member's name as it is kept, if it may be an image: by its extension, or where that says nothing by its
+    content, of which `head` gives the first bytes. Names of folders that desktops make, hidden ones and those that
+    point out of the archive are not kept."""
     path = posixpath.normpath(name.replace("\\", "/") if "/" not in name else name).lstrip("/")
     if not path or name.endswith("/") or is_hidden(path):
         return None
-    return path if may_be_image(posixpath.basename(path), size) else None
+    last = posixpath.basename(path)
+    if has_image_extension(last):
+        return path
+    if not size or _is_other(last):
+        return None
+    return path if sniff(head()) else None
 
 
 def may_be_image(name: str, size: int) -> bool:
     """Whether a name elsewhere is taken for an image's: by its extension; those of objects often have none at all."""
-    if has_image_extension(name):
-        return True
-    return size > 0 and "." not in name and not name.startswith("_") and name.upper() not in _TEXTS
+    return has_image_extension(name) or (size > 0 and "." not in name and not _is_other(name))
+
+
+def _is_other(name: str) -> bool:
+    """Whether a name is one of something else than an image."""
+    return name.startswith("_") or name.upper() in _TEXTS or posixpath.splitext(name)[1].lower() in _OTHERS
 
 
 def shown_path(source: str) -> str:

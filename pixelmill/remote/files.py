@@ -85,6 +85,12 @@ class RangeFile(io.RawIOBase):
     def __init__(self, files: Files, address: str, size: int) -> None:
         self._files, self._address, self._size = files, address, size
         self._at = 0
+        self._error: OSError | None = None
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self._size
 
     def readable(self) -> bool:
         return True
@@ -106,15 +112,30 @@ class RangeFile(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        data = self.part(self._at, self._at + len(view))
+        try:
+            data = self.part(self._at, self._at + len(view))
+        except OSError as error:
+            self._error = error
+            raise
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
 
+    def check(self) -> None:
+        """Raise the error that reading ran into, if it did: some readers take it for damage of the file."""
+        if self._error:
+            raise self._error
 
-def opened(files: Files, address: str, size: int) -> io.BufferedReader:
+
+class BufferedRanges(io.BufferedReader):
+    """A file that is read ahead where somebody reads on."""
+
+    raw: RangeFile
+
+
+def opened(files: Files, address: str, size: int) -> BufferedRanges:
     """A file to read on in, from here and there."""
-    return io.BufferedReader(RangeFile(files, address, size), READ_AHEAD)
+    return BufferedRanges(RangeFile(files, address, size), READ_AHEAD)
 
 
 def patiently(ask: Callable[[], _T], worthwhile: Callable[[], bool] = lambda: True) -> _T:

@@ -14,14 +14,17 @@ from pixelmill.batches import batched
 from pixelmill.errors import SourceError
 from pixelmill.images.found import FoundFile, found_at, is_hidden
 from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
-from pixelmill.remote.archives import listed, may_be_image, shown_path
-from pixelmill.remote.files import Status, files_of, patiently
+from pixelmill.remote.archives import Listing, listed, may_be_image, shown_path
+from pixelmill.remote.files import Status, files_of, patiently, tag_of
 from pixelmill.remote.pattern import local
 
 AT_ONCE: Final = 32
 """Questions to servers at once."""
 _ARCHIVES_AT_ONCE: Final = 8
 _LIST_BYTES: Final = 1 << 30
+_LISTING: Final = 2
+"""Counts the ways in which archives were ever listed: those of before lists in Parquet, and names of any kind, were
+found are looked into once more."""
 
 Members = Callable[[str, Status], Iterable[FoundFile] | None]
 """The images of an archive as they are on record, if it has not changed since it was listed; None if it has."""
@@ -30,13 +33,15 @@ Members = Callable[[str, Status], Iterable[FoundFile] | None]
 @dataclass(slots=True)
 class Notes:
     """What one look at all sources found beside images: how many files were none; the folders that held nothing at all;
-    what was named and is not there; what was named at all; and the archives that were listed anew."""
+    what was named and is not there; what was named at all; and the archives that were listed anew, those apart of which
+    nobody knows whether they are whole."""
 
     skipped: int = 0
     empty: list[str] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
     named: set[str] = field(default_factory=set)
     archives: dict[str, Status] = field(default_factory=dict)
+    open_ended: dict[str, Status] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +134,30 @@ class Elsewhere:
         """The images of archives: those on record of one that has not changed, else it is listed, several at once."""
         with ThreadPoolExecutor(_ARCHIVES_AT_ONCE, thread_name_prefix="list") as pool:
             for some in batched(archives, _ARCHIVES_AT_ONCE):
-                on_record = [self.members(address, status) for address, status in some]
+                on_record = [self.members(address, _as_listed(status)) for address, status in some]
                 new = [one for one, known in zip(some, on_record, strict=True) if known is None]
                 made = pool.map(_listed, new)
                 for (address, status), known in zip(some, on_record, strict=True):
-                    found = next(made) if known is None else known
+                    if known is not None:
+                        self.notes.named.add(address)
+                        yield from known
+                        continue
+                    found = next(made)
                     if isinstance(found, Exception):
                         self.problem(address, words(found))
                         continue
-                    self.notes.named.add(address)
-                    if known is None:
-                        self.notes.archives[address] = status
-                    yield from found
+                    self._note(address, status, found)
+                    yield from found.files
+
+    def _note(self, address: str, status: Status, found: Listing) -> None:
+        """Take note of an archive that was listed. One that is damaged is listed, and told of, again the next time."""
+        self.notes.named.add(address)
+        if found.told:
+            self.problem(address, found.told)
+        if found.state == "whole":
+            self.notes.archives[address] = _as_listed(status)
+        elif found.state == "open":
+            self.notes.open_ended[address] = _as_listed(status)
 
 
 def kind_of(address: str) -> Literal["file", "folder"]:
@@ -206,7 +223,12 @@ def _is_down(address: str) -> bool:
     return http_files().is_down(address)
 
 
-def _listed(archive: tuple[str, Status]) -> list[FoundFile] | Exception:
+def _as_listed(status: Status) -> Status:
+    """What is kept of an archive that was listed: another than before whenever other members are found in the same."""
+    return status._replace(tag=tag_of(f"{_LISTING} {status.tag}"))
+
+
+def _listed(archive: tuple[str, Status]) -> Listing | Exception:
     try:
         return patiently(lambda: listed(*archive))
     except (OSError, SourceError) as error:

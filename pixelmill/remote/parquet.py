@@ -6,14 +6,15 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import accumulate, count
+from itertools import accumulate, count, islice
 from typing import Any, Final
 from urllib.parse import quote
 
 from pixelmill.errors import SourceError
 from pixelmill.images.decode import check_size
 from pixelmill.images.formats import HEAD, sniff
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, shown_path
+from pixelmill.remote.archives import ArchiveDamaged, Member, Place, State, shown_path
+from pixelmill.remote.columns import Column, image_columns
 from pixelmill.remote.files import Files, Status, opened
 
 _ROWS: Final = 16
@@ -23,17 +24,23 @@ _KEPT_BYTES: Final = 128 << 20
 in which they lie."""
 _numbers = count()
 
+Image = tuple[int, tuple[int, ...], object]
+"""Row, numbers in lists, path."""
+
 
 class ParquetArchive:
     """See `archives.Archive`. The place of a member is its row; a file with several columns of images has their names
-    for folders.
+    for folders. Rows without an image have no member.
 
     Rows are read in order, page by page; one that lies before those in memory is found from the start of its group.
     """
 
+    state: State = "whole"
+
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._address = address
         self._guard = threading.Lock()
+        self.told: list[str] = []
         try:
             import pyarrow
             import pyarrow.parquet as parquet
@@ -46,60 +53,104 @@ class ParquetArchive:
             self._file: Any = parquet.ParquetFile(
                 opened(files, address, status.size), pre_buffer=False, buffer_size=1 << 20
             )
-            columns = list(_image_columns(self._file))
+            columns = [column for column in image_columns(self._file.schema_arrow) if self._holds_images(column)]
         except (self._errors, ValueError, KeyError) as error:
             raise ArchiveDamaged(f"Expected a Parquet file in {shown_path(address)}. {error}.") from error
         if not columns:
             raise ArchiveDamaged(
-                f"Expected a column with the bytes of images in {shown_path(address)}, as {{bytes, path}} or as bytes. "
-                f"Found {', '.join(self._file.schema_arrow.names)}."
+                f"Expected a column with the bytes of images in {shown_path(address)}, as {{bytes, path}} or as bytes, "
+                f"or lists of these. Found {', '.join(self._file.schema_arrow.names)}."
             )
-        self._folders = {"": columns[0]} if len(columns) == 1 else {_folder(column): column for column in columns}
+        self._folders = {"": columns[0]} if len(columns) == 1 else {_folder(column.name): column for column in columns}
         self._readers = {folder: _Rows(self._file, column) for folder, column in self._folders.items()}
 
     def members(self) -> Iterator[Member]:
+        self.told.clear()
         for folder, column in self._folders.items():
-            for row, name in enumerate(self._names(column)):
-                yield Member(_member(folder, row, name), 0, 0, row)
+            for row, items, path in self._images(column):
+                yield Member(_member(folder, row, items, path), 0, 0, row)
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         folder, _, rest = ("", "", name) if "" in self._folders else name.partition("/")
-        number = rest.partition("/")[0]
+        row, *items = rest.partition("/")[0].split("-")
         rows: int = self._file.metadata.num_rows
-        if folder not in self._readers or not number.isdecimal() or int(number) >= rows:
+        if folder not in self._readers or not all(map(str.isdecimal, [row, *items])) or int(row) >= rows:
+            raise KeyError(name)
+        if len(items) != self._folders[folder].depth:
             raise KeyError(name)
         try:
             with self._guard:
-                data = self._readers[folder].take(int(number))
+                data = self._readers[folder].take(int(row), tuple(map(int, items)))
+        except IndexError as error:
+            raise KeyError(name) from error
         except (self._errors, ValueError) as error:
-            raise OSError(f"row {number}: {str(error) or type(error).__name__}") from error
+            raise OSError(f"row {row}: {str(error) or type(error).__name__}") from error
         check_size(len(data or b""), most)
         return data or b""
 
-    def _names(self, column: str) -> Iterator[object]:
-        """Their paths, which cost little to read: the bytes are columns of their own."""
-        import pyarrow as pa
+    def _holds_images(self, column: Column) -> bool:
+        """Whether a column is one of images: of plain bytes some of the first values must begin like one."""
+        if not column.bare:
+            return True
+        some = islice((value for *_, value in self._values(column, column.leaf) if value), _ROWS)
+        return any(sniff(value[:HEAD]) is not None for value in some)
 
-        kind = self._file.schema_arrow.field(column).type
-        at = kind.get_field_index("path") if pa.types.is_struct(kind) else -1
-        if at < 0 or not (pa.types.is_string(kind.field(at).type) or pa.types.is_large_string(kind.field(at).type)):
-            yield from [None] * self._file.metadata.num_rows
+    def _images(self, column: Column) -> Iterator[Image]:
+        """Where images are, with their paths. Paths cost little to read, the bytes much: these are read only where
+        nothing else says which of them are there."""
+        nulls = self._nulls(column)
+        if nulls == 0 and column.path is None and not column.depth:
+            yield from ((row, (), None) for row in range(self._file.metadata.num_rows))
             return
-        for batch in self._file.iter_batches(4096, columns=[f"{column}.path"], use_threads=False):
-            yield from batch.column(0).field("path").to_pylist()
+        found = list[Image]()
+        absent = 0
+        for row, items, value in self._values(column, column.leaf if column.path is None else column.path):
+            if value is None:
+                absent += 1
+            else:
+                found.append((row, items, None if column.bare else value.get("path")))
+        if column.bare or absent == nulls:
+            yield from found
+            return
+        there = {
+            (row, items)
+            for row, items, value in self._values(column, column.leaf)
+            if value is not None and value.get("bytes") is not None
+        }
+        yield from (image for image in found if image[:2] in there)
+        elsewhere = sum(1 for row, items, path in found if path and (row, items) not in there)
+        if elsewhere:
+            self.told.append(f"{elsewhere:,} rows of {column.name} name a file instead of holding it")
+
+    def _values(self, column: Column, leaf: int) -> Iterator[tuple[int, tuple[int, ...], Any]]:
+        """What one leaf holds: row, numbers in lists, value."""
+        rows = count()
+        for batch in _batches(self._file, _ROWS if leaf == column.leaf else 4096, None, leaf):
+            for value, row in zip(batch.column(0).to_pylist(), rows, strict=False):
+                yield from ((row, items, one) for items, one in column.values(value))
+
+    def _nulls(self, column: Column) -> int | None:
+        """How many of the bytes are not there, if the file says it."""
+        total, metadata = 0, self._file.metadata
+        for group in range(metadata.num_row_groups):
+            found = metadata.row_group(group).column(column.leaf).statistics
+            if found is None or not found.has_null_count:
+                return None
+            total += found.null_count
+        return total
 
 
 class _Rows:
     """The bytes of one column, for who asks for rows in nearly their order. For one thread at a time."""
 
-    def __init__(self, file: Any, column: str) -> None:
+    def __init__(self, file: Any, column: Column) -> None:
         self._file, self._column, self._number = file, column, next(_numbers)
         counts = (file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups))
         self._starts: list[int] = [0, *accumulate(counts)]
         self._group, self._next = -1, 0
         self._batches: Iterator[Any] = iter(())
 
-    def take(self, row: int) -> bytes | None:
+    def take(self, row: int, items: tuple[int, ...]) -> bytes | None:
         start = self._starts[self._group_of(row)]
         first = start + (row - start) // _ROWS * _ROWS  # batches begin anew with each group
         while (values := _kept.get((self._number, first))) is None:
@@ -108,19 +159,18 @@ class _Rows:
             except BaseException:
                 self._group = -1  # what it read from is at its end now
                 raise
-        return values[row - first]
+        return self._column.at(values[row - first], items)
 
     def _advance(self, wanted: int) -> None:
         group = self._group_of(wanted)
         if group != self._group or wanted < self._next:
             self._group, self._next = group, self._starts[group]
-            columns = [_path(self._file, self._column)]
-            self._batches = self._file.iter_batches(_ROWS, [group], columns=columns, use_threads=False)
+            self._batches = _batches(self._file, _ROWS, [group], self._column.leaf)
         batch = next(self._batches, None)
         if batch is None:
             raise ValueError("the file holds fewer rows than it says")
-        values = _bytes(batch.column(0))
-        _kept.put((self._number, self._next), values)
+        values: list[Any] = batch.column(0).to_pylist()
+        _kept.put((self._number, self._next), values, batch.nbytes)
         self._next += len(values)
 
     def _group_of(self, row: int) -> int:
@@ -128,30 +178,32 @@ class _Rows:
 
 
 class _Kept:
-    """The rows that were read last, of all files."""
+    """The rows that were read last, of all files, with their size in bytes."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._rows: OrderedDict[tuple[int, int], list[bytes | None]] = OrderedDict()
+        self._rows: OrderedDict[tuple[int, int], tuple[list[Any], int]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, key: tuple[int, int]) -> list[bytes | None] | None:
+    def get(self, key: tuple[int, int]) -> list[Any] | None:
         with self._guard:
-            return self._rows.get(key)
+            return self._rows[key][0] if key in self._rows else None
 
-    def put(self, key: tuple[int, int], rows: list[bytes | None]) -> None:
+    def put(self, key: tuple[int, int], rows: list[Any], size: int) -> None:
         with self._guard:
-            self._bytes += _size(rows) - _size(self._rows.pop(key, []))
-            self._rows[key] = rows
+            self._bytes += size - self._rows.pop(key, ([], 0))[1]
+            self._rows[key] = rows, size
             while self._bytes > _KEPT_BYTES and len(self._rows) > 1:
-                self._bytes -= _size(self._rows.popitem(last=False)[1])
+                self._bytes -= self._rows.popitem(last=False)[1][1]
 
 
 _kept = _Kept()
 
 
-def _size(rows: list[bytes | None]) -> int:
-    return sum(len(row or b"") for row in rows)
+def _batches(file: Any, rows: int, groups: list[int] | None, leaf: int) -> Iterator[Any]:
+    """One of Parquet's columns, by its number: names may hold the dots that part them."""
+    groups = list(range(file.metadata.num_row_groups)) if groups is None else groups
+    yield from file.reader.iter_batches(rows, row_groups=groups, column_indices=[leaf], use_threads=False)
 
 
 def _folder(column: str) -> str:
@@ -159,48 +211,9 @@ def _folder(column: str) -> str:
     return quote(column, safe=" ") if column.strip(". ") else f"column {column}"
 
 
-def _member(folder: str, row: int, name: object) -> str:
-    """Row and path, as in `00000017/cat.jpg`: rows sort by number, and paths may occur twice."""
-    last = name.replace("\\", "/").rpartition("/")[2] if isinstance(name, str) else ""
-    return "/".join([*([folder] if folder else []), f"{row:08}", *([last] if last.strip(". ") else [])])
-
-
-def _image_columns(file: Any) -> Iterator[str]:
-    """Columns of {bytes, …}, and those of bytes that begin like an image."""
-    import pyarrow as pa
-
-    for field in file.schema_arrow:
-        kind = field.type
-        if pa.types.is_struct(kind):
-            at = kind.get_field_index("bytes")
-            if at >= 0 and _is_bytes(kind.field(at).type):
-                yield field.name
-        elif _is_bytes(kind) and _begins_with_image(file, field.name):
-            yield field.name
-
-
-def _is_bytes(kind: Any) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _begins_with_image(file: Any, column: str) -> bool:
-    """Whether one of the first few values is an image by its first bytes."""
-    for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):
-        return any(value is not None and sniff(value[:HEAD]) is not None for value in _bytes(batch.column(0)))
-    return False
-
-
-def _path(file: Any, column: str) -> str:
-    """The name of the column of bytes, as Parquet has it."""
-    import pyarrow as pa
-
-    return f"{column}.bytes" if pa.types.is_struct(file.schema_arrow.field(column).type) else column
-
-
-def _bytes(values: Any) -> list[bytes | None]:
-    import pyarrow as pa
-
-    made: list[bytes | None] = (values.field("bytes") if pa.types.is_struct(values.type) else values).to_pylist()
-    return made
+def _member(folder: str, row: int, items: tuple[int, ...], path: object) -> str:
+    """Row and path, as in `00000017/cat.jpg`, or `00000017-0002/cat.jpg` in a list: rows sort by number, and paths may
+    occur twice."""
+    last = path.replace("\\", "/").rpartition("/")[2] if isinstance(path, str) else ""
+    number = "-".join([f"{row:08}", *(f"{item:04}" for item in items)])
+    return "/".join([*([folder] if folder else []), number, *([last] if last.strip(". ") else [])])

@@ -6,17 +6,28 @@ import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from functools import partial
+from typing import Final
 
 from pixelmill.images.decode import FileChanged, check_size
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, kept_name, shown_path
-from pixelmill.remote.files import READ_AHEAD, Files, RangeFile, Status, opened
+from pixelmill.images.formats import HEAD
+from pixelmill.remote.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
+from pixelmill.remote.files import Files, RangeFile, Status, opened
 
 _BLOCK = tarfile.BLOCKSIZE
+_LOST: Final = (64 << 20) // _BLOCK
+"""Blocks in a row among which no header is looked for any more."""
+_PADDING: Final = (1 << 20) // _BLOCK
+"""Blocks of zeros at the end that are taken for padding."""
 
 
 class TarArchive:
     """See `archives.Archive`. The place of a member is the block of 512 bytes at which its bytes begin. Of several
-    members of one name the first counts."""
+    members of one name the first counts.
+
+    Whatever whole members there are count: before the end of an archive that was never closed or is cut off, after a
+    damaged header, and in each of several archives in one file.
+    """
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._files, self._address, self._size = files, address, status.size
@@ -24,26 +35,27 @@ class TarArchive:
         self._guard = threading.Lock()
         self._places: dict[str, Place] = {}
         self._rest = self.members()
+        self.state: State = "whole"
+        self.told: list[str] = []
 
     def members(self) -> Iterator[Member]:
         file = opened(self._files, self._address, self._size)
         places: dict[str, Place] = {}  # of all, for hard links
+        headers = _Headers(file, self._size)
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
-                while (member := archive.next()) is not None:
-                    archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
-                    if member.isreg() and not member.issparse():
-                        places[member.name] = member.offset_data // _BLOCK, member.size
-                    elif not member.islnk() or member.linkname not in places:
-                        continue
-                    place, size = places[member.linkname if member.islnk() else member.name]
-                    name = kept_name(member.name, size)
-                    if name is not None:
-                        yield Member(name, size, int(min(max(member.mtime, 0), 2**33) * 10**9), place)
-                self._check_end(file, archive.offset)
+            for member in headers:
+                if member.isreg() and not member.issparse():
+                    places[member.name] = member.offset_data // _BLOCK, member.size
+                elif not member.islnk() or member.linkname not in places:
+                    continue
+                place, size = places[member.linkname if member.islnk() else member.name]
+                name = kept_name(member.name, size, partial(_head, file, place))
+                if name is not None:
+                    yield Member(name, size, _time_of(member), place)
         except (tarfile.TarError, EOFError, ValueError) as error:
             place_shown = shown_path(self._address)
             raise ArchiveDamaged(f"Expected an uncompressed tar archive in {place_shown}. {error}.") from error
+        self.state, self.told = headers.state, list(headers.told())
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         number, size = place or self._found(name)
@@ -56,19 +68,11 @@ class TarArchive:
             whole = tarfile.TarInfo.frombuf(data[:_BLOCK], "utf-8", "surrogateescape").size in (size, 0)
         except tarfile.HeaderError:
             whole = False
+        if whole and start + size > self._size:
+            raise CutOff
         if not whole or len(data) != _BLOCK + size:
             raise FileChanged("the archive is another than the one that was listed")
         return data[_BLOCK:]
-
-    def _check_end(self, file: io.BufferedReader, offset: int) -> None:
-        """Raise ArchiveDamaged unless the archive ends where its last member does: `tarfile` takes any header that it
-        cannot read for the end."""
-        file.seek(offset)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError(f"after {offset:,} bytes it is damaged or cut off")
-        while block := file.read(READ_AHEAD):
-            if block.strip(b"\0"):
-                raise tarfile.ReadError(f"more follows its end at {offset:,} bytes: are these several archives in one?")
 
     def _found(self, name: str) -> Place:
         """Where a member is of which only the name is known: looked for from the front, no farther than needed."""
@@ -80,3 +84,92 @@ class TarArchive:
                 self._rest = self.members()
                 raise
             return self._places[name]
+
+
+class _Headers:
+    """The headers of a tar archive, and what lies between them. `tarfile` takes any header that it cannot read for the
+    end; here the next one is looked for."""
+
+    def __init__(self, file: io.BufferedReader, size: int) -> None:
+        self._file, self._size = file, size
+        self._members = self._lost = self._after_end = self._zeros = self._inner_zeros = 0
+        self._cut = ""
+
+    def __iter__(self) -> Iterator[tarfile.TarInfo]:
+        archive, in_a_row = _Tar(fileobj=self._file), 0
+        while in_a_row < _LOST:
+            start = archive.offset
+            self._file.seek(start)
+            try:
+                member = tarfile.TarInfo.fromtarfile(archive)
+                if archive.offset <= start:
+                    raise tarfile.ReadError("a size below zero")
+            except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]  # the end of the file
+                break
+            except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros, of which two are an end
+                self._zeros, in_a_row = self._zeros + 1, 0
+            except (tarfile.TarError, ValueError):
+                self._lose()
+                in_a_row += 1
+            else:
+                in_a_row = 0
+                self._note(member)
+                yield member
+                continue
+            archive.offset = start + _BLOCK
+        if self._lost and not self._members:
+            raise tarfile.ReadError("no header of a member was found")
+
+    def _lose(self) -> None:
+        if self._zeros < 2:
+            self._lost += 1
+        else:
+            self._after_end += 1
+
+    def _note(self, member: tarfile.TarInfo) -> None:
+        self._lost, self._after_end = self._lost + self._after_end, 0
+        self._inner_zeros += self._zeros
+        self._zeros = 0
+        self._members += 1
+        if member.isreg() and member.offset_data + member.size > self._size:
+            self._cut = member.name
+
+    @property
+    def state(self) -> State:
+        if self._lost or self._cut:
+            return "damaged"
+        unsure = not self._zeros or self._inner_zeros or self._zeros > _PADDING
+        return "open" if unsure else "whole"
+
+    def told(self) -> Iterator[str]:
+        """What there is to say of the archive, in words."""
+        if self._cut:
+            yield f"it is cut off in {self._cut}; what comes before is read"
+        elif not self._zeros and not self._lost:
+            yield "it ends without the blocks that end a tar, not closed or cut off; its whole members are read"
+        if self._lost:
+            yield f"{self._lost * _BLOCK:,} bytes are damaged, with the members that lay there; the others are read"
+        if self._after_end:
+            yield f"{self._after_end * _BLOCK:,} bytes after its end are no tar"
+        if self._inner_zeros:
+            yield "zeros lie between its members: it is several archives in one, or was not wholly copied"
+        if self._zeros > _PADDING:
+            yield f"it ends with {self._zeros * _BLOCK:,} bytes of zeros: was it wholly copied?"
+
+
+class _Tar(tarfile.TarFile):
+    """What `TarInfo.fromtarfile` reads from; nothing else is asked of it."""
+
+    def next(self) -> None:
+        return None
+
+
+def _head(file: io.BufferedReader, place: int) -> bytes:
+    """The first bytes of a member, which mostly came with its header."""
+    file.seek(place * _BLOCK)
+    return file.read(HEAD)
+
+
+def _time_of(member: tarfile.TarInfo) -> int:
+    seconds = float(member.mtime)
+    return int(min(max(seconds, 0.0), 2.0**33) * 10**9) if seconds == seconds else 0

@@ -7,34 +7,61 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images.decode import check_size
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, kept_name, shown_path, time_of
-from pixelmill.remote.files import Files, RangeFile, Status, opened
+from pixelmill.images.formats import HEAD
+from pixelmill.remote.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path, time_of
+from pixelmill.remote.files import BufferedRanges, Files, RangeFile, Status, opened
+from pixelmill.remote.salvage import Salvaged
 
 _HEADER: Final = struct.Struct("<4s22xHH")
 """What precedes a member: a signature, and the lengths of the name and of the extra field that follow (APPNOTE.TXT,
 4.3.7). The extra field may be longer there than in the table of contents."""
 _ROOM: Final = 256
+_HEAD_PACKED: Final = 1024
+"""Bytes of a member that are looked at to see what it is."""
 
 
 class ZipArchive:
-    """See `archives.Archive`. A member is found by its name."""
+    """See `archives.Archive`. A member is found by its name. Where the table of contents is missing or damaged, the
+    members are looked for one after the other, by their own headers."""
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._file = RangeFile(files, address, status.size)
+        self.state: State = "whole"
+        self.told: list[str] = []
+        file = opened(files, address, status.size)
         try:
-            with zipfile.ZipFile(opened(files, address, status.size)) as archive:
-                infos = [(kept_name(info.filename, info.file_size), info) for info in archive.infolist()]
+            infos = _table_of_contents(file)
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-            raise ArchiveDamaged(f"Expected a zip archive in {shown_path(address)}. {error}.") from error
-        self._infos = {name: info for name, info in infos if name is not None}
+            file.raw.check()
+            found = Salvaged(file.raw)
+            infos, self.state = list(found), "damaged"
+            if not infos:
+                raise ArchiveDamaged(f"Expected a zip archive in {shown_path(address)}. {error}.") from error
+            self.told += [f"its table of contents cannot be read ({error}); {found.told}"]
+        named = [(self._name_of(info), info) for info in infos]
+        self._infos = {name: info for name, info in named if name is not None}
+        again = sum(name is not None for name, _ in named) - len(self._infos)
+        if again:
+            self.told.append(f"{again:,} members have names of others after them, which count")
 
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
             yield Member(name, info.file_size, time_of(*info.date_time), 0, info.CRC or 1)
+
+    def _name_of(self, info: zipfile.ZipInfo) -> str | None:
+        return kept_name(info.filename, info.file_size, partial(self._head, info))
+
+    def _head(self, info: zipfile.ZipInfo) -> bytes:
+        """The first bytes of a member; none of one that cannot be read."""
+        try:
+            return _begun(self._packed(info, most=_HEAD_PACKED), info.compress_type)
+        except (CutOff, ImageRejected, zlib.error, ValueError):
+            return b""
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         info = self._infos[name]
@@ -42,7 +69,7 @@ class ZipArchive:
         check_size(info.compress_size, most + _ROOM)
         if info.flag_bits & 1:
             raise ImageRejected("read", "It is encrypted: Pixelmill knows no password for it.")
-        packed = self._packed(info)
+        packed = self._packed(info, most=info.compress_size)
         try:
             data = _unpacked(packed, info.compress_type, info.file_size)
         except (zlib.error, OSError, EOFError, ValueError) as error:  # bz2 takes OSError for damage
@@ -51,17 +78,36 @@ class ZipArchive:
             raise ImageRejected("read", "The archive is damaged there (the checksum is that of something else).")
         return data
 
-    def _packed(self, info: zipfile.ZipInfo) -> bytes:
+    def _packed(self, info: zipfile.ZipInfo, *, most: int) -> bytes:
+        """The bytes of a member as they lie there, the first `most` of them."""
+        size = min(most, info.compress_size)
         start = info.header_offset
         room = _HEADER.size + len(info.orig_filename.encode(errors="surrogateescape")) + len(info.extra) + _ROOM
-        data = self._file.part(start, start + room + info.compress_size)
+        data = self._file.part(start, start + room + size)
         if data[:4] != b"PK\3\4" or len(data) < _HEADER.size:
             raise ImageRejected("read", "The archive is damaged: no member begins where its table of contents says.")
         _, name, extra = _HEADER.unpack_from(data)
         begin = _HEADER.size + name + extra
-        if len(data) < begin + info.compress_size:
-            data += self._file.part(start + len(data), start + begin + info.compress_size)
-        return data[begin : begin + info.compress_size]
+        if len(data) < begin + size:
+            data += self._file.part(start + len(data), start + begin + size)
+        if len(data) < begin + size:
+            raise CutOff
+        return data[begin : begin + size]
+
+
+def _table_of_contents(file: BufferedRanges) -> list[zipfile.ZipInfo]:
+    with zipfile.ZipFile(file) as archive:
+        return archive.infolist()
+
+
+def _begun(packed: bytes, method: int) -> bytes:
+    """The first bytes of a member."""
+    match method:
+        case zipfile.ZIP_STORED:
+            return packed[:HEAD]
+        case zipfile.ZIP_DEFLATED:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, HEAD)
+    return b""
 
 
 def _unpacked(packed: bytes, method: int, size: int) -> bytes:
