@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -101,15 +103,26 @@ class Night:
         finally:
             forget_measured()
 
-    def at_once(self, shifts: tuple[float, float]) -> None:
-        """Two workers begin at once, `late` is overtaken while it embeds."""
+    def at_once(self, shifts: tuple[float, float], *, storing: bool = False) -> None:
+        """Two workers begin at once. `late` is overtaken while it embeds, or has just looked and is about to store."""
 
         def meanwhile() -> None:
             self.embed("quick", 1, shifts[1])
             Library.shift = shifts[0]
 
-        Library.meanwhile = meanwhile
-        self.embed("late", 0, shifts[0])
+        real, waits = StoreWriter.commit, [True]
+
+        def commit(writer: StoreWriter, *harvest: Any, **looked_at: Any) -> Any:
+            if waits and waits.pop():
+                meanwhile()
+            return real(writer, *harvest, **looked_at)
+
+        if storing:
+            with mock.patch.object(StoreWriter, "commit", commit):
+                self.embed("late", 0, shifts[0])
+        else:
+            Library.meanwhile = meanwhile
+            self.embed("late", 0, shifts[0])
 
 
 def kinds(job: Job, matrix: Matrix) -> set[float]:
@@ -123,17 +136,18 @@ def kinds(job: Job, matrix: Matrix) -> set[float]:
     return {round(float(shift), 3) for shift in off[:, 0]}
 
 
+@pytest.mark.parametrize("storing", [False, True], ids=["embeds", "stores"])
 @pytest.mark.parametrize("begin", [first, second_model, new_weights])
 @pytest.mark.parametrize("shifts", [(SHIFT, 0.0), (0.0, SHIFT)], ids=["odd-late", "odd-quick"])
 def test_two_workers_at_once_on_an_empty_matrix(
-    job: Job, begin: Callable[[Job], Job], shifts: tuple[float, float]
+    job: Job, begin: Callable[[Job], Job], shifts: tuple[float, float], storing: bool
 ) -> None:
     """Neither finds anything to compare with when it begins. The first to store is the measure; the other compares
     before it stores, stores nothing, and is told of by name."""
     job = begin(job)
     with StoreWriter(job.store) as writer:
         night = Night(job, writer)
-        night.at_once(shifts)
+        night.at_once(shifts, storing=storing)
         assert "worker 'late'" in night.refused
         assert "Nothing was embedded here" in night.refused
         filled = Store(job.store).manifest.matrix(night.matrix.provenance.fingerprint)
@@ -143,11 +157,12 @@ def test_two_workers_at_once_on_an_empty_matrix(
     assert verify(job.store) == []
 
 
-def test_two_workers_that_agree_fill_one_matrix(job: Job) -> None:
+@pytest.mark.parametrize("storing", [False, True], ids=["embeds", "stores"])
+def test_two_workers_that_agree_fill_one_matrix(job: Job, storing: bool) -> None:
     """One that was overtaken compares, finds the same, and stores all that it made."""
     with StoreWriter(job.store) as writer:
         night = Night(job, writer)
-        night.at_once((0.0, 0.0))
+        night.at_once((0.0, 0.0), storing=storing)
         assert not night.refused
     view = Store(job.store)["one"]
     assert view.embedded.all()
