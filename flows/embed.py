@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from pixelmill.orders import Desk
+from pixelmill.store.living import holding
 from pixelmill.work import past, release_models
 from tasks.embed import embed_shard
 from tasks.progress import shown
@@ -25,7 +26,7 @@ def embed(store: str, run: int, worker: str) -> None:
     desk = Desk(Path(store), run)
     orders = desk.orders()
     job, warning = orders.job_of(worker)
-    with desk.alive(worker), shown(orders.images(worker)) as on_embedded:
+    with holding(Path(store), run), desk.alive(worker), shown(orders.images(worker)) as on_embedded:
         for shard, matrices in orders.of(worker):
             if past(job.deadline):
                 break

@@ -21,6 +21,7 @@ from pixelmill.job import Job
 from pixelmill.report import Report, dry_run_report, failure_rate
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.living import holding
 from pixelmill.store.master import MASTER
 from pixelmill.words import percent
 from pixelmill.work import plan_of, preview
@@ -80,13 +81,14 @@ def vectorize(
         return told
     check_means(job)
     scan = discover_images(job)
-    for spec in job.specs:
-        fetch_weights(spec, job.cache)
-    matrices, plan = plan_work(job, scan.number)
-    outcome = share_out(job, scan.number, matrices, plan)
-    changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
-    report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
-    outcome.check()
+    with holding(job.store, scan.number):
+        for spec in job.specs:
+            fetch_weights(spec, job.cache)
+        matrices, plan = plan_work(job, scan.number)
+        outcome = share_out(job, scan.number, matrices, plan)
+        changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
+        report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
+        outcome.check()
     return checked(report, failure_rate(outcome.done), job.max_failure_rate, scan.failure)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pixelmill.assign import Assignment
 from pixelmill.bottleneck import advice
 from pixelmill.earlier import earlier_reports
+from pixelmill.errors import StoreError
 from pixelmill.job import Job
 from pixelmill.nights import comparable, night, notable
 from pixelmill.plan import count_pending
@@ -43,6 +44,7 @@ def make_report(
     total = combined(done)
     workers = by_worker(done)
     store, ledger = writer.snapshot(), writer.ledger
+    _require_scan(ledger, scan)
     fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
     failures = ledger.failures(scan.number, fingerprints, _new_since(ledger, started))
     report: Report = {
@@ -85,6 +87,16 @@ def make_report(
     if not ledger.record_run(started, report):
         report["warnings"].append(f"This report could not be kept in the store: run `pixelmill repair {job.store}`.")
     return report
+
+
+def _require_scan(ledger: Ledger, scan: Scan) -> None:
+    """Nobody may take for done what nobody knows of."""
+    if (found := ledger.seen(scan.number)) < scan.seen:
+        raise StoreError(
+            f"Expected the {scan.seen:,} images that run {scan.number} has found in {ledger.path}. Found {found:,}: "
+            "was the store repaired, or put back from a backup? What was embedded is stored; the next run does the "
+            "rest."
+        )
 
 
 def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], started: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 
 from pixelmill.devices import usable_device
-from pixelmill.errors import ImageRejected
+from pixelmill.errors import ImageRejected, StoreError
 from pixelmill.images.apart import decode_apart
 from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
@@ -220,6 +220,11 @@ def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
 def _shard_files(
     writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
 ) -> tuple[list[FoundFile], Lacking]:
+    if not writer.ledger.has_plan(scan, shard.first, shard.images):
+        raise StoreError(
+            f"Expected the plan of run {scan} in the ledger of {writer.folder}. It is not there any more: was the "
+            "store repaired, or put back from a backup? What was embedded is stored; the next run does the rest."
+        )
     coverage = Coverage(writer.snapshot(), writer.ledger, matrices)
     planned = writer.ledger.planned(scan, shard.first, shard.images)
     files = [file for file, row in planned if coverage.lacking(row)]

@@ -8,13 +8,16 @@ from prefect.cache_policies import NO_CACHE
 from pixelmill.job import Job
 from pixelmill.scan import Scan, scan_sources
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.living import keep
 
 
 @task(name="discover", cache_policy=NO_CACHE)
 def discover_images(job: Job) -> Scan:
-    """Record what the sources hold now; the images found wait under the scan's number."""
+    """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over."""
     with StoreWriter(job.store) as writer:
         writer.warn()
-        return scan_sources(
+        scan = scan_sources(
             writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
         )
+        keep(writer.folder, scan.number)
+        return scan

@@ -16,10 +16,11 @@ from PIL import Image
 
 from flows.maintain import maintain
 from flows.vectorize import checked, vectorize
-from pixelmill import catalog
+from pixelmill import catalog, work
 from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
 from tests.support.server import WeightsServer
@@ -226,3 +227,18 @@ def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save
     Path("store/parts", part).write_bytes(content)
     with pytest.raises(StoreDamaged, match=part):
         maintain("store")
+
+
+def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty other scans, of runs that were killed, between a run's plan and its first shard: it embeds all the same."""
+    real = work.embed_shard
+
+    def embed_shard(*args: Any, **kwargs: Any) -> work.ShardReport:
+        for _ in range(60):
+            with Ledger(Path("store")) as ledger:
+                ledger.new_scan()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("pixelmill.work.embed_shard", embed_shard)
+    report = vectorize([str(photos)], store="store", precision="float32")
+    assert (report["models"][MODEL]["embedded"], report["models"][MODEL]["pending"]) == (6, 0)

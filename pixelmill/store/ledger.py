@@ -23,6 +23,7 @@ from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.images.found import FoundFile, below
 from pixelmill.remote.address import archive_kind
 from pixelmill.remote.files import Status
+from pixelmill.store import living
 from pixelmill.store.database import connect
 from pixelmill.store.explained import explained, what_stopped_it
 from pixelmill.store.failures import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
@@ -107,6 +108,9 @@ _BUT = {"rows": " AND 0", "meta": " AND key LIKE 'checks %'"}
 _OPTIONAL = ("work", "archives")
 """Tables that ledgers from before them lack until somebody writes to them; `held` as well, with all that is its own."""
 SCANS_KEPT = 50
+"""Scans of programs that gave no sign of life stay for so many others."""
+_FORGOTTEN_AT_ONCE = 100_000
+"""Rows of a list that is over that are deleted in one transaction: others wait for its end."""
 CHECKS_KEPT = 30
 
 
@@ -143,6 +147,7 @@ class Ledger:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection | None = None) -> None:
         self.path = folder / LEDGER
+        self._signs: dict[int, living.Sign] = {}
         try:
             if connection:
                 self._db = connection
@@ -161,6 +166,8 @@ class Ledger:
             raise self.unusable(self.path, error) from error
 
     def close(self) -> None:
+        for scan in list(self._signs):
+            self._signs.pop(scan).take_back()
         self._db.close()
 
     def __enter__(self) -> Ledger:
@@ -263,12 +270,31 @@ class Ledger:
     # What a scan found
 
     def new_scan(self) -> int:
-        """A number for a new scan, higher than every one before."""
+        """A number for a new scan, higher than every one before. While this ledger is open, or somebody else says that
+        the run lives (`living.holding`), what belongs to it stays; what dead runs have left is swept away."""
         with self.transaction():
-            scan = int(self._meta("scan") or 0) + 1
+            scan = max(int(self._meta("scan") or 0), *living.scans(self.path.parent), 0) + 1
             self._set_meta("scan", scan)
-            self._forget("scan < ?", scan - SCANS_KEPT)
+            self._signs[scan] = living.Sign(self.path.parent, scan)
+        self._sweep(scan)
         return scan
+
+    def _sweep(self, newest: int) -> None:
+        """Forget what dead runs have left of scans before `newest`."""
+        folder = self.path.parent
+        now = living.sign_of(folder, newest).stat().st_mtime
+        for scan in sorted({*self._scans("seen"), *self._scans("work"), *living.scans(folder)}):
+            lives = scan >= newest or living.lives(folder, scan, now=now)
+            if lives is False or (lives is None and scan < newest - SCANS_KEPT):
+                self.forget_scan(scan)
+
+    def _scans(self, table: str) -> Iterator[int]:
+        """The scans that a table has something of, found without reading that."""
+        query = f"SELECT min(scan) FROM {table} WHERE scan > ?"  # noqa: S608 - constants
+        scan = self._db.execute(query, (-1,)).fetchone()[0]
+        while scan is not None:
+            yield int(scan)
+            scan = self._db.execute(query, (scan,)).fetchone()[0]
 
     def is_known(self, file: FoundFile) -> bool:
         """Whether the file's size and times are those on record, so that its content need not be looked at."""
@@ -286,12 +312,15 @@ class Ledger:
                 self._sightings.record(scan, some)
 
     def forget_scan(self, scan: int) -> None:
-        """Drop the list of what a scan found, and of what was to be done of it."""
-        self._forget("scan = ?", scan)
-
-    def _forget(self, which: str, scan: int) -> None:
-        for table in ("seen", "work"):
-            self._db.execute(f"DELETE FROM {table} WHERE {which}", (scan,))  # noqa: S608 - constants
+        """Drop the list of what a scan found, and of what was to be done of it: the run is over."""
+        for table, key in (("seen", "path"), ("work", "position")):
+            some = f"SELECT {key} FROM {table} WHERE scan = ?1 LIMIT {_FORGOTTEN_AT_ONCE}"  # noqa: S608 - constants
+            query = f"DELETE FROM {table} WHERE scan = ?1 AND {key} IN ({some})"  # noqa: S608 - constants
+            while self._db.execute(query, (scan,)).rowcount == _FORGOTTEN_AT_ONCE:
+                pass
+        if sign := self._signs.pop(scan, None):
+            sign.take_back()
+        living.remove(self.path.parent, scan)
 
     def members(self, archive: str, status: Status) -> Iterator[FoundFile] | None:
         """The images of an archive, as they are on record, if that is what is on record of it; None if not."""
@@ -380,6 +409,11 @@ class Ledger:
         self._db.execute("DELETE FROM work WHERE scan = ?", (scan,))
         self._db.execute("INSERT INTO work SELECT ?, rowid - 1, path FROM temp.sorted", (scan,))
         self._db.execute("DROP TABLE temp.sorted")
+
+    def has_plan(self, scan: int, first: int, images: int) -> bool:
+        """Whether all that is to be embedded from position `first` on is still on record."""
+        query = "SELECT count(*) FROM work WHERE scan = ? AND position BETWEEN ? AND ?"
+        return self._value(query, scan, first, first + images - 1) == images
 
     def planned(self, scan: int, first: int, images: int) -> Iterator[tuple[FoundFile, int | None]]:
         """Of what is to be embedded, `images` from position `first` on, like `images`."""
