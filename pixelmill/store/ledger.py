@@ -768,13 +768,9 @@ class Ledger:
         self._db.executemany(
             "INSERT OR REPLACE INTO stale SELECT row, 1 FROM held WHERE path = ?", ((p,) for p, *_ in located)
         )
-        self._db.executemany(
-            "INSERT OR REPLACE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
-            ((path, row) for path, _, row in located),
-        )
         # Such a path waits to be read; until then it is where the row may be.
         self._db.executemany(
-            "INSERT OR IGNORE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
+            "INSERT OR REPLACE INTO held SELECT path, ?2 FROM files WHERE path = ?1 AND row IS NULL",
             ((path, row) for path, _, row in located),
         )
         self._db.executemany("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in range(start, stop)))
