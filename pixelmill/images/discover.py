@@ -1,14 +1,15 @@
 """Which image files a SOURCE holds: walked in a stable order, recognised by content, each path once, never hanging."""
 
 # A path is kept as the file system spells it, and a Path an entry would double the time.
-# ruff: noqa: PTH100, PTH110, PTH116, PTH118, PTH119, PTH120, PTH121, PTH123
+# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH118, PTH119, PTH120, PTH121, PTH123
 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,7 +18,18 @@ from typing import Final, Literal
 from pixelmill.errors import SourceError
 from pixelmill.images.formats import HEAD, has_image_extension, sniff
 from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
-from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
+from pixelmill.images.lists import listed_names
+from pixelmill.remote.address import (
+    UNPACK,
+    archive_kind,
+    checked_address,
+    is_address,
+    is_archive,
+    is_compressed_tar,
+    is_http,
+    shown,
+)  # fmt: skip
+from pixelmill.remote.braces import expanded
 from pixelmill.remote.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
 from pixelmill.remote.pattern import fits
 from pixelmill.words import printable
@@ -29,7 +41,6 @@ _FITS: Final = 2**63
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _NO_FILE: Final = _ABSENT | {errno.ENAMETOOLONG, errno.ELOOP}
 """What `stat` says of a path at which no file can be."""
-_COMPRESSED: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Problem = Callable[[str, str], None]
@@ -39,28 +50,32 @@ Problem = Callable[[str, str], None]
 @dataclass(frozen=True, slots=True)
 class Source:
     """A SOURCE of the command line, as `given`; `place` is its absolute path, address or pattern. `root` is the folder
-    or address below which its images lie: of a folder the place itself, of a pattern what comes before it."""
+    or address below which its images lie: of a folder the place itself, of a pattern what comes before it. A list may
+    have `names` instead of lines, and one in braces stands for several sources, its `parts`."""
 
     kind: Literal["folder", "file", "list", "pattern"]
     root: str
     given: str
     place: str
+    names: tuple[str, ...] = ()
+    parts: tuple[Source, ...] = ()
 
 
 def parse_source(text: str) -> Source:
-    """What `text` names: a folder, a file, a `@list`, or a pattern; here or at an address, which is asked.
+    """What `text` names: a folder, a file, a `@list`, or a pattern; here or at an address, which is asked; or, in
+    braces, several of these.
 
     Raises SourceError with the reason if there is none.
     """
     listed = text.startswith("@")
     name = text[1:] if listed else text
+    if "{" in name and (is_address(name) or not os.path.exists(name)):
+        names = expanded(name)
+        if names != [name]:
+            return _in_braces(text, names, "@" if listed else "")
     address = checked_address(name) if is_address(name) else ""
-    if name.lower().endswith(_COMPRESSED) and not listed:
-        got = printable(shown(address) if address else name)
-        raise SourceError(
-            f"Expected a tar archive that is not compressed. Got {got!r}, whose members cannot be read one by one. "
-            "Unpack it, as with gunzip or unzstd, and name what comes out."
-        )
+    if is_compressed_tar(name) and not listed:
+        raise SourceError(f"{UNPACK} Got {printable(shown(address) if address else name)!r}.")
     if address:
         return _elsewhere(text, address, listed)
     if "*" in name and not listed and not os.path.exists(name):
@@ -73,6 +88,30 @@ def parse_source(text: str) -> Source:
         expected = "a text file of paths" if listed else "a regular file or a folder"
         raise SourceError(f"Expected {expected}. Got {text!r}, which is {_kind(mode)}.")
     return Source("list" if listed else "file", os.path.dirname(place), text, place)
+
+
+def _in_braces(text: str, names: Sequence[str], mark: str) -> Source:
+    """What braces stand for: files as one list, whether they are there or not, and other sources each on its own."""
+    files, parts = list[str](), list[Source]()
+    for name in names:
+        if mark or not _is_file_name(name):
+            parts.append(parse_source(mark + name))
+        else:
+            files.append(checked_address(name) if is_address(name) else os.path.abspath(name))
+    place = text if is_address(names[0]) else os.path.abspath(text)
+    root = place[: place.index("{")].rpartition("/")[0] or "/"
+    if files:
+        parts.insert(0, Source("list", root, text, place, names=tuple(files)))
+    return Source("list", root, text, place, parts=tuple(parts))
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a text names one file, which need not be asked for, rather than a folder or a pattern."""
+    if "*" in name or is_compressed_tar(name):
+        return False
+    if is_address(name):
+        return is_http(name) or archive_kind(name) is not None or has_image_extension(name)
+    return not os.path.isdir(name)
 
 
 def _pattern(place: str, text: str) -> Source:
@@ -125,7 +164,7 @@ class Discovery(Iterator[FoundFile]):
         self, sources: Sequence[Source], known: Callable[[FoundFile], bool], stored: Callable[[str], bool],
         members: Members, on_problem: Problem,
     ) -> None:  # fmt: skip
-        self.sources = sources
+        self.sources = sources = [part for source in sources for part in (source.parts or (source,))]
         self.notes = Notes()
         self._known, self._stored = known, stored
         self._problem = on_problem
@@ -172,12 +211,15 @@ class Discovery(Iterator[FoundFile]):
             self._problem(source.place, _words(error))
 
     def _lines(self, source: Source) -> Iterator[str]:
+        if source.names:
+            yield from source.names
+            return
         if is_address(source.place):
-            yield from (joined(source.place, line) for line in _texts(list_at(source.place)))
+            yield from (joined(source.place, line) for line in listed_names(io.BytesIO(list_at(source.place))))
             return
         with open(source.place, "rb") as lines:
-            for line in _texts(lines):
-                yield line if is_address(line) else os.path.normpath(os.path.join(source.root, line))
+            for line in listed_names(lines):
+                yield line if is_address(line) else _named_in_list(source.root, line)
 
     def _explicit(self, root: str, path: str) -> Iterator[FoundFile]:
         """A file that was named is yielded whatever it holds, and quarantined with a reason if that is no image."""
@@ -190,6 +232,8 @@ class Discovery(Iterator[FoundFile]):
             return
         if not stat.S_ISREG(status.st_mode):
             return self._problem(path, f"Expected a regular file, but it is {_kind(status.st_mode)}.")
+        if is_compressed_tar(path):
+            return self._problem(path, UNPACK)
         if archive_kind(path):
             yield from self._elsewhere.archive(path)
             return
@@ -353,12 +397,14 @@ def _absolute(name: str) -> str:
     return path if os.path.exists(path) and os.path.samefile(path, name) else os.path.realpath(name)
 
 
-def _texts(lines: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a list that are neither empty nor comments."""
-    for number, line in enumerate(lines):
-        line = (line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line).rstrip(b"\r\n")
-        if line.strip() and not line.startswith(b"#"):
-            yield os.fsdecode(line)
+def _named_in_list(root: str, line: str) -> str:
+    """The path or address that a line of a list names; quotes and blanks around it count if a file is called so."""
+    path = os.path.normpath(os.path.join(root, line))
+    bare = line.strip()
+    bare = bare[1:-1] if len(bare) > 2 and bare[0] == bare[-1] in ("'", '"') else bare
+    if bare == line or os.path.lexists(path):
+        return path
+    return bare if is_address(bare) else os.path.normpath(os.path.join(root, bare))
 
 
 def _found(root: str, path: str, status: os.stat_result) -> FoundFile:

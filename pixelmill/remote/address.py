@@ -27,6 +27,13 @@ _NOT_ELSEWHERE: Final = frozenset(
 )  # fmt: skip
 """What fsspec has for this machine's files, and for wrapping others."""
 _ARCHIVES: Final = {".zip": "zip", ".tar": "tar", ".parquet": "parquet"}
+_COMPRESSED: Final = (
+    ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4", ".tar.z",
+)  # fmt: skip
+UNPACK: Final = (
+    "Expected a tar archive that is not compressed: members of others cannot be read one by one. Unpack it, as with "
+    "gunzip or unzstd, and name what comes out."
+)
 _ENDINGS: Final = tuple(_ARCHIVES)
 
 
@@ -43,6 +50,11 @@ def is_http(text: str) -> bool:
 def archive_kind(name: str) -> str | None:
     """zip, tar or parquet by the end of a name; None for others."""
     return _ARCHIVES.get(os.path.splitext(name)[1].lower())  # noqa: PTH122 - addresses as well
+
+
+def is_compressed_tar(name: str) -> bool:
+    """Whether a name ends like that of a tar archive that is compressed as a whole, which is not read."""
+    return name.lower().endswith(_COMPRESSED)
 
 
 def is_archive(source: str) -> bool:

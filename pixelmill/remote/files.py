@@ -71,6 +71,8 @@ class LocalFiles:
         found = os.stat(address)  # noqa: PTH116 - a path as the file system spells it
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(f"{address!r} is a folder")
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("Expected a regular file, but it is a pipe, a socket or a device")
         return Status(*kept(found.st_size, found.st_mtime_ns, found.st_ctime_ns))
 
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -12,8 +11,18 @@ from urllib.parse import quote, urljoin
 
 from pixelmill.batches import batched
 from pixelmill.errors import SourceError
+from pixelmill.images.formats import HEAD, sniff
 from pixelmill.images.found import FoundFile, found_at, is_hidden
-from pixelmill.remote.address import archive_kind, checked_address, is_address, is_archive, is_http, shown
+from pixelmill.remote.address import (
+    UNPACK,
+    archive_kind,
+    checked_address,
+    is_address,
+    is_archive,
+    is_compressed_tar,
+    is_http,
+    shown,
+)  # fmt: skip
 from pixelmill.remote.archives import Listing, listed, may_be_image, shown_path
 from pixelmill.remote.files import Status, files_of, patiently, tag_of
 from pixelmill.remote.pattern import local
@@ -83,11 +92,29 @@ class Elsewhere:
         files = [(path, status) for path, status in found if path not in self.notes.named]
         yield from self._archives([(path, status) for path, status in files if archive_kind(path)])
         for path, status in files:
-            if may_be_image(os.path.basename(path), status.size):  # noqa: PTH119
+            file = FoundFile(root, path.removeprefix(root.rstrip("/") + "/"), *status)
+            if is_compressed_tar(path):
+                self.problem(path, UNPACK)
+            elif archive_kind(path):
+                continue
+            elif self._is_image(file):
                 self.notes.named.add(path)
-                yield FoundFile(root, path.removeprefix(root.rstrip("/") + "/"), *status)
-            elif not archive_kind(path):
+                yield file
+            else:
                 self.notes.skipped += 1
+
+    def _is_image(self, found: FoundFile) -> bool:
+        """Whether what fits a pattern is taken for an image: elsewhere by its name, here by its content as well."""
+        if may_be_image(found.path.rpartition("/")[2], found.size):
+            return True
+        path = found.absolute
+        if is_address(path) or self.known(found):
+            return not is_address(path)
+        try:
+            return sniff(files_of(path).read(path, 0, HEAD, most=HEAD)) is not None
+        except OSError as error:
+            self.problem(path, words(error))
+            return False
 
     def explicit(self, addresses: Iterable[str]) -> Iterator[FoundFile]:
         """The files at addresses that were given one by one, whatever they hold, in that order."""
@@ -104,7 +131,9 @@ class Elsewhere:
         if address in self.notes.named:
             return
         self.notes.named.add(address)
-        if archive_kind(address):
+        if is_compressed_tar(address):
+            self.problem(address, UNPACK)
+        elif archive_kind(address):
             yield from self._archives([(address, status)])
         else:
             yield found_at(address)._replace(size=status.size, mtime_ns=status.mtime_ns, ctime_ns=status.tag)
@@ -179,9 +208,9 @@ def kind_of(address: str) -> Literal["file", "folder"]:
     return "file"
 
 
-def list_at(address: str) -> list[bytes]:
-    """The lines of a list at a checked address. Raises OSError."""
-    return patiently(lambda: files_of(address).read(address, most=_LIST_BYTES)).splitlines()
+def list_at(address: str) -> bytes:
+    """The bytes of a list at a checked address. Raises OSError."""
+    return patiently(lambda: files_of(address).read(address, most=_LIST_BYTES))
 
 
 def joined(base: str, line: str) -> str:

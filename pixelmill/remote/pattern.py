@@ -33,7 +33,9 @@ def local(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
         with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             try:
                 found.append((path, files.status(path)))
-            except PermissionError as error:
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise
+            except OSError as error:
                 problem(path, error.strerror or str(error))
     return found
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from pixelmill.images.decode import FileChanged, check_size
-from pixelmill.images.formats import HEAD
+from pixelmill.images.formats import HEAD, describe
 from pixelmill.remote.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
 from pixelmill.remote.files import Files, RangeFile, Status, opened
 
@@ -54,7 +54,8 @@ class TarArchive:
                     yield Member(name, size, _time_of(member), place)
         except (tarfile.TarError, EOFError, ValueError) as error:
             place_shown = shown_path(self._address)
-            raise ArchiveDamaged(f"Expected an uncompressed tar archive in {place_shown}. {error}.") from error
+            what = f"{error}; the file seems to be {describe(self._file.part(0, HEAD))}"
+            raise ArchiveDamaged(f"Expected an uncompressed tar archive in {place_shown}. {what}.") from error
         self.state, self.told = headers.state, list(headers.told())
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -305,6 +306,58 @@ def test_list_files(tmp_path: Path, problems: list[tuple[str, str]]) -> None:
         (str(tmp_path / "lists"), "p/a.png"),
     ]
     assert [path for path, _ in problems] == [str(tmp_path / "lists" / name) for name in ("gone.png", "p")]
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "bom-be", "quoted", "old mac", "print0"],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_as_programs_write_them(tmp_path: Path, encoding: str, end: str) -> None:
+    """PowerShell writes UTF-16, Excel quotes, `find -print0` zeros: all name the same files."""
+    names = ["p/a.png", "p/b c.png", "p/ü 図.png", f"p/{'long' * 20}.png"]
+    for name in names:
+        picture(tmp_path / name)
+    text = end.join(["# mine", *names, ""])
+    match encoding:
+        case "bom-be":
+            data = b"\xfe\xff" + text.encode("utf-16-be")
+        case "quoted":
+            data = end.join(f' "{name}" ' for name in names).encode()
+        case "old mac":
+            data = text.replace(end, "\r").encode()
+        case "print0":
+            data = "\0".join([*names, ""]).encode()
+        case _:
+            data = text.encode(encoding)
+    (tmp_path / "l.txt").write_bytes(data)
+    assert paths(f"@{tmp_path}/l.txt") == names
+
+
+def test_quotes_and_blanks_in_names_are_names(tmp_path: Path) -> None:
+    """A file that is called so comes first."""
+    names = ['"a.png"', "a.png", " a.png ", "a.png "]
+    for name in names:
+        picture(tmp_path / name)
+    (tmp_path / "l.txt").write_text("\n".join(names))
+    assert paths(f"@{tmp_path}/l.txt") == names
+
+
+@pytest.mark.parametrize("content", ["JPEG", "PNG", "archive", "zeros"])
+def test_a_list_that_is_none_is_told_once(tmp_path: Path, content: str, problems: list[tuple[str, str]]) -> None:
+    """A picture or an archive with an @ before its name: one problem says what it is."""
+    file = tmp_path / "l"
+    match content:
+        case "archive":
+            with tarfile.open(file, "w") as archive:
+                archive.add(picture(tmp_path / "a.png"), "a.png")
+        case "zeros":
+            file.write_bytes(bytes(5000))
+        case _:
+            picture(file, content)
+    assert paths(f"@{file}", on_problem=lambda *problem: problems.append(problem)) == []
+    assert [path for path, _ in problems] == [str(file)]
+    assert "Expected a text file of paths" in problems[0][1]
 
 
 def test_unreadable_folders_are_reported_and_passed(tmp_path: Path, problems: list[tuple[str, str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from pixelmill.images.discover import discover
 from pixelmill.images.found import FoundFile
 from pixelmill.job import Job
 from pixelmill.remote import archives
+from pixelmill.remote.braces import expanded
 from pixelmill.remote.reading import read_image
 from pixelmill.store.consult import ledger_of
 from pixelmill.store.ledger import Ledger
@@ -626,11 +628,95 @@ def test_old_ledgers_get_the_table(go: Run, job: Job, tmp_path: Path) -> None:
     assert (calls, report["images"]["seen"]) == (0, 2)
 
 
-def test_a_compressed_tar_is_told_of(tmp_path: Path) -> None:
-    """Its members cannot be read one by one: the reason says to unpack it."""
-    (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
-    with pytest.raises(SourceError, match=r"a\.tar\.gz.*gunzip"):
-        discover([str(tmp_path / "a.tar.gz")])
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_a_compressed_tar_is_told_of(tmp_path: Path, ending: str) -> None:
+    """Its members cannot be read one by one: the reason says to unpack it, wherever it is named, whatever its name."""
+    with tarfile.open(tmp_path / f"a.tar.{ending}", f"w:{ending}") as archive:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("a.png")
+        info.size = len(content(1))
+        archive.addfile(info, io.BytesIO(content(1)))
+    with pytest.raises(SourceError, match=rf"gunzip.*a\.tar\.{ending}"):
+        discover([str(tmp_path / f"a.tar.{ending}")])
+    (tmp_path / "l.txt").write_text(f"a.tar.{ending}\n")
+    problems: dict[str, str] = {}
+    for source in (f"@{tmp_path}/l.txt", str(tmp_path / f"*.{ending}")):
+        assert list(discover([source], on_problem=problems.__setitem__)) == []
+        assert "gunzip" in problems.pop(str(tmp_path / f"a.tar.{ending}"))
+    (tmp_path / f"a.tar.{ending}").rename(tmp_path / "a.tar")
+    assert list(discover([str(tmp_path / "a.tar")], on_problem=problems.__setitem__)) == []
+    assert "compressed data" in problems[str(tmp_path / "a.tar")]
+
+
+def test_what_fits_a_pattern_here_is_judged_by_content(tmp_path: Path) -> None:
+    """As in a folder; and what is no file is told of, and hangs nobody."""
+    (tmp_path / "a.img").write_bytes(content(1))
+    (tmp_path / "b.img").write_text("no picture")
+    os.mkfifo(tmp_path / "c.img")
+    problems: dict[str, str] = {}
+    found = discover([str(tmp_path / "*.img")], on_problem=problems.__setitem__)
+    assert [file.path for file in found] == ["a.img"]
+    assert found.notes.skipped == 1
+    assert list(problems) == [str(tmp_path / "c.img")]
+
+
+BRACES = [
+    "s-{000..012}.tar",
+    "{a,b{1,2}}.tar",
+    "{x}",
+    "a{,b}c",
+    "{10..1..4}",
+    "{a..e}",
+    "{-01..1}",
+    "{{0..2}}",
+    "x{y",
+    "{a,b}/{1..2}",
+]
+
+
+def test_braces_are_those_of_the_shell() -> None:
+    """What Bash makes of them, Pixelmill makes of them."""
+    for text in [
+        *BRACES,
+        "{3..03}",
+        "{a,b",
+        "{0..1}}",
+        "{e..a}",
+        "{1..3..0}",
+        "{08..11}",
+        "{1..x}",
+        "p{q,{r..t}}",
+        "{,}",
+        "{}",
+    ]:
+        told = subprocess.run(["bash", "-c", f"printf '%s\\n' {text}"], capture_output=True, text=True, check=True)
+        assert list(filter(None, expanded(text))) == list(filter(None, told.stdout.splitlines())), text
+    with pytest.raises(SourceError, match="at most 100,000"):
+        expanded("{1..1000}{1..1000}")
+
+
+def test_shards_in_braces(go: Run, job: Job, web: ImageServer, tmp_path: Path) -> None:
+    """Files, folders and patterns, here and at addresses; one that is not there is told of and costs nothing else, and
+    what vanishes counts as removed."""
+    for number in range(4):
+        pack_tar(tmp_path / f"s-{number:02}.tar", shard([number]))
+    (tmp_path / "val").mkdir()
+    (tmp_path / "train").mkdir()
+    (tmp_path / "val" / "v.png").write_bytes(content(50))
+    (tmp_path / "train" / "t.png").write_bytes(content(51))
+    web.files = {"/s-1.tar": (tmp_path / "s-03.tar").read_bytes(), "/s-2.png": content(52)}
+    sources = [f"{tmp_path}/s-{{00..04}}.tar", f"{tmp_path}/{{train,val}}", f"{web.url}/s-{{1.tar,2.png,3.png}}"]
+    calls, report = go(*sources)
+    assert (calls, report["images"]["seen"]) == (7, 8)
+    assert sorted(w.partition(": ")[0] for w in report["warnings"]) == sorted(
+        [f"{tmp_path}/s-04.tar", f"{web.url}/s-3.png"]
+    )
+    (tmp_path / "train" / "t.png").unlink()
+    (tmp_path / "train" / "u.png").write_bytes(content(53))
+    (tmp_path / "s-00.tar").unlink()
+    calls, report = go(*sources)
+    assert (calls, report["images"]["removed"]) == (1, 2)
+    (tmp_path / "{a,b}.png").write_bytes(content(60))
+    assert go(str(tmp_path / "{a,b}.png"))[0] == 1
 
 
 def test_a_folder_says_nothing_of_archives_in_it(go: Run, job: Job, tmp_path: Path) -> None:

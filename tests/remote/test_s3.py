@@ -156,7 +156,8 @@ def test_names_of_objects(go: Run, job: Job, s3: S3) -> None:
     assert places(job) == {f"{BUCKET}/{key}" for key in keys}
     store = Store(job.store)
     for row in range(len(store)):
-        assert read_original(locate(store, row), max_bytes=10**6) in {content(n) for n in range(len(keys))}
+        original = read_original(locate(store, [row])[row], max_bytes=10**6)
+        assert original.data in {content(n) for n in range(len(keys))}
 
 
 def test_shards_of_all_kinds(go: Run, job: Job, s3: S3, tmp_path: Path) -> None:
@@ -214,19 +215,20 @@ def test_the_gallery_shows_what_lies_elsewhere(go: Run, job: Job, s3: S3, tmp_pa
     go(f"{BUCKET}/2026", f"{BUCKET}/b.tar")
     store = Store(job.store)
     for row in range(len(store)):
-        place = locate(store, row)
-        assert read_original(place, max_bytes=10**6) in {content(n) for n in range(3)}
-        assert thumbnail(place.file)[:2] == b"\xff\xd8"
-        assert is_there(place.file)
-        assert modified_ns(place.file) > 0
+        original = read_original(locate(store, [row])[row], max_bytes=10**6)
+        assert original.data in {content(n) for n in range(3)}
+        assert thumbnail(original.file)[:2] == b"\xff\xd8"
+        assert is_there(original.file)
+        assert modified_ns(original.file) > 0
     files().pipe("photos/2026/0001.png", content(9))
     row = next(r for r in range(len(store)) if store.sources[r].decode() == f"{BUCKET}/2026")
+    located = locate(store, [row])[row]
     with pytest.raises(OriginalGone, match="has changed"):
-        read_original(locate(store, row), max_bytes=10**6)
+        read_original(located, max_bytes=10**6)
     files().rm("photos/2026/0001.png")
     with pytest.raises(OriginalGone):
-        read_original(locate(store, row), max_bytes=10**6)
-    assert not is_there(locate(store, row).file)
+        read_original(located, max_bytes=10**6)
+    assert not is_there(located.places[0].file)
 
 
 def test_paranoid_reads_all_again(go: Run, job: Job, s3: S3) -> None:
