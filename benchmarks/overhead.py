@@ -31,7 +31,7 @@ start = time.perf_counter()
 from pathlib import Path
 from settings import load_settings
 from settings.job import make_job
-from pixelmill.report import make_report
+from pixelmill.report.build import build, close
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.work import embed_shard, prepare
@@ -43,7 +43,8 @@ with StoreWriter(job.store) as writer:
     changes = writer.ledger.changes()
     writer.update_locations(changes.stale_rows)
     writer.serve([matrix.provenance.fingerprint for matrix in matrices])
-    report = make_report(job, writer, scan, matrices, changes, done, started=0.0, seconds=0.0)
+    report = build(job, writer.snapshot(), writer.ledger, scan, matrices, changes, done, started=0.0, seconds=0.0)
+    close(writer.ledger, scan, report, 0.0)
 """
 FLOW = """
 import resource, sys, time
@@ -53,7 +54,7 @@ report = vectorize(config=sys.argv[1])
 """
 END = """
 import json
-embedded = report["models"]["efficientnet_lite0"]["embedded"]
+embedded = report.models["efficientnet_lite0"].embedded
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps({"seconds": time.perf_counter() - start, "peak_mb": peak, "embedded": embedded}))
 """

@@ -208,7 +208,7 @@ def commit_second(given: Given) -> Details:
 
 def settle(given: Given) -> Details:
     """What the end of a run asks: what is new, moved or gone, in which folders, and what is covered; settle."""
-    from pixelmill.report import coverage
+    from pixelmill.report.build import coverage
     from pixelmill.store.commit import StoreWriter
 
     with StoreWriter(given.store) as writer:

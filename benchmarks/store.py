@@ -28,7 +28,7 @@ from benchmarks.scale import content_of, file_of, provenance
 from pixelmill.images.discover import discover
 from pixelmill.job import Job
 from pixelmill.plan import make_plan
-from pixelmill.report import make_report
+from pixelmill.report.build import build, close
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
 from pixelmill.store.compact import compact_if_needed
@@ -146,7 +146,8 @@ def settle(job: Job, writer: StoreWriter) -> None:
     make_plan(writer.ledger, writer.snapshot(), [], scan.number, SHARD)
     changes = writer.ledger.changes()
     writer.update_locations(changes.stale_rows)
-    make_report(job, writer, scan, [], changes, [], started=started, seconds=0.0)
+    report = build(job, writer.snapshot(), writer.ledger, scan, [], changes, [], started=started, seconds=0.0)
+    close(writer.ledger, scan, report, started)
 
 
 def timed(work: Callable[[], object]) -> float:

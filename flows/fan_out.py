@@ -18,6 +18,7 @@ from pixelmill.errors import DeviceUnavailable, WorkersLost
 from pixelmill.job import Job
 from pixelmill.orders import Desk, Orders, whole
 from pixelmill.plan import Plan
+from pixelmill.report.history import speeds
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.work import ShardReport, past, plan_for
@@ -90,7 +91,7 @@ def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> O
     specs = {spec.name: spec for spec in job.specs}
     with StoreWriter(job.store) as writer:
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
-        assignment = assigned(job, writer.ledger, lacking, plan)
+        assignment = assigned(job, speeds(writer.ledger), lacking, plan)
     shares = {share.worker: share.shards for share in assignment.shares}
     words = str(assignment)
     get_run_logger().info(words)

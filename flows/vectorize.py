@@ -18,7 +18,9 @@ from pixelmill.assign import assigned
 from pixelmill.devices import resolve_device
 from pixelmill.errors import SettingsError, SourceError, TooManyRefused
 from pixelmill.job import Job
-from pixelmill.report import Report, dry_run_report, failure_rate
+from pixelmill.report.build import dry_run_report
+from pixelmill.report.history import speeds
+from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import holding
@@ -52,7 +54,7 @@ def vectorize(
     paranoid: Switch = None,
     dry_run: bool = False,
     config: Text = None,
-) -> Report:
+) -> RunReport | DryRunReport:
     """Embed what is new or missing of the images in `sources` with each of `models`, into the HDF5 store.
 
     Args:
@@ -89,22 +91,22 @@ def vectorize(
         changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
         report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
         outcome.check()
-    return checked(report, failure_rate(outcome.done), job.max_failure_rate, scan.failure)
+    return checked(report, job.max_failure_rate)
 
 
-def checked(report: Report, failed: float, most: float, failure: str = "") -> Report:
-    """The report, with why the run failed though it came to its end, and whether a larger share of the images was not
-    embedded than may. A run that Prefect's workers do fails then, so that somebody is told: raises SourceError or
-    TooManyRefused. The command has exit codes for it."""
-    if failure and deployment.id:
-        raise SourceError(failure)
-    if failed > most and deployment.id:
+def checked(report: RunReport, most: float) -> RunReport:
+    """The report. A run that Prefect's workers do fails if it came to its end without seeing an image, or if a larger
+    share of the images was not embedded than may, so that somebody is told: raises SourceError or TooManyRefused. The
+    command has exit codes for it."""
+    if report.failure and deployment.id:
+        raise SourceError(report.failure)
+    if report.exceeded_failure_rate and deployment.id:
         raise TooManyRefused(
-            f"All is done and stored, but {percent(failed)} of the images were refused or could not be read, and "
-            f"max_failure_rate is {percent(most)}. `pixelmill quarantine {report['store']}` says which were refused, "
-            "and why; the report says which wait to be read."
+            f"All is done and stored, but {percent(report.failure_rate)} of the images were refused or could not be "
+            f"read, and max_failure_rate is {percent(most)}. `pixelmill quarantine {report.store}` says which were "
+            "refused, and why; the report says which wait to be read."
         )
-    return {**report, "exceeded_failure_rate": failed > most, "failure": failure}
+    return report
 
 
 def check_means(job: Job) -> None:
@@ -120,7 +122,7 @@ def check_means(job: Job) -> None:
             resolve_device(device)
 
 
-def preview_run(job: Job) -> Report:
+def preview_run(job: Job) -> DryRunReport:
     """What a run would do. A store that does not exist yet is not made."""
     with TemporaryDirectory() as scratch:
         folder = job.store if (job.store / MASTER).exists() else Path(scratch)
@@ -130,5 +132,7 @@ def preview_run(job: Job) -> Report:
             )
             pending = preview(job, writer, scan.number)
             writer.ledger.forget_scan(scan.number)
-            assignment = assigned(job, writer.ledger, {spec.name: spec for spec in job.specs}, plan_of(job, pending))
+            assignment = assigned(
+                job, speeds(writer.ledger), {spec.name: spec for spec in job.specs}, plan_of(job, pending)
+            )
     return dry_run_report(job, scan, pending, assignment)

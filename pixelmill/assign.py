@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pixelmill.earlier import earlier_reports
 from pixelmill.errors import DeviceUnavailable
 from pixelmill.job import Job, Worker
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import memory_needed
 from pixelmill.pace import Pace
 from pixelmill.plan import Plan, Shard
-from pixelmill.store.ledger import Ledger
-
-_RUNS = 50
-"""How many of the last runs tell how fast the workers are."""
+from pixelmill.run.results import WorkerReport
 
 
 @dataclass(slots=True)
@@ -58,10 +54,12 @@ class Assignment:
         )
 
 
-def assigned(job: Job, ledger: Ledger, specs: Mapping[str, ModelSpec], plan: Plan) -> Assignment:
-    """The shares of a job's workers, by what the last runs tell of their speed. A cluster counts as one worker."""
+def assigned(
+    job: Job, earlier: Iterable[Mapping[str, WorkerReport]], specs: Mapping[str, ModelSpec], plan: Plan
+) -> Assignment:
+    """The shares of a job's workers, by what `earlier` runs tell of their speed. A cluster counts as one worker."""
     workers = job.workers if job.fan_out == "workers" else (Worker(name=job.fan_out, device=job.device),)
-    pace = Pace(job.specs, earlier_reports(ledger, _RUNS), {worker.name: worker.device for worker in workers})
+    pace = Pace(job.specs, earlier, {worker.name: worker.device for worker in workers})
     assignment = assign(plan, specs, workers, pace)
     if job.fan_out in ("dask", "ray"):
         for share in assignment.shares:

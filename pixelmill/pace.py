@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from pixelmill.devices import resolve_device
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import gflops
+from pixelmill.run.results import WorkerReport
 
 GUESSED = {"cpu": 100.0, "cuda": 10_000.0}
 """Billions of operations a second where nobody has measured: two cores in float32, a small GPU in half precision."""
@@ -23,19 +23,22 @@ class Pace:
     """Seconds an image, by worker and model. `measured` says which of them somebody has measured."""
 
     def __init__(
-        self, specs: Sequence[ModelSpec], reports: Iterable[Mapping[str, Any]] = (), devices: Mapping[str, str] = {}
+        self,
+        specs: Sequence[ModelSpec],
+        earlier: Iterable[Mapping[str, WorkerReport]] = (),
+        devices: Mapping[str, str] = {},
     ) -> None:
-        """`reports` are those of earlier runs: what they did and how long it took adds up by worker and model. What a
+        """`earlier` are earlier runs, by worker: what they did and how long it took adds up by worker and model. What a
         worker did on a device of another kind than the one it has in `devices` does not count."""
         self._specs = specs
         models: defaultdict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
         reading: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for report in reports:
-            for worker, did in report.get("workers", {}).items():
-                _add(reading[worker], did["images"], did["reading_seconds"])
-                for model, work in did["models"].items():
-                    if _same_kind(devices.get(worker, "auto"), work["device"]):
-                        _add(models[worker, model], work["images"], work["seconds"])
+        for workers in earlier:
+            for worker, did in workers.items():
+                _add(reading[worker], did.images, did.reading_seconds)
+                for model, work in did.models.items():
+                    if _same_kind(devices.get(worker, "auto"), work.device):
+                        _add(models[worker, model], work.images, work.seconds)
         self._models = {key: seconds / images for key, (images, seconds) in models.items() if images}
         self._reading = {worker: seconds / images for worker, (images, seconds) in reading.items() if images}
 

@@ -11,8 +11,9 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pixelmill.job import Job
-from pixelmill.markdown import as_markdown
-from pixelmill.report import Report, make_report
+from pixelmill.report.build import build, close
+from pixelmill.report.markdown import as_markdown
+from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.scan import Scan
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Changes
@@ -29,20 +30,21 @@ GALLERY_SECONDS = 5.0
 def report_run(
     job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: Sequence[ShardReport],
     started: float, warnings: Sequence[str], plan: str = "",
-) -> Report:  # fmt: skip
+) -> RunReport:  # fmt: skip
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
     with StoreWriter(job.store) as writer:
-        report = make_report(
-            job, writer, scan, matrices, changes, done,
-            started=started, seconds=time.time() - started, warnings=warnings, plan=plan,
+        report = build(
+            job, writer.snapshot(), writer.ledger, scan, matrices, changes, done,
+            started=started, seconds=time.time() - started, warnings=(*warnings, *writer.warnings), plan=plan,
         )  # fmt: skip
+        report = close(writer.ledger, scan, report, started)
     show_report(job, report)
     return report
 
 
-def show_report(job: Job, report: Report) -> None:
+def show_report(job: Job, report: RunReport | DryRunReport) -> None:
     """Make artifacts of a report, and of the gallery's address if the settings have one and it is up."""
-    store = f"Store {printable(report['store'])}"
+    store = f"Store {printable(report.store)}"
     gallery = job.gallery if job.gallery and answers(job.gallery) else None
     with not_needed("report"):
         create_markdown_artifact(as_markdown(report, gallery), key="report", description=store)

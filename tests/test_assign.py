@@ -17,6 +17,7 @@ from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import gflops, memory_needed
 from pixelmill.pace import Pace
 from pixelmill.plan import Plan, cut
+from pixelmill.run.results import WorkerModel, WorkerReport
 
 NAMES = ["resnet18", "resnet50", "efficientnet_lite0", "vit_b_16"]
 
@@ -134,19 +135,14 @@ def test_it_explains_itself() -> None:
 def test_the_pace_is_what_earlier_runs_took() -> None:
     """Seconds an image come from the reports of earlier runs, by worker and model; a model that was never measured takes
     as much longer than those that were as it has more to compute; where nothing was, the plan says that it guesses."""
-    did = {
-        "images": 200,
-        "reading_seconds": 4.0,
-        "models": {"resnet18": {"device": "cpu", "images": 100, "seconds": 5.0}},
-    }
-    other = {
-        "images": 100,
-        "reading_seconds": 5.0,
-        "models": {"resnet18": {"device": "cpu", "images": 100, "seconds": 15.0}},
-    }
-    old: dict[str, object] = {"images": {"seen": 3}}
+
+    def did(reading: float, images: int, seconds: float) -> dict[str, WorkerReport]:
+        work = WorkerModel(device="cpu", images=100, seconds=seconds)
+        worker = WorkerReport(images=images, seconds=10.0, reading_seconds=reading, models={"resnet18": work})
+        return {"cpu": worker}
+
     measured, unknown = catalog.get("resnet18"), catalog.get("resnet50")
-    pace = Pace([measured, unknown], [{"workers": {"cpu": did}}, {"workers": {"cpu": other}}, old])
+    pace = Pace([measured, unknown], [did(4.0, 200, 5.0), did(5.0, 100, 15.0), {}])
     assert pace.model("cpu", "cpu", measured) == pytest.approx(0.1)
     assert pace.reading("cpu") == pytest.approx(0.03)
     assert pace.model("cpu", "cpu", unknown) == pytest.approx(0.1 * gflops(unknown) / gflops(measured))
@@ -154,7 +150,7 @@ def test_the_pace_is_what_earlier_runs_took() -> None:
     words = str(assign(plan, specs(["resnet18", "resnet50"]), [Worker(name="cpu", device="cpu")], pace))
     assert "a guess: not all of it was ever measured here" in words
     assert "guess" not in str(assign(plan_for({"resnet18": 10}), specs(["resnet18"]), [Worker(name="cpu")], pace))
-    assert not Pace([measured], [{"workers": {"cpu": did}}], {"cpu": "cuda:0"}).measured("cpu", "resnet18"), (
+    assert not Pace([measured], [did(4.0, 200, 5.0)], {"cpu": "cuda:0"}).measured("cpu", "resnet18"), (
         "a night on the CPU tells nothing of a GPU"
     )
 

@@ -159,13 +159,13 @@ def test_two_prefect_workers_one_of_which_dies(
         if dies != "nobody":
             stack.enter_context(meanwhile(kill))
         report = vectorize([str(photos)], config=config)
-    assert report["models"][MODEL]["pending"] == 0
-    assert set(report["workers"]) == {"one", "two"}
-    assert report["plan"].startswith(f"{IMAGES} images x 1 model, about ")
-    lost = [warning for warning in report["warnings"] if "Worker one was lost" in warning and "Others did" in warning]
+    assert report.models[MODEL].pending == 0
+    assert set(report.workers) == {"one", "two"}
+    assert report.plan.startswith(f"{IMAGES} images x 1 model, about ")
+    lost = [warning for warning in report.warnings if "Worker one was lost" in warning and "Others did" in warning]
     assert len(lost) == (dies != "nobody")
     if dies == "nobody":
-        assert sum(did["images"] for did in report["workers"].values()) == IMAGES
+        assert sum(did.images for did in report.workers.values()) == IMAGES
     with server.used():
         assert_as_inline(tmp_path / "store", photos)
 
@@ -188,8 +188,8 @@ def test_a_cluster_one_process_of_which_dies(
     with server.used(), meanwhile(kill if dies else time.time):
         report = vectorize([str(photos)], config=config)
     assert len(killed) == dies
-    assert report["models"][MODEL]["pending"] == 0
-    assert report["workers"].keys() == {mode}
+    assert report.models[MODEL].pending == 0
+    assert report.workers.keys() == {mode}
     with server.used():
         assert_as_inline(tmp_path / "store", photos)
 
@@ -254,8 +254,8 @@ def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path:
     both = configure(tmp_path, "workers", ONE, TWO, worker_start_seconds=15.0)
     with server.used(), server.worker("cpu", "--work-queue", "a"):
         report = vectorize([str(photos)], config=both)
-    assert report["models"][MODEL]["pending"] == 0
-    assert any("Worker two was lost" in w and "prefect worker start --pool cpu" in w for w in report["warnings"])
+    assert report.models[MODEL].pending == 0
+    assert any("Worker two was lost" in w and "prefect worker start --pool cpu" in w for w in report.warnings)
     with server.used():
         assert_as_inline(tmp_path / "store", photos)
         alone = configure(tmp_path, "workers", ONE, worker_start_seconds=5.0)
@@ -274,15 +274,15 @@ def test_a_paused_queue(server: PrefectServer, photos: Path, tmp_path: Path) -> 
     try:
         with server.used(), server.worker("cpu"):
             report = vectorize([str(photos)], config=patient)
-            assert report["models"][MODEL]["pending"] == IMAGES
-            assert any("The deadline came before it began" in warning for warning in report["warnings"])
+            assert report.models[MODEL].pending == IMAGES
+            assert any("The deadline came before it began" in warning for warning in report.warnings)
             report = vectorize(
                 [str(photos)], config=configure(tmp_path, "workers", ONE, TWO, worker_start_seconds=10.0)
             )
     finally:
         server.prefect("work-queue", "resume", "b", "--pool", "cpu")
-    assert any("queue 'b' of 'cpu' is paused" in warning and "Others did" in warning for warning in report["warnings"])
-    assert report["models"][MODEL]["pending"] == 0
+    assert any("queue 'b' of 'cpu' is paused" in warning and "Others did" in warning for warning in report.warnings)
+    assert report.models[MODEL].pending == 0
 
 
 @pytest.mark.system
@@ -295,8 +295,8 @@ def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: 
             vectorize([str(photos)], config=configure(tmp_path, "workers", gpu, TWO))
         assert Store(tmp_path / "store")[MODEL].embedded.sum() < IMAGES, "the other worker did not do it all in silence"
         report = vectorize([str(photos)], config=configure(tmp_path, "workers", gpu, TWO, missing_device="cpu"))
-        assert any("one: Expected device" in w and "The CPU does its work" in w for w in report["warnings"])
-        assert report["models"][MODEL]["pending"] == 0
+        assert any("one: Expected device" in w and "The CPU does its work" in w for w in report.warnings)
+        assert report.models[MODEL].pending == 0
         assert_as_inline(tmp_path / "store", photos)
 
 
@@ -321,7 +321,7 @@ def test_cancelling_stops_all_and_harms_nothing(
         done = int(Store(tmp_path / "store")[MODEL].embedded.sum())
         assert 0 < done < 6 * IMAGES
         report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
-        assert report["models"][MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report["models"][MODEL]
+        assert report.models[MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report.models[MODEL]
 
 
 @pytest.mark.system
@@ -336,9 +336,9 @@ def test_workers_outlive_a_restart_of_the_server(server: PrefectServer, photos: 
 
     with server.worker("cpu"), server.used(), meanwhile(restart):
         report = vectorize([str(photos)], config=config)
-    assert report["models"][MODEL]["pending"] == 0
-    assert sum(did["images"] for did in report["workers"].values()) == IMAGES
-    assert not [warning for warning in report["warnings"] if "lost" in warning]
+    assert report.models[MODEL].pending == 0
+    assert sum(did.images for did in report.workers.values()) == IMAGES
+    assert not [warning for warning in report.warnings if "lost" in warning]
     with server.used():
         assert_as_inline(tmp_path / "store", photos)
 

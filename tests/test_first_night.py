@@ -203,8 +203,8 @@ def test_what_cannot_be_compared_is_told(job: Job) -> None:
     shutil.rmtree(job.sources[0])
     write_other(job, 40)
     report = run(job.model_copy(update={"sources": (other(job),)}))
-    assert report["models"]["one"]["embedded"] == 1
-    assert any("could read none of the images" in warning for warning in report["warnings"])
+    assert report.models["one"].embedded == 1
+    assert any("could read none of the images" in warning for warning in report.warnings)
 
 
 def other(job: Job) -> str:

@@ -20,6 +20,7 @@ from pixelmill import catalog, work
 from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
+from pixelmill.report.model import PendingCount
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
@@ -51,7 +52,7 @@ def upstream_vector(path: Path) -> np.ndarray:
 def test_a_run_fills_the_store_with_upstreams_vectors(photos: Path, tmp_path: Path) -> None:
     """After one run plain h5py finds each picture's row, and in it the vector that upstream's own call gives."""
     report = vectorize([str(photos)], store="store", precision="float32", decode="reference")
-    assert report["images"] == {
+    assert report.images.model_dump() == {
         "seen": 6, "new": 6, "changed": 0, "moved": 0, "duplicate": 0, "removed": 0, "quarantined": 0,
     }  # fmt: skip
     with h5py.File("store/vectors.h5") as file:
@@ -70,9 +71,9 @@ def test_a_second_run_makes_no_model_call(photos: Path, monkeypatch: pytest.Monk
     before = Path("store/vectors.h5").read_bytes()
     monkeypatch.setattr("pixelmill.work.load_file", lambda *_args, **_kwargs: pytest.fail("a model was loaded"))
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert report["models"][MODEL]["embedded"] == 0
-    assert report["models"][MODEL]["pending"] == 0
-    assert report["bottleneck"] is None
+    assert report.models[MODEL].embedded == 0
+    assert report.models[MODEL].pending == 0
+    assert report.bottleneck is None
     assert Path("store/vectors.h5").read_bytes() == before
 
 
@@ -85,10 +86,10 @@ def test_changes_on_disk_are_counted_and_published(photos: Path, save_picture: S
     shutil.copy(photos / "a/2.png", photos / "copy.png")
     (photos / "a/4.png").unlink()
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert report["images"] == {
+    assert report.images.model_dump() == {
         "seen": 7, "new": 1, "changed": 1, "moved": 1, "duplicate": 1, "removed": 1, "quarantined": 0,
     }  # fmt: skip
-    assert report["models"][MODEL]["embedded"] == 2
+    assert report.models[MODEL].embedded == 2
     paths = [os.fsdecode(path) for path in Store("store").paths]
     assert sorted(paths) == ["", "", "a/0.png", "a/2.png", "b/3.png", "large.jpg", "moved.png", "new.png"]
 
@@ -98,12 +99,12 @@ def test_one_bad_image_costs_only_itself(photos: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "large.jpg").read_bytes()[:400])
     (photos / "page.jpg").write_text("<html><body>Not found</body></html>")
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert report["images"]["quarantined"] == 2
-    assert report["models"][MODEL]["embedded"] == 6
-    assert report["exceeded_failure_rate"]
+    assert report.images.quarantined == 2
+    assert report.models[MODEL].embedded == 6
+    assert report.exceeded_failure_rate
     again = vectorize([str(photos)], store="store", precision="float32")
-    assert again["images"]["quarantined"] == 2
-    assert not again["exceeded_failure_rate"], "nothing was refused in this run"
+    assert again.images.quarantined == 2
+    assert not again.exceeded_failure_rate, "nothing was refused in this run"
 
 
 def test_a_second_model_fills_a_new_matrix_and_touches_no_other(photos: Path, own_resnet: str) -> None:
@@ -111,8 +112,8 @@ def test_a_second_model_fills_a_new_matrix_and_touches_no_other(photos: Path, ow
     vectorize([str(photos)], store="store", precision="float32")
     before = Store("store")[MODEL].read()
     report = vectorize([str(photos)], models=[MODEL, own_resnet], store="store", precision="float32")
-    assert report["models"][MODEL]["embedded"] == 0
-    assert report["models"][own_resnet]["embedded"] == 6
+    assert report.models[MODEL].embedded == 0
+    assert report.models[own_resnet].embedded == 6
     store = Store("store")
     np.testing.assert_array_equal(store[MODEL].read(), before)
     both = store.concatenated([own_resnet, MODEL]).read()
@@ -134,15 +135,15 @@ def test_bad_input_is_refused_before_a_store_is_made(photos: Path) -> None:
 def test_a_deadline_that_is_over_leaves_everything_pending(photos: Path) -> None:
     """A run past its deadline ends well with an openable store; the next one does the rest."""
     report = vectorize([str(photos)], store="store", precision="float32", deadline="0s")
-    assert report["models"][MODEL] | {"embedded": 0, "pending": 6} == report["models"][MODEL]
+    assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (0, 6)
     assert len(Store("store")) == 0
-    assert vectorize([str(photos)], store="store")["models"][MODEL]["embedded"] == 6
+    assert vectorize([str(photos)], store="store").models[MODEL].embedded == 6
 
 
 def test_a_dry_run_makes_nothing(photos: Path) -> None:
     """--dry-run counts what is missing and writes no store."""
     report = vectorize([str(photos)], store="store", dry_run=True)
-    assert report["models"] == {MODEL: {"pending": 6}}
+    assert report.models == {MODEL: PendingCount(pending=6)}
     assert not Path("store").exists()
 
 
@@ -173,7 +174,7 @@ def test_a_server_that_is_too_busy_to_show_it_costs_no_work(
     monkeypatch.setattr("tasks.progress.update_progress_artifact", busy)
     monkeypatch.setattr("tasks.progress._EVERY", 0.0)
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert report["models"][MODEL]["embedded"] == 6
+    assert report.models[MODEL].embedded == 6
     for what in ("progress", "report"):
         assert f"{what} could not be shown in the Prefect UI: RuntimeError: database is locked" in caplog.text
 
@@ -184,23 +185,24 @@ def test_a_missing_gpu_is_replaced_where_the_settings_say_so(photos: Path) -> No
         pytest.skip("This machine has a GPU.")
     Path("pixelmill.toml").write_text('[run]\ndevice = "gpu"\nmissing_device = "cpu"\n')
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert report["models"][MODEL]["embedded"] == 6
-    assert report["models"][MODEL]["device"] == "cpu"
-    assert any("Expected device 'gpu'" in w and "The CPU does its work" in w for w in report["warnings"])
+    assert report.models[MODEL].embedded == 6
+    assert report.models[MODEL].device == "cpu"
+    assert any("Expected device 'gpu'" in w and "The CPU does its work" in w for w in report.warnings)
 
 
-def test_a_deployed_run_that_refuses_too_many_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployed_run_that_refuses_too_many_fails(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody is told; from the command line it is an exit code."""
-    report = {"store": "store"}
-    assert checked(report, 0.5, 0.05)["exceeded_failure_rate"]
+    report = vectorize([str(photos)], store="store")
+    refused = report.model_copy(update={"failure_rate": 0.5, "exceeded_failure_rate": True})
+    assert checked(refused, 0.05) == refused
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "made up")
-    assert not checked(report, 0.05, 0.05)["exceeded_failure_rate"]
+    assert checked(report, 0.05) == report
     with pytest.raises(
         TooManyRefused, match=r"50% of the images were refused.*max_failure_rate is 5%.*quarantine store"
     ):
-        checked(report, 0.5, 0.05)
+        checked(refused, 0.05)
     with pytest.raises(SourceError, match="nothing could be read"):
-        checked(report, 0.0, 0.05, "nothing could be read")
+        checked(report.model_copy(update={"failure": "nothing could be read"}), 0.05)
 
 
 def artifacts_of(state: Any) -> dict[str, str]:
@@ -241,4 +243,4 @@ def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("pixelmill.work.embed_shard", embed_shard)
     report = vectorize([str(photos)], store="store", precision="float32")
-    assert (report["models"][MODEL]["embedded"], report["models"][MODEL]["pending"]) == (6, 0)
+    assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (6, 0)

@@ -15,8 +15,8 @@ import torch
 from pixelmill.cli.main import main
 from pixelmill.errors import EmbeddingFailed
 from pixelmill.job import CacheSpec, Job
-from pixelmill.morning import sections
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
+from pixelmill.report.text import sections
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
@@ -53,7 +53,7 @@ def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPat
     )  # fmt: skip
 
 
-def add(job: Job, save_picture: SavePicture, seed: int) -> Report:
+def add(job: Job, save_picture: SavePicture, seed: int) -> RunReport:
     save_picture(Path(job.sources[0]) / f"{seed}.png", seed)
     return run(job)
 
@@ -77,11 +77,11 @@ def test_a_library_that_makes_other_vectors_starts_a_generation(job: Job, save_p
     before = vectors(job)
     Library.shift = 5.0
     report = add(job, save_picture, 9)
-    assert report["models"]["one"]["embedded"] == 6
-    check = report["self_check"]["one"]
-    assert (check["compared"], check["sound"]) == (5, False)
-    assert check["least_cosine"] < 0.999
-    assert any("does not make what is stored any more" in line for line in report["notable"])
+    assert report.models["one"].embedded == 6
+    check = report.self_check["one"]
+    assert (check.compared, check.sound) == (5, False)
+    assert check.least_cosine < 0.999
+    assert any("does not make what is stored any more" in line for line in report.notable)
     after = vectors(job)
     assert len(after) == 6
     np.testing.assert_allclose(after[:5, 0] - before[:, 0], 5.0, atol=1e-5)
@@ -89,7 +89,7 @@ def test_a_library_that_makes_other_vectors_starts_a_generation(job: Job, save_p
     old, new = Store(job.store).manifest.matrices
     assert (old.provenance.generation, new.provenance.generation) == (1, 2)
     assert old.provenance.fingerprint != new.provenance.fingerprint
-    assert add(job, save_picture, 10)["self_check"]["one"]["sound"]
+    assert add(job, save_picture, 10).self_check["one"].sound
     assert states(job) == ["old", "serving"], "the next night goes on with it"
 
 
@@ -100,7 +100,7 @@ def test_going_back_goes_on_with_the_generation_before(job: Job, save_picture: S
     add(job, save_picture, 9)
     Library.shift = 0.0
     report = add(job, save_picture, 10)
-    assert report["models"]["one"]["embedded"] == 2
+    assert report.models["one"].embedded == 2
     assert states(job) == ["old", "serving"]
     assert Store(job.store)["one"].provenance.generation == 1
     assert np.isfinite(vectors(job)).all()
@@ -109,18 +109,18 @@ def test_going_back_goes_on_with_the_generation_before(job: Job, save_picture: S
 def test_what_is_too_small_to_matter_is_reported_as_drift(job: Job, save_picture: SavePicture) -> None:
     """From night to night the report tells how near the same images come; a fall within bounds is told, and mixes."""
     run(job)
-    nights = [add(job, save_picture, 20 + night)["self_check"]["one"] for night in range(2)]
-    assert [len(night["before"]) for night in nights] == [0, 1]
-    assert all(night["least_cosine"] > 0.99999 for night in nights)
+    nights = [add(job, save_picture, 20 + night).self_check["one"] for night in range(2)]
+    assert [len(night.before) for night in nights] == [0, 1]
+    assert all(night.least_cosine > 0.99999 for night in nights)
     Library.shift = float(np.abs(vectors(job)).max()) * 0.02
     report = add(job, save_picture, 30)
-    check = report["self_check"]["one"]
-    assert check["sound"]
-    assert 0.999 <= check["least_cosine"] < 0.9999
-    assert [round(cosine, 4) for cosine in check["before"]] == [1.0, 1.0]
-    assert any("drifts" in line for line in report["notable"])
+    check = report.self_check["one"]
+    assert check.sound
+    assert 0.999 <= check.least_cosine < 0.9999
+    assert [round(cosine, 4) for cosine in check.before] == [1.0, 1.0]
+    assert any("drifts" in line for line in report.notable)
     (section,) = [section for section in sections(report) if section.title == "Self-check"]
-    assert section.rows[0][1:3] == (str(check["compared"]), f"{check['least_cosine']:.6f}")
+    assert section.rows[0][1:3] == (str(check.compared), f"{check.least_cosine:.6f}")
     assert states(job) == ["serving"]
 
 
@@ -131,8 +131,8 @@ def test_the_sample_is_the_same_every_night(job: Job, save_picture: SavePicture)
         save_picture(Path(job.sources[0]) / f"{seed}.png", seed)
     run(job)
     Path(job.sources[0], "0.png").unlink()
-    assert add(job, save_picture, 40)["self_check"]["one"]["compared"] == 7, "it is found gone in this run"
-    assert add(job, save_picture, 41)["self_check"]["one"]["compared"] == 8
+    assert add(job, save_picture, 40).self_check["one"].compared == 7, "it is found gone in this run"
+    assert add(job, save_picture, 41).self_check["one"].compared == 8
 
 
 def test_a_worker_whose_vectors_differ_embeds_nothing(job: Job, save_picture: SavePicture) -> None:
@@ -169,7 +169,7 @@ def test_new_weights_fill_a_generation_that_takes_over_in_one_publish(job: Job, 
     reader.start()
     Path(job.specs[0].weights.url.removeprefix("file:")).write_bytes(b"second")
     late = run(job.model_copy(update={"deadline": 1.0}))
-    assert late["models"]["one"]["pending"] == 5
+    assert late.models["one"].pending == 5
     assert states(job) == ["serving", "filling"]
     run(job)
     done.set()

@@ -16,7 +16,7 @@ import pytest
 from pixelmill.images import decode
 from pixelmill.job import Job
 from pixelmill.pipeline import decode_apart
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
@@ -61,11 +61,11 @@ def job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     )  # fmt: skip
 
 
-def model_calls(job: Job) -> tuple[int, Report]:
+def model_calls(job: Job) -> tuple[int, RunReport]:
     """But for those of the self-check."""
     before = BlockMeans.seen
     report = run(job)
-    return BlockMeans.seen - before - sum(check["compared"] for check in report["self_check"].values()), report
+    return BlockMeans.seen - before - sum(check.compared for check in report.self_check.values()), report
 
 
 def embedded(job: Job) -> set[bytes]:
@@ -110,12 +110,12 @@ def test_a_folder_of_everything_that_is_wrong(job: Job, photos: Path) -> None:
     assert calls == len(GOOD) + len(survived)
     assert all(len(reason) > 10 for reason in bad.values())
     assert {"empty.jpg", "html.jpg", "eps.jpg", "strip.jpg", "bomb.jpg", "gif bomb.jpg", "bmp bomb.jpg"} <= bad.keys()
-    assert any("self.jpg" in warning for warning in report["warnings"])
-    assert (report["images"]["quarantined"], report["models"]["one"]["pending"]) == (len(bad), 0)
+    assert any("self.jpg" in warning for warning in report.warnings)
+    assert (report.images.quarantined, report.models["one"].pending) == (len(bad), 0)
     assert verify(job.store) == []
     before = (job.store / "vectors.h5").read_bytes()
     calls, again = model_calls(job)
-    assert (calls, again["images"]["new"], again["images"]["quarantined"]) == (0, 0, len(bad))
+    assert (calls, again.images.new, again.images.quarantined) == (0, 0, len(bad))
     assert (job.store / "vectors.h5").read_bytes() == before
 
 
@@ -132,9 +132,9 @@ def test_what_vanishes_or_changes_after_the_scan(job: Job, photos: Path, monkeyp
     with between_scan_and_reading(monkeypatch, disturb):
         report = run(job)
     assert embedded(job) == GOOD.keys() - {b"good.png", b"lies.jpg"}
-    assert "No such file" in "".join(w for w in report["warnings"] if "good.png" in w)
+    assert "No such file" in "".join(w for w in report.warnings if "good.png" in w)
     calls, report = model_calls(job)
-    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (0, 0, 0)
+    assert (calls, report.images.quarantined, report.models["one"].pending) == (0, 0, 0)
     assert embedded(job) == GOOD.keys() - {b"good.png", b"lies.jpg"}
 
 
@@ -154,8 +154,8 @@ def test_a_file_that_is_written_to_while_it_is_read(job: Job, photos: Path, monk
     with monkeypatch.context() as patch:
         patch.setattr(decode, "_read", read_while_written)
         calls, report = model_calls(job)
-    assert (calls, report["models"]["one"]["pending"], quarantine(job)) == (len(GOOD), 1, {})
-    assert any("upload.jpg" in warning and "written to" in warning for warning in report["warnings"])
+    assert (calls, report.models["one"].pending, quarantine(job)) == (len(GOOD), 1, {})
+    assert any("upload.jpg" in warning and "written to" in warning for warning in report.warnings)
     assert model_calls(job)[0] == 1
     assert b"upload.jpg" in embedded(job)
 
@@ -170,15 +170,15 @@ def test_a_folder_without_permission_loses_nothing(job: Job, photos: Path) -> No
         locked.chmod(0)
         file.chmod(0)
         calls, report = model_calls(job)
-    assert (calls, report["images"]["removed"], report["models"]["one"]["pending"]) == (0, 0, 1)
-    assert {name for name in ("new.png", "\udcff") if any(name in w and "denied" in w for w in report["warnings"])} == {
+    assert (calls, report.images.removed, report.models["one"].pending) == (0, 0, 1)
+    assert {name for name in ("new.png", "\udcff") if any(name in w and "denied" in w for w in report.warnings)} == {
         "new.png", "\udcff",
     }  # fmt: skip
     assert embedded(job) == GOOD.keys()
     locked.chmod(0o755)
     file.chmod(0o644)
     calls, report = model_calls(job)
-    assert (calls, report["images"]["new"], report["images"]["removed"]) == (1, 1, 0)
+    assert (calls, report.images.new, report.images.removed) == (1, 1, 0)
 
 
 def test_a_disk_that_is_not_mounted_removes_nothing(job: Job, photos: Path, tmp_path: Path) -> None:
@@ -193,17 +193,17 @@ def test_a_disk_that_is_not_mounted_removes_nothing(job: Job, photos: Path, tmp_
     photos.mkdir()
     (other / "y.png").write_bytes(EIGHT_BIT["gif"])
     calls, report = model_calls(both)
-    assert (calls, report["images"]["removed"], report["images"]["new"]) == (1, 0, 1)
-    assert any(str(photos) in warning and "is it mounted?" in warning for warning in report["warnings"])
+    assert (calls, report.images.removed, report.images.new) == (1, 0, 1)
+    assert any(str(photos) in warning and "is it mounted?" in warning for warning in report.warnings)
     assert embedded(both) == GOOD.keys() | {b"x.png", b"y.png"}
     photos.rmdir()
     (tmp_path / "away").rename(photos)
     calls, report = model_calls(both)
-    assert (calls, report["images"]["removed"], report["images"]["new"], report["images"]["moved"]) == (0, 0, 0, 0)
+    assert (calls, report.images.removed, report.images.new, report.images.moved) == (0, 0, 0, 0)
     shutil.rmtree(photos)
     photos.mkdir()
     (photos / "good.png").write_bytes(GOOD[b"good.png"])
-    assert run(both)["images"]["removed"] == len(GOOD) - 1
+    assert run(both).images.removed == len(GOOD) - 1
 
 
 @pytest.mark.parametrize("number", TRANSIENT, ids=lambda number: errno.errorcode[number])
@@ -223,9 +223,9 @@ def test_errors_that_may_pass_quarantine_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(decode, "os", SimpleNamespace(**vars(os) | {"open": failing}))
         calls, report = model_calls(job)
-    assert (calls, report["models"]["one"]["pending"], quarantine(job)) == (len(GOOD) - 1, 1, {})
+    assert (calls, report.models["one"].pending, quarantine(job)) == (len(GOOD) - 1, 1, {})
     assert len([path for path in tried if path.endswith("lies.jpg")]) >= 2
-    assert any("lies.jpg" in warning and os.strerror(number) in warning for warning in report["warnings"])
+    assert any("lies.jpg" in warning and os.strerror(number) in warning for warning in report.warnings)
     assert model_calls(job)[0] == 1
     assert embedded(job) == GOOD.keys()
 
@@ -242,7 +242,7 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
         patch.setattr("pixelmill.pipeline.decode_apart", hungry)
         patch.setattr("pixelmill.work.decode_apart", hungry)
         report = run(job)
-    assert (report["models"]["one"]["pending"], quarantine(job)) == (1, {})
+    assert (report.models["one"].pending, quarantine(job)) == (1, {})
     assert model_calls(job)[0] == 1
 
 

@@ -75,12 +75,12 @@ def test_a_deadline_in_the_middle_leaves_the_oldest(job: Job, monkeypatch: pytes
     done = embedded(job)
     assert 8 <= len(done) < 20
     assert done == NEWEST_FIRST[: len(done)]
-    assert report["models"]["one"]["pending"] == 20 - len(done)
+    assert report.models["one"].pending == 20 - len(done)
     before = BlockMeans.seen
     report = run(job)
-    model = report["models"]["one"]
-    assert (model["embedded"], model["pending"]) == (20 - len(done), 0)
-    assert BlockMeans.seen - before == 20 - len(done) + report["self_check"]["one"]["compared"]
+    model = report.models["one"]
+    assert (model.embedded, model.pending) == (20 - len(done), 0)
+    assert BlockMeans.seen - before == 20 - len(done) + report.self_check["one"].compared
     assert sorted(embedded(job)) == NAMES
 
 

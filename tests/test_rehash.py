@@ -14,7 +14,7 @@ import pytest
 
 from pixelmill import rehash as module
 from pixelmill.job import Job
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
@@ -41,11 +41,11 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         sources=(str(tmp_path / "photos"),), store=tmp_path / "store", specs=(spec_of("one", tmp_path),),
         cache={"cache_dir": tmp_path / "cache"}, precision="float32", max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
     )  # fmt: skip
-    assert run(made)["images"]["new"] == len(NAMES)
+    assert run(made).images.new == len(NAMES)
     return made
 
 
-def paranoid(job: Job, **changes: Any) -> Report:
+def paranoid(job: Job, **changes: Any) -> RunReport:
     return run(job.model_copy(update={"paranoid": True, **changes}))
 
 
@@ -66,11 +66,11 @@ def paths(job: Job) -> list[str]:
     return [os.fsdecode(path) for path in Store(job.store).paths]
 
 
-def model_calls(job: Job, kind: Callable[[Job], Report]) -> tuple[int, Report]:
+def model_calls(job: Job, kind: Callable[[Job], RunReport]) -> tuple[int, RunReport]:
     """But for those of the self-check, which every run makes that reads a file."""
     before = BlockMeans.seen
     report = kind(job)
-    return BlockMeans.seen - before - sum(check["compared"] for check in report["self_check"].values()), report
+    return BlockMeans.seen - before - sum(check.compared for check in report.self_check.values()), report
 
 
 def test_bytes_that_changed_alone_are_found_by_a_paranoid_run_only(job: Job) -> None:
@@ -78,10 +78,10 @@ def test_bytes_that_changed_alone_are_found_by_a_paranoid_run_only(job: Job) -> 
     its path there, and says that it happened. The others cost no model call and no row."""
     alter(job, "b.png", content(4))
     calls, report = model_calls(job, run)
-    assert (calls, report["images"]["changed"]) == (0, 0)
+    assert (calls, report.images.changed) == (0, 0)
     calls, report = model_calls(job, paranoid)
-    assert (calls, report["images"]["changed"], report["images"]["new"]) == (1, 1, 0)
-    assert any("1 files hold other bytes" in warning for warning in report["warnings"])
+    assert (calls, report.images.changed, report.images.new) == (1, 1, 0)
+    assert any("1 files hold other bytes" in warning for warning in report.warnings)
     assert paths(job) == ["a.png", "", "c.png", "sub/d.png", "b.png"]
     assert verify(job.store) == []
 
@@ -90,7 +90,7 @@ def test_nothing_is_written_for_what_is_unchanged(job: Job) -> None:
     """A paranoid run over files that are what they were: no model call, no change, not a byte of the master."""
     master = (job.store / "vectors.h5").read_bytes()
     calls, report = model_calls(job, paranoid)
-    assert (calls, report["images"]["changed"], report["warnings"]) == (0, 0, run(job)["warnings"])
+    assert (calls, report.images.changed, report.warnings) == (0, 0, run(job).warnings)
     assert (job.store / "vectors.h5").read_bytes() == master
 
 
@@ -98,7 +98,7 @@ def test_bytes_that_rotted_are_quarantined(job: Job) -> None:
     """A picture that cannot be decoded any more counts as changed and is refused with a reason; its vector stays."""
     alter(job, "a.png", content(0)[:60] + b"rotten")
     calls, report = model_calls(job, paranoid)
-    assert (calls, report["images"]["changed"], report["images"]["quarantined"]) == (0, 1, 1)
+    assert (calls, report.images.changed, report.images.quarantined) == (0, 1, 1)
     assert model_calls(job, paranoid)[0] == 0
     assert Store(job.store)["one"].embedded.sum() == len(NAMES)
 
@@ -107,7 +107,7 @@ def test_a_change_to_another_known_content_costs_no_model_call(job: Job) -> None
     """A file that holds a copy of another one now is found, and is a matter of its path alone."""
     alter(job, "b.png", content(0))
     calls, report = model_calls(job, paranoid)
-    assert (calls, report["images"]["changed"]) == (0, 1)
+    assert (calls, report.images.changed) == (0, 1)
     assert sorted(paths(job)) == ["", "a.png", "c.png", "sub/d.png"]
 
 
@@ -122,8 +122,8 @@ def test_a_file_that_cannot_be_read_is_told_and_loses_nothing(job: Job, monkeypa
 
     monkeypatch.setattr(module.os, "open", failing)
     calls, report = model_calls(job, paranoid)
-    assert (calls, report["images"]["removed"], report["images"]["changed"]) == (0, 0, 0)
-    assert any(bad in warning and "Input/output error" in warning for warning in report["warnings"])
+    assert (calls, report.images.removed, report.images.changed) == (0, 0, 0)
+    assert any(bad in warning and "Input/output error" in warning for warning in report.warnings)
     assert sorted(paths(job)) == NAMES
 
 
@@ -153,7 +153,7 @@ def test_one_that_is_killed_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -
     assert looked == ["a.png", "b.png", "c.png"]
     calls, report = model_calls(job, lambda job: paranoid(job, threads=1))
     assert looked[3:] == ["c.png", "sub/d.png", "b.png"], "what is known to have changed is read anyway"
-    assert (calls, report["images"]["changed"]) == (1, 1)
+    assert (calls, report.images.changed) == (1, 1)
     with Ledger(job.store) as ledger:
         assert ledger.rehashed() == ""
 

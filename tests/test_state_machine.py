@@ -27,7 +27,7 @@ from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 from pixelmill.job import CacheSpec, Job
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.folders import KINDS
@@ -176,7 +176,7 @@ class Collection(RuleBasedStateMachine):
         before = BlockMeans.seen
         report = run(self.job(models))
         embedded = self.check_report(report, models)
-        checked = sum(check["compared"] for check in report["self_check"].values())
+        checked = sum(check.compared for check in report.self_check.values())
         assert BlockMeans.seen - before == embedded + checked
         self.finish(models)
 
@@ -222,20 +222,20 @@ class Collection(RuleBasedStateMachine):
         live = set(self.files.values() or self.told.values())
         return held.done[model, held.served[model]] & live <= self.held.done[model, self.weights]
 
-    def check_report(self, report: Report, models: tuple[str, ...]) -> int:
+    def check_report(self, report: RunReport, models: tuple[str, ...]) -> int:
         """The counts are those of the dict; returns how many vectors were made."""
-        assert report["images"] == self.expected_counts()
-        folders = {str(count.pop("folder")): count for count in report["folders"]}
+        assert report.images.model_dump() == self.expected_counts()
+        folders = {str(count.folder): {kind: getattr(count, kind) for kind in KINDS} for count in report.folders}
         assert folders == self.expected_folders()
         wanted = {key[0]: self.good() - self.held.done[key] for key in self.generations(models)}
         for model, contents in wanted.items():
-            assert (model in report["models"]) >= bool(contents)
-            if model in report["models"]:
-                assert report["models"][model]["embedded"] == len(contents)
-                assert report["models"][model]["pending"] == 0
+            assert (model in report.models) >= bool(contents)
+            if model in report.models:
+                assert report.models[model].embedded == len(contents)
+                assert report.models[model].pending == 0
                 live = set((self.files or self.told).values())
                 covered = live & (self.held.done[model, self.weights] | self.good())
-                coverage = report["coverage"][report["models"][model]["dataset"]]
+                coverage = report.coverage[report.models[model].dataset]
                 assert coverage == (len(covered) / len(live) if live else 0.0)
         return sum(map(len, wanted.values()))
 

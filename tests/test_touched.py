@@ -14,7 +14,7 @@ import h5py
 import pytest
 
 from pixelmill.job import CacheSpec, Job
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.consult import consulted
@@ -43,7 +43,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
         cache=CacheSpec(cache_dir=tmp_path / "cache"), precision="float32", max_pixels=10**8, max_aspect=100.0,
         max_bytes=10**8, batch_size=2, shard_size=2, threads=1,
     )  # fmt: skip
-    assert run(made)["images"]["new"] == len(NAMES)
+    assert run(made).images.new == len(NAMES)
     return made
 
 
@@ -56,11 +56,11 @@ def photo(job: Job, name: str) -> Path:
     return Path(job.sources[0]) / name
 
 
-def cut_off(job: Job) -> Report:
+def cut_off(job: Job) -> RunReport:
     return run(job.model_copy(update={"deadline": OVER}))
 
 
-def of_other(job: Job) -> Report:
+def of_other(job: Job) -> RunReport:
     """A whole run over the other folder."""
     return run(job.model_copy(update={"sources": (str(Path(job.sources[0]).parent / "other"),)}))
 
@@ -82,10 +82,10 @@ def paths(job: Job) -> list[str]:
         return [os.fsdecode(path) for path in file["images/path"][:]]
 
 
-def counts(report: Report) -> dict[str, int]:
+def counts(report: RunReport) -> dict[str, int]:
     """What happened to files, without what did not."""
     kinds = ("new", "changed", "moved", "duplicate", "removed")
-    return {kind: report["images"][kind] for kind in kinds if report["images"][kind]}
+    return {kind: count for kind in kinds if (count := getattr(report.images, kind))}
 
 
 def newer(folder: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_touched_file_loses_nothing(job: Job, touch: Callable[[Path], None], e
     assert paths(job) == NAMES
     assert len(Store(job.store)["one"].rows) == len(NAMES)
     report = run(job)
-    assert (counts(report), report["models"]["one"]["embedded"], report["models"]["one"]["pending"]) == ({}, 0, 0)
+    assert (counts(report), report.models["one"].embedded, report.models["one"].pending) == ({}, 0, 0)
     assert paths(job) == NAMES
     assert verify(job.store) == []
 
@@ -131,8 +131,8 @@ def test_what_waits_is_pending_and_counts_once(job: Job) -> None:
     """A run that was cut off says how many wait; they are not new, removed or changed, and are covered as before."""
     newer(Path(job.sources[0]))
     report = cut_off(job)
-    assert (counts(report), report["models"]["one"]["pending"]) == ({}, len(NAMES))
-    assert report["coverage"] == {"vectors/one": 1.0}
+    assert (counts(report), report.models["one"].pending) == ({}, len(NAMES))
+    assert report.coverage == {"vectors/one": 1.0}
     with consulted(job.store) as ledger:
         assert ledger.unread() == 0
         assert sorted(place.row for place in ledger.places_modified(0, 2**62)) == [0, 1, 2]
@@ -257,7 +257,7 @@ def test_members_of_a_touched_archive_lose_nothing(job: Job, tmp_path: Path) -> 
     before = paths(job)
     pack()
     os.utime(archive, ns=(10**18, 10**18))
-    assert cut_off(of_archive)["models"]["one"]["pending"] == 3
+    assert cut_off(of_archive).models["one"].pending == 3
     assert paths(job) == before
     assert counts(run(of_archive)) == {}
     assert paths(job) == before
@@ -293,10 +293,10 @@ def test_what_was_refused_stays_in_the_list(job: Job) -> None:
     run(job)
     newer(Path(job.sources[0]))
     report = cut_off(job)
-    assert (report["images"]["quarantined"], report["models"]["one"]["pending"]) == (0, 4), "each image counts once"
+    assert (report.images.quarantined, report.models["one"].pending) == (0, 4), "each image counts once"
     with consulted(job.store) as ledger:
         assert [Path(entry.path).name for entry in ledger.quarantine()] == ["broken.png"]
-    assert run(job)["images"]["quarantined"] == 1
+    assert run(job).images.quarantined == 1
 
 
 def test_a_vector_stored_just_before_a_kill_keeps_its_path(job: Job, tmp_path: Path) -> None:

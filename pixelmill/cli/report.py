@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,8 @@ from pixelmill.cli import common
 from pixelmill.words import printable
 
 if TYPE_CHECKING:
-    from pixelmill.morning import Names, Section
+    from pixelmill.report.model import RunReport
+    from pixelmill.report.text import Names, Section
 
 WARNINGS = 20
 """Warnings that are told one by one."""
@@ -25,24 +26,24 @@ def report(store: Path, as_json: bool) -> None:
     """The last run: by model, worker, folder and reason of failure, beside the runs before it."""
     last = _last(store)
     if as_json:
-        common.print_json(last)
+        common.print_json(last.as_json())
     else:
         show_all(last)
 
 
-def show_all(report: Mapping[str, Any]) -> None:
+def show_all(report: RunReport) -> None:
     """A report with all its tables."""
-    from pixelmill.morning import headline, sections, summary
+    from pixelmill.report.text import headline, sections, summary
 
-    click.echo(f"{printable(report['store'])}: {headline(report)}")
+    click.echo(f"{printable(report.store)}: {headline(report)}")
     click.echo(summary(report))
-    _show_lines(report["notable"])
+    _show_lines(report.notable)
     for section in sections(report):
         click.echo(f"\n{section.title}")
         show_section(section)
-    if report["warnings"]:
+    if report.warnings:
         click.echo("\nWarnings")
-    _show_lines(report["warnings"])
+    _show_lines(report.warnings)
 
 
 def show_section(section: Section) -> None:
@@ -61,25 +62,26 @@ def _cell(cell: str | Names) -> str:
     return printable(cell) if isinstance(cell, str) else ", ".join(map(printable, cell))
 
 
-def _show_lines(lines: list[str]) -> None:
+def _show_lines(lines: Sequence[str]) -> None:
     for line in lines[:WARNINGS]:
         click.echo(printable(line))
     if len(lines) > WARNINGS:
         click.echo(f"… and {len(lines) - WARNINGS:,} more.")
 
 
-def _last(store: Path) -> dict[str, Any]:
-    from pixelmill.earlier import is_whole
+def _last(store: Path) -> RunReport:
     from pixelmill.errors import StoreError
+    from pixelmill.report.model import read_report
     from pixelmill.store.consult import ledger_of
 
     with ledger_of(store) as ledger:
         runs = ledger.runs(1) if ledger else []
     if not runs or (runs[0] and "notable" not in runs[0]):
         raise StoreError(f"Expected a run on record in {store}. Found none: `pixelmill run` makes one.")
-    if not is_whole(runs[0]):
+    report = read_report(runs[0])
+    if report is None:
         raise StoreError(
             f"Expected the report of the last run in {store}. It is damaged: `pixelmill repair {store}` mends or drops "
             "it, and the next run makes another. No vectors are lost."
         )
-    return runs[0]
+    return report

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
 from pixelmill.words import number_of, printable
+
+if TYPE_CHECKING:
+    from pixelmill.report.model import DryRunReport, RunReport
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -36,20 +39,20 @@ def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Pat
     """
     _quiet_prefect()
     from flows.vectorize import vectorize
+    from pixelmill.report.model import DryRunReport, RunReport
 
     names = [name.strip() for name in models.split(",") if name.strip()] if models else None
     report = vectorize(list(sources), models=names, config=os.fspath(config) if config else None, **flags)
-    exceeded, failure = report.pop("exceeded_failure_rate", False), report.pop("failure", "")
     if as_json:
-        common.print_json(report)
-    elif report.get("dry_run"):
+        common.print_json(report.as_json())
+    elif isinstance(report, DryRunReport):
         _show_preview(report)
     else:
         _show(report)
-    if failure:
-        click.echo(f"Error: {printable(failure)}", err=True)
+    if isinstance(report, RunReport) and report.failure:
+        click.echo(f"Error: {printable(report.failure)}", err=True)
         return FAILED
-    return TOO_MANY_REFUSED if exceeded else DONE
+    return TOO_MANY_REFUSED if isinstance(report, RunReport) and report.exceeded_failure_rate else DONE
 
 
 def _quiet_prefect() -> None:
@@ -76,22 +79,22 @@ def _warn_on_stderr() -> None:
     logger.propagate = False  # Prefect's own handler would say it once more
 
 
-def _show(report: dict[str, Any]) -> None:
+def _show(report: RunReport) -> None:
     from pixelmill.cli.report import show_section
-    from pixelmill.morning import headline, models
+    from pixelmill.report.text import headline, models
 
-    click.echo(f"{printable(report['store'])}: {headline(report)}")
-    for line in report["notable"]:
+    click.echo(f"{printable(report.store)}: {headline(report)}")
+    for line in report.notable:
         click.echo(printable(line))
     show_section(models(report))
-    if report["images"]["quarantined"]:
-        quarantined = number_of(report["images"]["quarantined"], "image")
-        click.echo(f"{quarantined} in quarantine: `pixelmill quarantine {report['store']}` says why.")
+    if report.images.quarantined:
+        quarantined = number_of(report.images.quarantined, "image")
+        click.echo(f"{quarantined} in quarantine: `pixelmill quarantine {report.store}` says why.")
 
 
-def _show_preview(report: dict[str, Any]) -> None:
+def _show_preview(report: DryRunReport) -> None:
     from pixelmill.cli.report import show_section
-    from pixelmill.morning import headline, sections
+    from pixelmill.report.text import headline, sections
 
     click.echo(headline(report))
     for section in sections(report):

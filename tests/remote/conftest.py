@@ -12,13 +12,13 @@ from PIL import Image
 
 from pixelmill.job import Job
 from pixelmill.remote import archives
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.store.reader import Store
 from tests.support.image_server import ImageServer
 from tests.support.library_run import run
 from tests.test_state_machine import BlockMeans, spec_of
 
-Run = Callable[..., tuple[int, Report]]
+Run = Callable[..., tuple[int, RunReport]]
 
 
 def content(number: int) -> bytes:
@@ -64,9 +64,9 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 def go(job: Job) -> Run:
     """Run over sources: how many images the model was given, but for those of the self-check; and the report."""
 
-    def over(*sources: str) -> tuple[int, Report]:
+    def over(*sources: str) -> tuple[int, RunReport]:
         before = BlockMeans.seen
         report = run(job.model_copy(update={"sources": sources}))
-        return BlockMeans.seen - before - sum(check["compared"] for check in report["self_check"].values()), report
+        return BlockMeans.seen - before - sum(check.compared for check in report.self_check.values()), report
 
     return over

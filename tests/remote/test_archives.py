@@ -95,7 +95,7 @@ def test_an_unchanged_archive_is_not_opened(
     with monkeypatch.context() as patch:
         patch.setattr(archives, "_opened", never)
         calls, report = go(str(archive))
-    assert (calls, report["images"]["seen"], report["images"]["new"], report["images"]["removed"]) == (0, 20, 0, 0)
+    assert (calls, report.images.seen, report.images.new, report.images.removed) == (0, 20, 0, 0)
     assert verify(job.store) == []
 
 
@@ -109,7 +109,7 @@ def test_a_changed_archive(go: Run, job: Job, tmp_path: Path, kind: str) -> None
     PACKERS[kind](archive, members)
     os.utime(archive, ns=(1, 1))
     calls, report = go(str(archive))
-    assert (calls, report["images"]["removed"], report["images"]["seen"]) == (2, 1, 10)
+    assert (calls, report.images.removed, report.images.seen) == (2, 1, 10)
     assert {place.rpartition("/")[2] for place in places(job)} == set(members)
     assert verify(job.store) == []
 
@@ -131,13 +131,13 @@ def test_shards_by_a_pattern(go: Run, job: Job, tmp_path: Path, monkeypatch: pyt
     opened, real = list[str](), archives._opened
     monkeypatch.setattr(archives, "_opened", lambda address, status: (opened.append(address), real(address, status))[1])
     calls, report = go(pattern)
-    assert (calls, report["images"]["removed"], report["images"]["seen"]) == (10, 10, 30)
+    assert (calls, report.images.removed, report.images.seen) == (10, 10, 30)
     names = {Path(address).name for address in opened}
     assert names == {"0000.tar", "0003.tar"}, "the first for the self-check, which reads again what was stored first"
     assert str(shards / "beside.png") in places(job)
     assert len(places(job)) == 31
     calls, report = go(str(shards / "*"))
-    assert (calls, report["images"]["seen"]) == (0, 31)
+    assert (calls, report.images.seen) == (0, 31)
 
 
 def test_archives_in_a_list(go: Run, job: Job, tmp_path: Path) -> None:
@@ -148,10 +148,10 @@ def test_archives_in_a_list(go: Run, job: Job, tmp_path: Path) -> None:
     assert go(f"@{tmp_path / 'list.txt'}")[0] == 10
     (tmp_path / "0.zip").unlink()
     _, report = go(f"@{tmp_path / 'list.txt'}")
-    assert report["images"]["removed"] == 5
+    assert report.images.removed == 5
     pack_zip(tmp_path / "0.zip", shard(range(5)))
     calls, report = go(f"@{tmp_path / 'list.txt'}")
-    assert (calls, report["images"]["seen"]) == (0, 10)
+    assert (calls, report.images.seen) == (0, 10)
 
 
 def test_a_damaged_archive_loses_nothing(go: Run, job: Job, tmp_path: Path, kind: str) -> None:
@@ -163,14 +163,14 @@ def test_a_damaged_archive_loses_nothing(go: Run, job: Job, tmp_path: Path, kind
     go(str(archive))
     archive.write_bytes(whole[: len(whole) * 2 // 3])
     _, report = go(str(archive))
-    assert report["images"]["removed"] == 0
+    assert report.images.removed == 0
     assert len(places(job)) == 10
-    assert any(warning.startswith(str(archive)) for warning in report["warnings"])
+    assert any(warning.startswith(str(archive)) for warning in report.warnings)
     if kind != "parquet":
-        assert 5 < report["images"]["seen"] < 10
+        assert 5 < report.images.seen < 10
     PACKERS[kind](archive, shard(range(11)))
     calls, report = go(str(archive))
-    assert (calls, report["images"]["seen"]) == (1, 11)
+    assert (calls, report.images.seen) == (1, 11)
 
 
 def test_an_archive_that_changes_between_listing_and_reading(tmp_path: Path, kind: str, job: Job) -> None:
@@ -363,11 +363,11 @@ def test_a_list_of_images_beside_an_image(go: Run, job: Job, tmp_path: Path) -> 
     }
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     calls, report = go(str(tmp_path / "a.parquet"))
-    assert (calls, report["images"]["seen"], report["images"]["quarantined"]) == (4, 4, 0)
+    assert (calls, report.images.seen, report.images.quarantined) == (4, 4, 0)
     assert {place.split(".parquet/")[1] for place in places(job)} == {
         "image/00000000", "images/00000000-0000", "images/00000000-0001", "images/00000002-0000",
     }  # fmt: skip
-    assert any("1 rows of image name a file" in warning for warning in report["warnings"])
+    assert any("1 rows of image name a file" in warning for warning in report.warnings)
     assert go(str(tmp_path / "a.parquet"))[0] == 0
 
 
@@ -382,7 +382,7 @@ def test_archives_of_older_records_are_listed_again(go: Run, job: Job, tmp_path:
         status = (tmp_path / "a.tar").stat()
         db.execute("UPDATE archives SET images = 2, tag = ?", (status.st_ctime_ns,))
     calls, report = go(str(tmp_path / "a.tar"))
-    assert (calls, report["images"]["seen"]) == (0, 3)
+    assert (calls, report.images.seen) == (0, 3)
 
 
 @pytest.mark.parametrize("pack", [pack_zip, pack_tar])
@@ -408,10 +408,10 @@ def test_a_tar_without_its_end(go: Run, job: Job, tmp_path: Path) -> None:
     last = members_of(archive)[-1]
     os.truncate(archive, last.offset_data + -(-last.size // 512) * 512)
     calls, report = go(str(archive))
-    assert (calls, report["models"]["one"]["pending"]) == (3, 0)
-    assert any("without the blocks that end a tar" in warning for warning in report["warnings"])
+    assert (calls, report.models["one"].pending) == (3, 0)
+    assert any("without the blocks that end a tar" in warning for warning in report.warnings)
     calls, report = go(str(archive))
-    assert (calls, report["images"]["seen"], report["warnings"]) == (0, 3, [])
+    assert (calls, report.images.seen, report.warnings) == (0, 3, [])
 
 
 @pytest.mark.parametrize("fault", ["header", "header of zeros", "first header", "cut in data", "size below zero"])
@@ -434,12 +434,12 @@ def test_whole_members_of_a_damaged_tar(go: Run, job: Job, tmp_path: Path, fault
     archive.write_bytes(data)
     left, pending = (3, 1) if fault == "cut in data" else (5, 0)
     calls, report = go(str(archive))
-    assert (calls, report["models"]["one"]["pending"]) == (left, pending)
+    assert (calls, report.models["one"].pending) == (left, pending)
     assert {Path(place).name for place in places(job)} <= {member.name for member in at} - {lost.name}
     for _ in range(2):
-        assert any(warning.startswith(f"{archive}: ") for warning in report["warnings"])
+        assert any(warning.startswith(f"{archive}: ") for warning in report.warnings)
         calls, report = go(str(archive))
-        assert (calls, report["images"]["seen"]) == (0, left + pending)
+        assert (calls, report.images.seen) == (0, left + pending)
 
 
 def _header_of_size(member: tarfile.TarInfo, size: int) -> bytes:
@@ -459,11 +459,11 @@ def test_several_tars_in_one(go: Run, tmp_path: Path, between: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(joined)
     calls, report = go(str(tmp_path / "a.tar"))
     assert calls == 6
-    assert any("zeros lie between" in warning for warning in report["warnings"])
+    assert any("zeros lie between" in warning for warning in report.warnings)
     (tmp_path / "b.tar").write_bytes((tmp_path / "0.tar").read_bytes() + b"garbage" * 512)
     calls, report = go(str(tmp_path / "b.tar"))
-    assert (calls, report["images"]["seen"]) == (0, 3)
-    assert any("after its end are no tar" in warning for warning in report["warnings"])
+    assert (calls, report.images.seen) == (0, 3)
+    assert any("after its end are no tar" in warning for warning in report.warnings)
 
 
 def test_members_of_one_name_are_told_of(go: Run, tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_members_of_one_name_are_told_of(go: Run, tmp_path: Path) -> None:
             with zipfile.ZipFile(name, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
                 archive.writestr("000001.png", content(9))
         _, report = go(str(name))
-        assert any("1 members have names of others" in warning for warning in report["warnings"])
+        assert any("1 members have names of others" in warning for warning in report.warnings)
 
 
 def test_a_time_that_is_none(tmp_path: Path) -> None:
@@ -547,13 +547,13 @@ def test_a_zip_without_a_table_of_contents(go: Run, job: Job, tmp_path: Path, pa
     archive.write_bytes(data)
     calls, report = go(str(archive))
     pending = int(fault == "cut" and pack is not pack_stream)  # where the header says how much should be there
-    assert (calls, report["models"]["one"]["pending"]) == (left, pending)
+    assert (calls, report.models["one"].pending) == (left, pending)
     assert {Path(place).name for place in places(job)} <= set(shard(range(4)))
-    assert any("table of contents cannot be read" in warning for warning in report["warnings"])
-    assert report["images"]["quarantined"] == 0
+    assert any("table of contents cannot be read" in warning for warning in report.warnings)
+    assert report.images.quarantined == 0
     calls, report = go(str(archive))
     assert calls == 0
-    assert any("table of contents cannot be read" in warning for warning in report["warnings"]), "it is told again"
+    assert any("table of contents cannot be read" in warning for warning in report.warnings), "it is told again"
 
 
 def test_a_server_that_stalls_is_no_damage(go: Run, web: ImageServer, tmp_path: Path) -> None:
@@ -562,7 +562,7 @@ def test_a_server_that_stalls_is_no_damage(go: Run, web: ImageServer, tmp_path: 
     web.files["/a.zip"] = (tmp_path / "a.zip").read_bytes()
     web.faults["/a.zip"] = Faults(cuts=[0, 0])
     calls, report = go(f"{web.url}/a.zip")
-    assert (calls, report["warnings"]) == (3, [])
+    assert (calls, report.warnings) == (3, [])
 
 
 def test_parquet_without_images(tmp_path: Path) -> None:
@@ -580,7 +580,7 @@ def test_archives_at_addresses(go: Run, web: ImageServer, tmp_path: Path, kind: 
     assert go(f"{web.url}/a.{kind}")[0] == 12
     web.requests.clear()
     calls, report = go(f"{web.url}/a.{kind}")
-    assert (calls, report["images"]["seen"]) == (0, 12)
+    assert (calls, report.images.seen) == (0, 12)
     assert web.reads() == []
 
 
@@ -590,7 +590,7 @@ def test_a_server_without_ranges(go: Run, web: ImageServer, tmp_path: Path, job:
     web.files["/a.tar"] = (tmp_path / "packed").read_bytes()
     web.faults["/a.tar"] = Faults(ranges=False)
     _, report = go(f"{web.url}/a.tar")
-    assert any("parts of a file" in warning and "download it" in warning for warning in report["warnings"])
+    assert any("parts of a file" in warning and "download it" in warning for warning in report.warnings)
 
 
 def test_a_folder_called_like_an_archive(go: Run, job: Job, tmp_path: Path) -> None:
@@ -609,9 +609,9 @@ def test_a_lost_ledger_and_a_self_check(go: Run, job: Job, tmp_path: Path, kind:
     (tmp_path / f"b.{kind}").write_bytes(b"")
     PACKERS[kind](tmp_path / f"b.{kind}", shard(range(10, 12)))
     calls, report = go(str(tmp_path / f"a.{kind}"), str(tmp_path / f"b.{kind}"))
-    assert (calls, report["images"]["seen"], report["images"]["removed"]) == (2, 12, 0)
-    (check,) = report["self_check"].values()
-    assert check["compared"] == 8
+    assert (calls, report.images.seen, report.images.removed) == (2, 12, 0)
+    (check,) = report.self_check.values()
+    assert check.compared == 8
 
 
 def test_old_ledgers_get_the_table(go: Run, job: Job, tmp_path: Path) -> None:
@@ -625,7 +625,7 @@ def test_old_ledgers_get_the_table(go: Run, job: Job, tmp_path: Path) -> None:
     with ledger_of(job.store) as ledger:
         assert ledger is not None
     calls, report = go(str(tmp_path / "a.zip"))
-    assert (calls, report["images"]["seen"]) == (0, 2)
+    assert (calls, report.images.seen) == (0, 2)
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
@@ -726,11 +726,11 @@ def test_a_folder_says_nothing_of_archives_in_it(go: Run, job: Job, tmp_path: Pa
     pack_tar(tmp_path / "data" / "a.tar", shard(range(5)))
     go(str(tmp_path / "data" / "*.tar"))
     calls, report = go(str(tmp_path / "data"))
-    assert (calls, report["images"]["removed"], len(places(job))) == (1, 0, 6)
+    assert (calls, report.images.removed, len(places(job))) == (1, 0, 6)
     for file in job.store.glob("ledger.sqlite*"):
         file.unlink()
     _, report = go(str(tmp_path / "data"))
-    assert (report["images"]["removed"], len(places(job))) == (0, 6)
+    assert (report.images.removed, len(places(job))) == (0, 6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -775,8 +775,8 @@ def test_a_tar_that_breaks_off_is_not_taken_for_whole(go: Run, job: Job, tmp_pat
             data = data * 2
     archive.write_bytes(data)
     _, report = go(str(archive))
-    assert (report["images"]["removed"], len(places(job))) == (0, 10)
-    assert any("a.tar" in warning for warning in report["warnings"])
+    assert (report.images.removed, len(places(job))) == (0, 10)
+    assert any("a.tar" in warning for warning in report.warnings)
 
 
 def test_the_first_of_one_name_counts(tmp_path: Path) -> None:
@@ -808,8 +808,8 @@ def test_a_folder_that_cannot_be_read_under_a_pattern(
 
     monkeypatch.setattr("pixelmill.remote.pattern.os.listdir", failing)
     _, report = go(str(tmp_path / "d*" / "*.png"))
-    assert (report["images"]["removed"], len(places(job))) == (0, 3)
-    assert any("d1: Input/output error" in warning for warning in report["warnings"])
+    assert (report.images.removed, len(places(job))) == (0, 3)
+    assert any("d1: Input/output error" in warning for warning in report.warnings)
 
 
 def test_patterns(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def gcs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bucket]]:
 def test_a_bucket(go: Run, job: Job, gcs: type[Bucket]) -> None:
     """All images are read once; the second run lists alone; what changed is read again, and what is gone goes."""
     calls, report = go("gs://photos/2026")
-    assert (calls, report["images"]["seen"]) == (12, 12)
+    assert (calls, report.images.seen) == (12, 12)
     assert places(job) == {f"gs://photos/2026/{number}.png" for number in range(12)}
     assert sorted(gcs.reads) == sorted(key for key in gcs.objects if key.endswith(".png"))
     gcs.reads.clear()
@@ -100,4 +100,4 @@ def test_a_bucket(go: Run, job: Job, gcs: type[Bucket]) -> None:
     gcs.objects["2026/11.png"] = content(111)
     del gcs.objects["2026/9.png"]
     calls, report = go("gs://photos/2026")
-    assert (calls, report["images"]["changed"], report["images"]["removed"]) == (1, 1, 1)
+    assert (calls, report.images.changed, report.images.removed) == (1, 1, 1)

@@ -48,7 +48,7 @@ def test_a_second_run_reads_nothing(go: Run, job: Job, web: ImageServer, listed:
     assert sorted(web.reads()) == sorted(web.files)
     web.requests.clear()
     calls, report = go(listed)
-    assert (calls, report["images"]["seen"], report["images"]["new"]) == (0, 6, 0)
+    assert (calls, report.images.seen, report.images.new) == (0, 6, 0)
     sample = set(web.reads())  # the self-check of a run that adds nothing reads nothing either
     assert sample == set()
     assert {path for _, path in web.requests} == set(web.files)
@@ -64,7 +64,7 @@ def test_what_changed_alone_is_read(go: Run, web: ImageServer, listed: str) -> N
     web.requests.clear()
     calls, report = go(listed)
     assert calls == 2
-    assert (report["images"]["changed"], report["images"]["removed"]) == (2, 1)
+    assert (report.images.changed, report.images.removed) == (2, 1)
     assert {"/photos/2.png", "/photos/3.png"} <= set(web.reads())
 
 
@@ -82,11 +82,11 @@ def test_a_server_that_is_down_loses_nothing(go: Run, job: Job, web: ImageServer
     for path in web.files:
         web.faults[path] = Faults(statuses=[503] * 9)
     _, report = go(listed)
-    assert report["images"]["removed"] == 0
+    assert report.images.removed == 0
     assert len(places(job)) == 6
-    assert any("the server answered 503" in warning for warning in report["warnings"])
+    assert any("the server answered 503" in warning for warning in report.warnings)
     web.faults.clear()
-    assert go(listed)[1]["images"]["seen"] == 6
+    assert go(listed)[1].images.seen == 6
 
 
 def test_a_broken_transfer_is_taken_up_again(go: Run, web: ImageServer, listed: str) -> None:
@@ -94,7 +94,7 @@ def test_a_broken_transfer_is_taken_up_again(go: Run, web: ImageServer, listed: 
     web.faults["/photos/1.png"] = Faults(cuts=[40])
     web.faults["/photos/2.png"] = Faults(statuses=[200, 502])
     calls, report = go(listed)
-    assert (calls, report["images"]["quarantined"]) == (6, 0)
+    assert (calls, report.images.quarantined) == (6, 0)
     assert web.reads().count("/photos/1.png") == 2
 
 
@@ -109,9 +109,9 @@ def test_what_stays_broken_waits_for_the_next_run(
     web.faults["/photos/2.png"] = Faults(stall=1.0)
     web.faults["/photos/3.png"] = Faults(length=len(content(3)) + 7)
     calls, report = go(listed)
-    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (4, 0, 2)
+    assert (calls, report.images.quarantined, report.models["one"].pending) == (4, 0, 2)
     for name, reason in [("1.png", "peer closed"), ("2.png", "stalled")]:
-        assert any(name in warning and reason in warning for warning in report["warnings"]), (name, report["warnings"])
+        assert any(name in warning and reason in warning for warning in report.warnings), (name, report.warnings)
     assert len(places(job)) == 4
     web.faults.clear()
     http._clients.clear()
@@ -173,7 +173,7 @@ def test_servers_that_deny_at_head_what_they_give(
     sources = [web.url + path for path in web.files]
     assert go(*sources)[0] == 2
     calls, report = go(*sources)
-    assert (calls, report["images"]["seen"], report["images"]["changed"]) == (0, 2, 0)
+    assert (calls, report.images.seen, report.images.changed) == (0, 2, 0)
 
 
 @pytest.mark.parametrize("length", [1, 7, 10**6])
@@ -183,7 +183,7 @@ def test_servers_that_announce_another_length(go: Run, job: Job, web: ImageServe
     web.files = {"/a.png": content(1), "/a.tar": (tmp_path / "packed").read_bytes()}
     web.faults = {path: Faults(length=length) for path in web.files}
     calls, report = go(*(web.url + path for path in web.files))
-    assert (calls, report["images"]["quarantined"], report["models"]["one"]["pending"]) == (3, 0, 0)
+    assert (calls, report.images.quarantined, report.models["one"].pending) == (3, 0, 0)
 
 
 def test_a_file_that_changes_while_it_is_read(go: Run, web: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_what_headers_say_of_a_picture_does_not_matter(
     web.files = {"/a": content(1), "/a.tar": (tmp_path / "packed").read_bytes(), "/there": b""}
     web.faults = {**dict.fromkeys(web.files, faults), "/there": Faults(location="/a")}
     calls, report = go(f"{web.url}/there", f"{web.url}/a.tar")
-    assert (calls, report["images"]["quarantined"], report["images"]["seen"]) == (3, 0, 3)
+    assert (calls, report.images.quarantined, report.images.seen) == (3, 0, 3)
 
 
 class Window:
@@ -234,7 +234,7 @@ def test_a_server_that_limits_its_rate_is_waited_for(
     http._clients.clear()
     web.refuse = window = Window(7, status, {"Retry-After": "1"})
     calls, report = go(listed)
-    assert (calls, report["models"]["one"]["pending"], report["warnings"]) == (6, 0, [])
+    assert (calls, report.models["one"].pending, report.warnings) == (6, 0, ())
     assert window.refused <= 2 + 6, "one a second, and those that were on their way"
 
 
@@ -264,8 +264,8 @@ def test_a_server_that_wants_hours_is_not_waited_for(go: Run, job: Job, web: Ima
         start = time.monotonic()
         calls, report = go(listed, f"{other.url}/good.png")
         assert time.monotonic() - start < 5
-    assert (calls, report["models"]["one"]["pending"], report["images"]["seen"]) == (1, 6, 7)
-    assert sum("left alone for 7," in warning for warning in report["warnings"]) == 6
+    assert (calls, report.models["one"].pending, report.images.seen) == (1, 6, 7)
+    assert sum("left alone for 7," in warning for warning in report.warnings) == 6
     http._clients.clear()
     web.refuse = lambda: None
     assert go(listed)[0] == 6
@@ -291,13 +291,13 @@ def test_a_list_that_does_not_answer_is_pending(go: Run, job: Job, web: ImageSer
     as they were, and a run that could look at none of them tells that it failed."""
     web.faults = {f"/photos/{number}.png": Faults(statuses=[503] * 99) for number in (1, 4)}
     calls, report = go(listed)
-    assert (calls, report["images"]["seen"], report["models"]["one"]["pending"]) == (4, 6, 2)
-    assert sum("answered 503" in warning for warning in report["warnings"]) == 2
+    assert (calls, report.images.seen, report.models["one"].pending) == (4, 6, 2)
+    assert sum("answered 503" in warning for warning in report.warnings) == 2
     web.faults.clear()
     assert go(listed)[0] == 2
     web.faults = {path: Faults(statuses=[503] * 99) for path in web.files}
     calls, report = go(listed)
-    assert (calls, report["images"]["seen"], report["images"]["removed"], len(places(job))) == (0, 0, 0, 6)
+    assert (calls, report.images.seen, report.images.removed, len(places(job))) == (0, 0, 0, 6)
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, [listed])
     assert "answered 503" in scan.failure
@@ -308,7 +308,7 @@ def test_a_source_of_several_that_does_not_answer(go: Run, web: ImageServer) -> 
     web.files = {"/a.png": content(1), "/b.png": content(2)}
     web.faults["/b.png"] = Faults(statuses=[503] * 99)
     calls, report = go(f"{web.url}/a.png", f"{web.url}/b.png")
-    assert (calls, report["models"]["one"]["pending"]) == (1, 1)
+    assert (calls, report.models["one"].pending) == (1, 1)
     with pytest.raises(SourceError, match="no such file"):
         go(f"{web.url}/a.png", f"{web.url}/c.png")
 
@@ -388,7 +388,7 @@ def test_a_list_with_secrets_tells_none(go: Run, job: Job, web: ImageServer, tmp
     )
     calls, report = go(f"@{tmp_path / 'list.txt'}")
     assert calls == 1
-    assert sum("Expected an address without" in warning for warning in report["warnings"]) == 2
+    assert sum("Expected an address without" in warning for warning in report.warnings) == 2
     assert "hunter2" not in str(report)
     for file in job.store.rglob("*"):
         assert not file.is_file() or b"hunter2" not in file.read_bytes(), file
@@ -442,9 +442,9 @@ def test_lines_that_no_list_should_have(go: Run, job: Job, web: ImageServer, tmp
     web.files["/a/list.txt"] = "\n".join(["a#1.png", "café.png", "b.png?x=1", *odd]).encode() + b"\ncaf\xe9.png\n"
     calls, report = go(f"@{web.url}/a/list.txt")
     assert calls == 3
-    assert len(report["warnings"]) >= len(odd)
+    assert len(report.warnings) >= len(odd)
     (tmp_path / "list.txt").write_bytes(f"{web.url}/a/caf".encode() + b"\xe9.png\n" + f"{web.url}/a/b.png?x=1".encode())
-    assert go(f"@{tmp_path / 'list.txt'}")[1]["images"]["seen"] == 1
+    assert go(f"@{tmp_path / 'list.txt'}")[1].images.seen == 1
 
 
 @pytest.mark.parametrize("modified", ["Thu, 26 Nov 9999 23:00:00 GMT", "Thu, 26 Nov 99999999999 02:00:00 GMT", "never"])

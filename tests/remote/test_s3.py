@@ -112,11 +112,11 @@ def test_a_second_run_reads_nothing(go: Run, job: Job, s3: S3) -> None:
     put(*range(20))
     files().pipe({"photos/2026/notes.txt": b"no picture", "photos/.hidden/a.png": content(1), "photos/empty": b""})
     calls, report = go(BUCKET)
-    assert (calls, report["images"]["seen"], report["sources"]) == (20, 20, {BUCKET: 20})
+    assert (calls, report.images.seen, report.sources) == (20, 20, {BUCKET: 20})
     assert len(s3.reads()) == 20
     assert places(job) == {f"{BUCKET}/2026/{number:04}.png" for number in range(20)}
     calls, report = go(BUCKET)
-    assert (calls, report["images"]["seen"], report["images"]["new"]) == (0, 20, 0)
+    assert (calls, report.images.seen, report.images.new) == (0, 20, 0)
     assert s3.reads() == []
     assert verify(job.store) == []
 
@@ -132,7 +132,7 @@ def test_what_changed_alone_is_read(go: Run, job: Job, s3: S3) -> None:
     files().rm("photos/2026/0017.png")
     s3.requests()
     calls, report = go(f"{BUCKET}/2026")
-    images = report["images"]
+    images = report.images
     assert (calls, images["new"], images["changed"], images["moved"], images["removed"]) == (2, 1, 1, 1, 1)
     assert {Path(path).stem for path in s3.reads()} == {"0100", "0015", "moved", *(f"{n:04}" for n in range(8))}
 
@@ -170,14 +170,14 @@ def test_shards_of_all_kinds(go: Run, job: Job, s3: S3, tmp_path: Path) -> None:
         files().pipe(f"photos/shards/{name}", (tmp_path / name).read_bytes())
     pattern = f"{BUCKET}/shards/*"
     calls, report = go(pattern)
-    assert (calls, report["images"]["seen"], report["images"]["quarantined"]) == (30, 30, 0)
+    assert (calls, report.images.seen, report.images.quarantined) == (30, 30, 0)
     assert f"{BUCKET}/shards/b.tar/000010.png" in places(job)
     s3.requests()
     assert go(pattern)[0] == 0
     assert s3.reads() == []
     files().rm("photos/shards/b.tar")
     _, report = go(pattern)
-    assert (report["images"]["removed"], report["images"]["seen"]) == (10, 20)
+    assert (report.images.removed, report.images.seen) == (10, 20)
     assert verify(job.store) == []
 
 
@@ -187,8 +187,8 @@ def test_one_object_and_a_list(go: Run, job: Job, s3: S3) -> None:
     files().pipe("photos/2026/list.txt", f"0002.png\n{BUCKET}/2026/0003.png\ngone.png\n".encode())
     files().pipe("photos/2026/empty.png", b"")
     calls, report = go("S3://photos/2026/0001.png", f"@{BUCKET}/2026/list.txt", f"{BUCKET}/2026/empty.png")
-    assert (calls, report["images"]["seen"], report["images"]["quarantined"]) == (3, 4, 1)
-    assert any("gone.png" in warning for warning in report["warnings"])
+    assert (calls, report.images.seen, report.images.quarantined) == (3, 4, 1)
+    assert any("gone.png" in warning for warning in report.warnings)
 
 
 def test_a_bucket_that_was_emptied(go: Run, job: Job, s3: S3) -> None:
@@ -201,8 +201,8 @@ def test_a_bucket_that_was_emptied(go: Run, job: Job, s3: S3) -> None:
         go(f"{BUCKET}/2026")
     files().pipe("photos/2026/notes.txt", b"x")
     _, report = go(f"{BUCKET}/2026")
-    assert report["images"]["removed"] == 0
-    assert any("2 are known from there" in warning for warning in report["warnings"])
+    assert report.images.removed == 0
+    assert any("2 are known from there" in warning for warning in report.warnings)
     with pytest.raises(SourceError, match="nobucket"):
         parse_source("s3://nobucket/a")
 
@@ -239,7 +239,7 @@ def test_paranoid_reads_all_again(go: Run, job: Job, s3: S3) -> None:
     before = job.model_copy(update={"paranoid": True, "sources": (BUCKET,)})
     from tests.support.library_run import run
 
-    assert run(before)["images"]["changed"] == 0
+    assert run(before).images.changed == 0
     assert len(s3.reads()) == 10
 
 
@@ -323,6 +323,6 @@ def test_a_folder_that_cannot_be_listed_under_a_pattern(
         patch.setattr(files(), "ls", failing)
         patch.setattr(files(), "call_s3", failing_too)
         _, report = go(f"{BUCKET}/{pattern}")
-    assert report["images"]["removed"] == 0
+    assert report.images.removed == 0
     assert places(job) == known
-    assert any("Slow down" in warning for warning in report["warnings"]), report["warnings"]
+    assert any("Slow down" in warning for warning in report.warnings), report.warnings

@@ -13,7 +13,8 @@ import pytest
 
 from pixelmill.cli.main import main
 from pixelmill.errors import StoreError
-from pixelmill.markdown import as_markdown, plain
+from pixelmill.report.markdown import as_markdown, plain
+from pixelmill.report.model import RunReport
 from pixelmill.store import filesystem
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.filesystem import Mount, mount_of, warnings_for
@@ -109,7 +110,7 @@ def test_a_run_and_info_say_once_that_a_store_lies_in_memory(
     report = json.loads(capsys.readouterr().out)
     warning = f"{memory / 'store'} lies in memory (tmpfs): it is gone after a restart. Keep a store on a disk."
     assert report["warnings"] == [warning]
-    assert f"- {plain(warning)}" in as_markdown(report)
+    assert f"- {plain(warning)}" in as_markdown(RunReport.model_validate(report))
     for command, times in (("info", 1), ("verify", 0)):
         with pytest.raises(SystemExit):
             main([command, str(memory / "store")])

@@ -16,7 +16,7 @@ import pytest
 from pixelmill.errors import StoreError
 from pixelmill.images.found import FoundFile
 from pixelmill.job import CacheSpec, Job
-from pixelmill.report import make_report
+from pixelmill.report.build import build
 from pixelmill.scan import scan_sources
 from pixelmill.store import living
 from pixelmill.store.commit import StoreWriter
@@ -182,4 +182,14 @@ def test_a_plan_that_is_lost_is_told(
         with pytest.raises(StoreError, match="Expected the plan of run 1"):
             embed_shard(job, writer, matrices, scan.number, plan.shards[0])
         with pytest.raises(StoreError, match="images that run 1 has found"):
-            make_report(job, writer, scan, matrices, writer.ledger.changes(), [], started=0.0, seconds=1.0)
+            build(
+                job,
+                writer.snapshot(),
+                writer.ledger,
+                scan,
+                matrices,
+                writer.ledger.changes(),
+                [],
+                started=0.0,
+                seconds=1.0,
+            )

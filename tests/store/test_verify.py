@@ -102,7 +102,7 @@ def test_master_ledger_and_copy_come_back(job: Job, name: str, *, lost: bool) ->
     assert verify(job.store) == []
     seen = BlockMeans.seen
     report = run(job)
-    checked = sum(check["compared"] for check in report["self_check"].values())
+    checked = sum(check.compared for check in report.self_check.values())
     assert BlockMeans.seen - seen == checked, "nothing else had to be embedded again"
     after = vectors(job.store)
     assert after.keys() == before.keys()

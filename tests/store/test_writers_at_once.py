@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from pixelmill.job import CacheSpec, Job
-from pixelmill.report import Report
+from pixelmill.report.model import RunReport
 from pixelmill.store import commit as committing
 from pixelmill.store import master, parts
 from pixelmill.store.commit import StoreWriter
@@ -120,7 +120,7 @@ def finished(process: BaseProcess, answer: Connection) -> Any:
     return result
 
 
-def run_of(one: Job) -> Callable[[], Report]:
+def run_of(one: Job) -> Callable[[], RunReport]:
     return lambda: run(one)
 
 
@@ -147,10 +147,8 @@ def check_again(jobs: list[Job]) -> None:
     """Doing it all again makes no model call and finds nothing new."""
     before = BlockMeans.seen
     for one in jobs:
-        counts = run(one)["images"]
-        assert {kind: counts[kind] for kind in ("new", "changed", "moved", "duplicate", "removed")} == dict.fromkeys(
-            ("new", "changed", "moved", "duplicate", "removed"), 0
-        )
+        counts = run(one).images
+        assert (counts.new, counts.changed, counts.moved, counts.duplicate, counts.removed) == (0, 0, 0, 0, 0)
     assert BlockMeans.seen == before
 
 
@@ -159,9 +157,9 @@ def test_four_whole_runs_at_once(jobs: list[Job]) -> None:
     has one row, every cell its vector, every part file is named, each new image was told, and nothing is left to do."""
     reports = at_once(*map(run_of, jobs))
     for (folders, _), report in zip(RUNS, reports, strict=True):
-        assert all(model["pending"] == 0 for model in report["models"].values())
-        assert report["images"]["quarantined"] == len(numbers_in(folders) & BROKEN)
-    assert sum(report["images"]["new"] for report in reports) >= len(numbers_in(("",)))
+        assert all(model.pending == 0 for model in report.models.values())
+        assert report.images.quarantined == len(numbers_in(folders) & BROKEN)
+    assert sum(report.images.new for report in reports) >= len(numbers_in(("",)))
     check_parts(jobs[0].store)
     check_collection(jobs[0].store)
     check_again(jobs)

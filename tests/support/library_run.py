@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 from pixelmill.job import Job
-from pixelmill.report import Report, make_report
+from pixelmill.report.build import build, close
+from pixelmill.report.model import RunReport
 from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.work import embed_shard, prepare, release_models
 
 
-def run(job: Job) -> Report:
+def run(job: Job) -> RunReport:
     """Discover, plan, embed, publish, report."""
     started = time.time()
     release_models()
@@ -26,4 +27,8 @@ def run(job: Job) -> Report:
         writer.update_locations(changes.stale_rows)
         writer.serve([matrix.provenance.fingerprint for matrix in matrices])
         compact_if_needed(writer)
-        return make_report(job, writer, scan, matrices, changes, done, started=started, seconds=1.0)
+        report = build(
+            job, writer.snapshot(), writer.ledger, scan, matrices, changes, done,
+            started=started, seconds=1.0, warnings=writer.warnings,
+        )  # fmt: skip
+        return close(writer.ledger, scan, report, started)

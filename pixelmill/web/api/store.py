@@ -9,8 +9,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from pixelmill.earlier import earlier_reports
-from pixelmill.morning import Names, Report, Section, headline, sections, summary
+from pixelmill.report.history import recorded
+from pixelmill.report.model import RunReport
+from pixelmill.report.text import Names, Section, headline, sections, summary
 from pixelmill.search.encoder import has_text
 from pixelmill.search.searcher import default_model
 from pixelmill.store.consult import ledger_of
@@ -98,8 +99,8 @@ def quarantine(
 def reports(gallery: InGallery, limit: Annotated[int, Query(ge=1, le=50)] = 14) -> Reports:
     """The reports of the last runs, newest first."""
     with ledger_of(gallery.newest.folder) as ledger:
-        runs = earlier_reports(ledger, limit) if ledger else []
-    return Reports(reports=[_night(run) for run in runs])
+        runs = recorded(ledger, limit) if ledger else []
+    return Reports(reports=list(map(_night, runs)))
 
 
 def _refused(entry: Quarantined) -> Refused:
@@ -114,16 +115,16 @@ def _refused(entry: Quarantined) -> Refused:
     )
 
 
-def _night(report: Report) -> NightReport:
+def _night(report: RunReport) -> NightReport:
     return NightReport(
-        started=report["started"],
-        seconds=report["seconds"],
+        started=report.started,
+        seconds=report.seconds,
         headline=printable(headline(report)),
         summary=printable(summary(report)),
-        notable=list(map(printable, report["notable"])),
-        warnings=list(map(printable, report["warnings"])),
+        notable=list(map(printable, report.notable)),
+        warnings=list(map(printable, report.warnings)),
         sections=[_section(section) for section in sections(report)],
-        report=_told(report),
+        report=_told(report.as_json()),
     )
 
 

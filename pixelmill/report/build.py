@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
-from typing import Any
 
 from pixelmill.assign import Assignment
-from pixelmill.bottleneck import advice
-from pixelmill.earlier import earlier_reports
 from pixelmill.errors import StoreError
 from pixelmill.job import Job
-from pixelmill.nights import comparable, night, notable
 from pixelmill.plan import count_pending
 from pixelmill.precision import LEAST_COSINE
+from pixelmill.report.bottleneck import advice
+from pixelmill.report.history import comparable, night, notable, recorded
+from pixelmill.report.model import (
+    DryRunReport,
+    ImageCounts,
+    ModelReport,
+    PendingCount,
+    RunReport,
+    SeenCount,
+    SelfCheck,
+    WorkerPlan,
+)
+from pixelmill.run.results import WorkerModel, WorkerReport
 from pixelmill.scan import Scan
-from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes
 from pixelmill.work import ShardReport, combined
-
-Report = dict[str, Any]
 
 _RUNS = 50
 """How many runs back are looked through for those over the same sources."""
@@ -32,61 +37,70 @@ _PATHS = 50
 """Paths that warnings name one by one: a disk that fails must not swell the report, which is kept."""
 
 
-def make_report(
-    job: Job, writer: StoreWriter, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
+def build(
+    job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
-) -> Report:  # fmt: skip
-    """The report of a finished run: counts of images and, for each model, of vectors. The ledger settles and keeps it.
+) -> RunReport:  # fmt: skip
+    """The report of a finished run: counts of images and, for each model, of vectors. Nothing is written.
 
     `done` is what the workers did, shard by shard, as `plan` said in words. `embedded` counts this run's vectors;
     `quarantined` and `pending` what of the images seen is so now. README.md says what each key means.
     """
-    total = combined(done)
-    workers = by_worker(done)
-    store, ledger = writer.snapshot(), writer.ledger
     _require_scan(ledger, scan)
+    total, workers = combined(done), by_worker(done)
     fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
-    failures = ledger.failures(scan.number, fingerprints, _new_since(ledger, started))
-    report: Report = {
-        "store": os.fspath(job.store),
-        "started": datetime.fromtimestamp(started).astimezone().isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-        "sources": dict(scan.folders),
-        "images": {
-            "seen": scan.seen,
-            "new": changes.new,
-            "changed": changes.changed,
-            "moved": changes.moved,
-            "duplicate": changes.duplicate,
-            "removed": changes.removed,
-            "quarantined": ledger.quarantined_seen(scan.number, fingerprints),
-        },
-        "models": _models(job, store, ledger, scan, matrices, total, workers),
-        "bottleneck": total.timing.bottleneck,
-        "advice": advice(total, matrices),
-        "coverage": coverage(store, ledger),
-        "folders": [asdict(folder) for folder in changes.folders],
-        "failures": [asdict(group) for group in failures],
-        "warnings": [
+    rate = _failure_rate(total)
+    report = RunReport(
+        store=os.fspath(job.store),
+        started=datetime.fromtimestamp(started).astimezone().isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        sources=dict(scan.folders),
+        images=_images(ledger, scan, changes, fingerprints),
+        models=_models(job, store, ledger, scan, matrices, total, workers),
+        bottleneck=total.timing.bottleneck,
+        advice=advice(total, matrices),
+        coverage=coverage(store, ledger),
+        folders=changes.folders,
+        failures=tuple(ledger.failures(scan.number, fingerprints, _new_since(ledger, started))),
+        failure_rate=rate,
+        exceeded_failure_rate=rate > job.max_failure_rate,
+        failure=scan.failure,
+        warnings=(
             *warnings,
-            *writer.warnings,
             *filter(None, [ledger.notice()]),
             *_some(scan.problems),
             *_some(total.unread),
             *dict.fromkeys(total.warnings),
-        ],
-        "self_check": _self_checks(store, ledger, matrices, started),
-        "workers": {name: _worker(did) for name, did in workers.items()},
-        "plan": plan,
-    }
-    earlier = comparable(report, earlier_reports(ledger, _RUNS))
-    report["nights"] = [asdict(night(run)) for run in earlier]
-    report["notable"] = notable(report, earlier)
+        ),
+        self_check=_self_checks(store, ledger, matrices, started),
+        workers={name: _worker(did) for name, did in workers.items()},
+        plan=plan,
+    )
+    earlier = comparable(report, recorded(ledger, _RUNS))
+    beside = {"nights": tuple(map(night, earlier)), "notable": tuple(notable(report, earlier))}
+    return report.model_copy(update=beside)
+
+
+def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunReport:
+    """The end of a run: what it told is known from now on, and its report is kept; it says so if it could not be."""
     ledger.settle()
     ledger.forget_scan(scan.number)
-    if not ledger.record_run(started, report):
-        report["warnings"].append(f"This report could not be kept in the store: run `pixelmill repair {job.store}`.")
-    return report
+    if ledger.record_run(started, report.as_json()):
+        return report
+    lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
+    return report.model_copy(update={"warnings": (*report.warnings, lost)})
+
+
+def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence[str]) -> ImageCounts:
+    return ImageCounts(
+        seen=scan.seen,
+        new=changes.new,
+        changed=changes.changed,
+        moved=changes.moved,
+        duplicate=changes.duplicate,
+        removed=changes.removed,
+        quarantined=ledger.quarantined_seen(scan.number, fingerprints),
+    )
 
 
 def _require_scan(ledger: Ledger, scan: Scan) -> None:
@@ -99,19 +113,20 @@ def _require_scan(ledger: Ledger, scan: Scan) -> None:
         )
 
 
-def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], started: float) -> dict[str, Any]:
+def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], started: float) -> dict[str, SelfCheck]:
     """By model, how near to what is stored the sample of its matrices came in this run, the worst if there are several,
     and what the same sample came to in earlier runs, the latest first."""
     models = {matrix.provenance.model for matrix in matrices}
-    found: dict[str, Any] = {}
+    found: dict[str, SelfCheck] = {}
     for made in (matrix.provenance for matrix in store.manifest.matrices if matrix.provenance.model in models):
         checks = ledger.checks(made.fingerprint)
         if checks and checks[-1][0] >= started:
             *before, (_, compared, cosine) = checks
-            earlier = [round(then, 7) for when, _, then in reversed(before) if when < started]
-            told = {"compared": compared, "least_cosine": round(cosine, 7), "sound": cosine >= LEAST_COSINE,
-                    "before": earlier}  # fmt: skip
-            if told["least_cosine"] <= found.get(made.model, told)["least_cosine"]:
+            earlier = tuple(round(then, 7) for when, _, then in reversed(before) if when < started)
+            told = SelfCheck(
+                compared=compared, least_cosine=round(cosine, 7), sound=cosine >= LEAST_COSINE, before=earlier
+            )
+            if told.least_cosine <= found.get(made.model, told).least_cosine:
                 found[made.model] = told
     return found
 
@@ -142,54 +157,53 @@ def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
 def _models(
     job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], total: ShardReport,
     workers: Mapping[str, ShardReport],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, ModelReport]:  # fmt: skip
     pending = count_pending(ledger, store, matrices, scan.number)
     models = {}
     for matrix in matrices:
         made = matrix.provenance
         name = made.model
         speeds = [did.embedded.get(name, 0) / did.seconds for did in workers.values() if did.seconds]
-        models[name] = {
-            "embedded": total.embedded.get(name, 0),
-            "pending": pending.get(made.fingerprint, 0),
-            "quarantined": ledger.quarantined_seen(scan.number, [made.fingerprint]),
-            "dim": made.dim,
-            "device": total.devices.get(name, job.devices.get(name, job.device)),
-            "precision": made.precision,
-            "decode": made.decode,
-            "images_per_second": round(sum(speeds), 1),
-            "dataset": (store.manifest.matrix(made.fingerprint) or matrix).published_name,
-        }
+        models[name] = ModelReport(
+            embedded=total.embedded.get(name, 0),
+            pending=pending.get(made.fingerprint, 0),
+            quarantined=ledger.quarantined_seen(scan.number, [made.fingerprint]),
+            dim=made.dim,
+            device=total.devices.get(name, job.devices.get(name, job.device)),
+            precision=made.precision,
+            decode=made.decode,
+            images_per_second=round(sum(speeds), 1),
+            dataset=(store.manifest.matrix(made.fingerprint) or matrix).published_name,
+        )
     return models
 
 
-def _worker(did: ShardReport) -> dict[str, Any]:
+def _worker(did: ShardReport) -> WorkerReport:
     """What `Pace` learns from: reading is what all threads together took."""
     seconds = did.timing.models
-    return {
-        "images": did.read,
-        "seconds": round(did.seconds, 3),
-        "reading_seconds": round((did.timing.read + did.timing.decode) / did.threads, 3),
-        "models": {
-            model: {"device": did.devices[model], "images": images, "seconds": round(seconds.get(model, 0.0), 3)}
+    return WorkerReport(
+        images=did.read,
+        seconds=round(did.seconds, 3),
+        reading_seconds=round((did.timing.read + did.timing.decode) / did.threads, 3),
+        models={
+            model: WorkerModel(device=did.devices[model], images=images, seconds=round(seconds.get(model, 0.0), 3))
             for model, images in did.embedded.items()
         },
-    }
+    )
 
 
-def dry_run_report(job: Job, scan: Scan, pending: dict[str, int], assignment: Assignment) -> Report:
+def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], assignment: Assignment) -> DryRunReport:
     """What a run would do now: for each model, how many of the images seen it would embed; who would, how long."""
-    return {
-        "store": os.fspath(job.store),
-        "dry_run": True,
-        "images": {"seen": scan.seen},
-        "models": {model: {"pending": images} for model, images in pending.items()},
-        "plan": str(assignment),
-        "workers": {
-            share.worker: {"images": share.images, "seconds": round(share.seconds)} for share in assignment.shares
+    return DryRunReport(
+        store=os.fspath(job.store),
+        images=SeenCount(seen=scan.seen),
+        models={model: PendingCount(pending=images) for model, images in pending.items()},
+        plan=str(assignment),
+        workers={
+            share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in assignment.shares
         },
-        "warnings": _some(scan.problems),
-    }
+        warnings=tuple(_some(scan.problems)),
+    )
 
 
 def _some(paths: Sequence[str]) -> list[str]:
@@ -198,8 +212,6 @@ def _some(paths: Sequence[str]) -> list[str]:
     return [*paths[:_PATHS], *([f"… and {beyond:,} more that could not be read."] if beyond > 0 else [])]
 
 
-def failure_rate(done: Sequence[ShardReport]) -> float:
-    """The share of the images to be read in this run that were refused, or could not be read and wait."""
-    total = combined(done)
+def _failure_rate(total: ShardReport) -> float:
     asked = total.read + len(total.unread)
     return (total.refused + len(total.unread)) / asked if asked else 0.0

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import sqlite3
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -18,17 +20,20 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from pixelmill.assign import Assignment
-from pixelmill.bottleneck import advice
 from pixelmill.cli.main import main
 from pixelmill.job import Job
-from pixelmill.markdown import as_markdown
-from pixelmill.morning import headline, sections, summary
-from pixelmill.nights import ENOUGH, FAILING, LAST, MANY, MEASURED, SHRUNK, SLOW, comparable, notable
 from pixelmill.pipeline import Timing
-from pixelmill.report import Report, dry_run_report
+from pixelmill.report.bottleneck import advice
+from pixelmill.report.build import build, close, dry_run_report
+from pixelmill.report.history import ENOUGH, FAILING, LAST, MANY, MEASURED, SHRUNK, SLOW, comparable, notable, recorded
+from pixelmill.report.markdown import as_markdown
+from pixelmill.report.model import DryRunReport, ImageCounts, ModelReport, RunReport, SeenCount, read_report
+from pixelmill.report.text import headline, sections, summary
+from pixelmill.run.results import WorkerReport
 from pixelmill.scan import Scan, scan_sources
 from pixelmill.store import failures
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.failures import FailureGroup
 from pixelmill.store.folders import KINDS
 from pixelmill.work import ShardReport, embed_shard, prepare
 from tests.support.library_run import run
@@ -103,16 +108,16 @@ def with_models(job: Job, *names: str) -> Job:
     return job.model_copy(update={"specs": tuple(spec_of(name, job.store.parent) for name in names)})
 
 
-def by_folder(job: Job, report: Report) -> dict[str, dict[str, int]]:
+def by_folder(job: Job, report: RunReport) -> dict[str, dict[str, int]]:
     """The counts by folder, below that of the sources, without the zeros."""
     return {
-        os.path.relpath(count["folder"], job.store.parent): {kind: count[kind] for kind in KINDS if count[kind]}
-        for count in report["folders"]
+        os.path.relpath(str(count.folder), job.store.parent): {kind: n for kind in KINDS if (n := getattr(count, kind))}
+        for count in report.folders
     }
 
 
-def reasons(report: Report) -> list[tuple[str, int, int]]:
-    return [(group["reason"], group["new"], group["known"]) for group in report["failures"]]
+def reasons(report: RunReport) -> list[tuple[str, int, int]]:
+    return [(group.reason, group.new, group.known) for group in report.failures]
 
 
 # By folder
@@ -140,8 +145,9 @@ def test_what_happened_is_told_by_the_folder_where_it_did(job: Job, put: Callabl
         "photos/copied": {"duplicate": 1}, "photos/delete": {"removed": 1},
     }  # fmt: skip
     for kind in KINDS:
-        assert sum(count[kind] for count in report["folders"]) == report["images"][kind] == (2 if kind == "new" else 1)
-    assert run(job)["folders"] == []
+        told = sum(getattr(count, kind) for count in report.folders)
+        assert told == getattr(report.images, kind) == (2 if kind == "new" else 1)
+    assert run(job).folders == ()
 
 
 def test_of_copies_that_go_the_first_counts_as_moved(job: Job, put: Callable[..., Path]) -> None:
@@ -179,14 +185,14 @@ def test_new_failures_are_told_apart_from_known_ones(job: Job, put: Callable[...
     put("photos/page.jpg", HTML.encode())
     put("scans/empty.png", b"")
     first = run(job)
-    assert sorted(group["new"] for group in first["failures"]) == [1, 1]
-    assert first["models"]["one"]["quarantined"] == first["images"]["quarantined"] == 2
+    assert sorted(group.new for group in first.failures) == [1, 1]
+    assert first.models["one"].quarantined == first.images.quarantined == 2
     put("photos/page2.jpg", HTML.encode() + b" ")
     second = run(job)
     (html, new, known), (empty, *rest) = reasons(second)
     assert ("HTML" in html, new, known) == (True, 1, 1)
     assert ("empty" in empty, *rest) == (True, 0, 1)
-    assert [Path(path).name for path in second["failures"][0]["examples"]] == ["page2.jpg", "page.jpg"]
+    assert [Path(path).name for path in second.failures[0].examples] == ["page2.jpg", "page.jpg"]
     assert [new for _, new, _ in reasons(run(job))] == [0, 0]
 
 
@@ -202,8 +208,8 @@ def test_reasons_that_differ_in_numbers_are_one(job: Job, put: Callable[..., Pat
     put("photos/other.png", buffer.getvalue())
     report = run(limited)
     assert reasons(report) == [("Expected at most … pixels. The image is … x … = ….", 1, 2 * failures.EXAMPLES)]
-    assert len(report["failures"][0]["examples"]) == failures.EXAMPLES
-    assert report["failures"][0]["examples"][0].endswith("other.png")
+    assert len(report.failures[0].examples) == failures.EXAMPLES
+    assert report.failures[0].examples[0].endswith("other.png")
 
 
 def test_a_model_that_refuses_an_image_counts_it_alone(job: Job, put: Callable[..., Path]) -> None:
@@ -211,11 +217,11 @@ def test_a_model_that_refuses_an_image_counts_it_alone(job: Job, put: Callable[.
     put("photos/1.png")
     put("photos/black.png", black())
     report = run(with_models(job, "one", "half"))
-    assert [report["models"][name]["quarantined"] for name in ("one", "half")] == [0, 1]
-    assert [report["coverage"][f"vectors/{name}"] for name in ("one", "half")] == [1.0, 0.5]
+    assert [report.models[name].quarantined for name in ("one", "half")] == [0, 1]
+    assert [report.coverage[f"vectors/{name}"] for name in ("one", "half")] == [1.0, 0.5]
     ((reason, new, _),) = reasons(report)
     assert reason.startswith("half in float32")
-    assert (new, report["images"]["quarantined"]) == (1, 1)
+    assert (new, report.images.quarantined) == (1, 1)
 
 
 def test_failures_of_a_run_that_died_are_new_in_the_next(job: Job, put: Callable[..., Path]) -> None:
@@ -245,21 +251,21 @@ def test_reasons_without_end_are_summed_up() -> None:
 
 def test_coverage_is_of_the_images_that_are_there(job: Job, put: Callable[..., Path]) -> None:
     """Copies count once, refused images count, gone ones do not; a matrix that this run leaves alone is told as well."""
-    assert run(job)["coverage"] == {}
+    assert run(job).coverage == {}
     first = put("photos/1.png")
     put("photos/2.png")
     shutil.copy(first, job.store.parent / "scans/copy.png")
-    assert run(job)["coverage"] == {"vectors/one": 1.0}
+    assert run(job).coverage == {"vectors/one": 1.0}
     put("photos/page.jpg", HTML.encode())
     put("photos/empty.jpg", b"")
-    assert run(job)["coverage"] == {"vectors/one": 0.5}
+    assert run(job).coverage == {"vectors/one": 0.5}
     put("photos/3.png")
     later = run(with_models(job, "second"))
-    assert later["coverage"] == {"vectors/one": 0.4, "vectors/second": 0.6}
+    assert later.coverage == {"vectors/one": 0.4, "vectors/second": 0.6}
     assert "Also in the store: vectors/one covers 40%." in as_markdown(later)
     (job.store.parent / "photos/2.png").unlink()
     (job.store.parent / "photos/page.jpg").unlink()
-    assert run(job)["coverage"] == {"vectors/one": 2 / 3, "vectors/second": 2 / 3}
+    assert run(job).coverage == {"vectors/one": 2 / 3, "vectors/second": 2 / 3}
 
 
 # The last nights
@@ -271,25 +277,32 @@ def test_the_last_nights_over_the_same_sources_stand_beside(job: Job, put: Calla
         put(f"photos/{number}.png")
         report = run(with_models(job, "one", "second"))
         run(job.model_copy(update={"sources": (job.sources[1],)}))
-    assert len(report["nights"]) == LAST
-    assert {(night["new"], night["embedded"], night["pending"]) for night in report["nights"]} == {(1, 2, 0)}
-    starts = [night["started"] for night in report["nights"]]
+    assert len(report.nights) == LAST
+    assert {(night.new, night.embedded, night.pending) for night in report.nights} == {(1, 2, 0)}
+    starts = [night.started for night in report.nights]
     assert starts == sorted(starts, reverse=True)
-    assert report["started"] >= starts[0]
-    assert report["sources"] == {job.sources[0]: LAST + 2, job.sources[1]: 0}
+    assert report.started >= starts[0]
+    assert report.sources == {job.sources[0]: LAST + 2, job.sources[1]: 0}
 
 
 def made(
-    speed: float = 10.0, read: int = 10 * MEASURED, new_failures: int = 0, pending: int = 0, **changes: Any
-) -> Report:
+    speed: float = 10.0, read: int = 10 * MEASURED, new_failures: int = 0, pending: int = 0, model: str = "one",
+    **changes: Any,
+) -> RunReport:  # fmt: skip
     """A report of a run, as far as the comparison looks at it."""
-    return {
-        "sources": {"/photos": 1000},
-        "models": {"one": {"embedded": read - new_failures, "pending": pending}},
-        "workers": {"inline": {"images": read, "seconds": read / speed}},
-        "failures": [{"new": new_failures, "known": 0}],
-        **changes,
-    }
+    counts = ImageCounts(seen=1000, new=0, changed=0, moved=0, duplicate=0, removed=0, quarantined=0)
+    did = ModelReport(
+        embedded=read - new_failures, pending=pending, quarantined=0, dim=12, device="cpu", precision="float32",
+        decode="fast", images_per_second=speed, dataset="vectors/one",
+    )  # fmt: skip
+    worker = WorkerReport(images=read, seconds=read / speed, reading_seconds=0, models={})
+    given: dict[str, Any] = {
+        "sources": {"/photos": 1000}, "workers": {"inline": worker},
+        "failures": (FailureGroup("decode", "damaged", new=new_failures),), **changes,
+    }  # fmt: skip
+    return RunReport(
+        store="store", started="2026-11-25T02:00:00+00:00", seconds=1, images=counts, models={model: did}, **given
+    )
 
 
 LIKE = [made() for _ in range(ENOUGH)]
@@ -304,7 +317,7 @@ LIKE = [made() for _ in range(ENOUGH)]
         (made(speed=1, read=MEASURED - 1), LIKE, None),
         (made(speed=1), LIKE[1:], None),
         (made(speed=1), [made(read=MEASURED - 1)] * ENOUGH, None),
-        (made(speed=1, models={"two": {"embedded": 1, "pending": 0}}), LIKE, None),
+        (made(speed=1, model="two"), LIKE, None),
         (made(speed=1), [*LIKE, *[made(speed=1.5)] * (ENOUGH + 1)], None),
         (made(new_failures=MANY), LIKE, "Many failures: 10 new, 1.0% of the images read"),
         (made(new_failures=MANY - 1), LIKE, None),
@@ -321,17 +334,19 @@ LIKE = [made() for _ in range(ENOUGH)]
         (made(), [], None),
     ],
 )  # fmt: skip
-def test_a_night_that_stands_out_is_told_in_words(report: Report, earlier: list[Report], words: str | None) -> None:
+def test_a_night_that_stands_out_is_told_in_words(
+    report: RunReport, earlier: list[RunReport], words: str | None
+) -> None:
     """Each threshold from both sides: slow, failing, shrunk, falling behind; with too little to compare, nothing."""
     told = notable(report, earlier)
     assert (len(told) == 1 and any(word in told[0] for word in words.split("|"))) if words else told == []
 
 
 def test_reports_of_other_sources_and_of_before_are_not_compared() -> None:
-    """A report that does not say what it was over is compared with nothing."""
-    assert comparable(made(), [{"store": "golden"}, made(sources={}), made(sources={"/photos": 5})]) == [
-        made(sources={"/photos": 5})
-    ]
+    """A report of other sources is compared with nothing; one of before there were reports is none."""
+    same = made(sources={"/photos": 5})
+    assert comparable(made(), [made(sources={}), made(sources={"/other": 5}), same]) == [same]
+    assert read_report({"store": "golden", "warnings": []}) is None
 
 
 # As people read it
@@ -375,8 +390,9 @@ def test_several_workers_have_a_line_each(job: Job, put: Callable[..., Path]) ->
     put("photos/1.png")
     report = run(job)
     assert "## Workers" not in as_markdown(report)
-    worker = report["workers"]["inline"]
-    shared = report | {"workers": {"gpu0": worker, "cpu": worker | {"models": {}}}, "plan": "1 image x 1 model"}
+    worker = report.workers["inline"]
+    workers = {"gpu0": worker, "cpu": worker.model_copy(update={"models": {}})}
+    shared = report.model_copy(update={"workers": workers, "plan": "1 image x 1 model"})
     assert "| `gpu0` | cpu | 1 |" in as_markdown(shared)
     assert "1 image x 1 model" in as_markdown(shared)
 
@@ -401,7 +417,7 @@ def test_the_bottleneck_is_told_with_what_would_help(timing: Timing, devices: di
     assert words in told if words else told == ""
 
 
-def tables(report: Report) -> list[list[list[str]]]:
+def tables(report: RunReport) -> list[list[list[str]]]:
     """The tables of the Markdown, as CommonMark with GFM tables reads them: rows of cells of text."""
     found: list[list[list[str]]] = []
     for token in MarkdownIt("commonmark").enable("table").parse(as_markdown(report)):
@@ -424,7 +440,8 @@ def test_no_name_breaks_the_markdown(job: Job, put: Callable[..., Path]) -> None
         put(Path("photos", name, "1.png"))
         put(Path("scans", name), HTML.encode() + name.encode(errors="surrogateescape"))
     report = run(with_models(job, "a|b`<i>"))
-    report["warnings"] += [f"/photos/{name}: <b>no</b> *such* _file_" for name in HOSTILE]
+    more = tuple(f"/photos/{name}: <b>no</b> *such* _file_" for name in HOSTILE)
+    report = report.model_copy(update={"warnings": (*report.warnings, *more)})
     as_markdown(report).encode()
     models, folders, failed = tables(report)
     assert [len(row) for row in models] == [8, 8]
@@ -441,7 +458,7 @@ def test_no_name_breaks_the_markdown(job: Job, put: Callable[..., Path]) -> None
 
 def test_many_warnings_are_cut() -> None:
     """A disk that fails a million times does not make a report of a million lines."""
-    report = {"dry_run": True, "images": {"seen": 0}, "models": {}, "plan": "", "warnings": ["x"] * 1000}
+    report = DryRunReport(store="store", images=SeenCount(seen=0), models={}, plan="", warnings=("x",) * 1000)
     assert as_markdown(report).count("\n- x") == 20
     assert as_markdown(report).endswith("- … and 980 more.\n")
 
@@ -454,9 +471,9 @@ def test_paths_of_a_failing_disk_do_not_swell_what_is_kept(job: Job, put: Callab
     missing = tmp_path / "list.txt"
     missing.write_text("\n".join(f"{tmp_path}/scans/{i}.png" for i in range(200)))
     report = run(job.model_copy(update={"sources": (f"@{missing}", *job.sources)}))
-    assert len(report["warnings"]) < 60
-    assert all("mounted?" in warning for warning in report["warnings"][:2])
-    assert re.fullmatch(r"… and 1\d\d more that could not be read\.", report["warnings"][-1])
+    assert len(report.warnings) < 60
+    assert all("mounted?" in warning for warning in report.warnings[:2])
+    assert re.fullmatch(r"… and 1\d\d more that could not be read\.", report.warnings[-1])
 
 
 # pixelmill report
@@ -480,7 +497,7 @@ def test_the_last_report_can_be_read_in_a_terminal(
         put(Path("photos", name, "1.png"))
         put(Path("scans", name), HTML.encode() + name.encode(errors="surrogateescape"))
     report = run(job)
-    assert json.loads(output(capsys, "report", str(job.store), "--json")) == json.loads(json.dumps(report))
+    assert json.loads(output(capsys, "report", str(job.store), "--json")) == json.loads(json.dumps(report.as_json()))
     shown = output(capsys, "report", str(job.store))
     assert shown.startswith(f"{job.store}: {headline(report)}\n{summary(report)}\n")
     for section in sections(report):
@@ -497,3 +514,43 @@ def test_a_store_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFix
     output(capsys, "report", str(tmp_path / "store"), code=1)
     output(capsys, "report", str(tmp_path / "nothing"), code=1)
     assert not (tmp_path / "nothing").exists()
+
+
+# Reports of older programs
+
+
+@pytest.mark.parametrize("kept", sorted((Path(__file__).parent / "golden").glob("*.json")), ids=lambda path: path.stem)
+def test_reports_of_older_programs_are_read(kept: Path) -> None:
+    """What an older program kept reads as a report with the same values, and still tells all that it told."""
+    raw = json.loads(kept.read_text())
+    report = read_report(raw)
+    assert report is not None
+    assert {key: value for key, value in report.as_json().items() if key in raw} == raw
+    assert headline(report)
+    assert {section.title for section in sections(report)} >= {"Models"}
+    assert comparable(report, [report]) == [report]
+
+
+def test_what_the_next_program_adds_does_not_hide_a_report(job: Job) -> None:
+    """A report with keys that this program does not know is read without them."""
+    report = run(job)
+    assert read_report({**report.as_json(), "weather": "rain"}) == report
+
+
+def test_building_a_report_writes_nothing(job: Job, put: Callable[..., Path]) -> None:
+    """The ledger is the same before and after; closing the run is what settles it."""
+    put("photos/1.png")
+    run(job)
+    put("photos/2.png")
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, job.sources)
+        matrices, plan = prepare(job, writer, scan.number)
+        done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
+        changes = writer.ledger.changes()
+        before = list(sqlite3.connect(writer.ledger.path).iterdump())
+        report = build(
+            job, writer.snapshot(), writer.ledger, scan, matrices, changes, done, started=time.time(), seconds=1.0
+        )
+        assert list(sqlite3.connect(writer.ledger.path).iterdump()) == before
+        close(writer.ledger, scan, report, time.time())
+        assert recorded(writer.ledger, 1) == [report]

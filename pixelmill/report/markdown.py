@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from pixelmill.morning import Names, Report, Section, headline, sections, summary
+from pixelmill.report.model import RunReport
+from pixelmill.report.text import Names, Report, Section, headline, sections, summary
 from pixelmill.words import printable
 
 WARNINGS = 20
@@ -15,14 +17,14 @@ _MARKUP = re.compile(r"[\\`*~|<>&\[\]#]|(?<![^\W_])_|_(?![^\W_])")
 def as_markdown(report: Report, gallery: str | None = None) -> str:
     """The report as people read it in the Prefect UI; `gallery` is the address of the one that shows the images."""
     blocks = [f"# {plain(headline(report))}"]
-    if not report.get("dry_run"):
-        blocks.append(f"{plain(summary(report))} Store: {code(report['store'])}.")
-        blocks += [f"**{plain(line)}**" for line in report["notable"]]
+    if isinstance(report, RunReport):
+        blocks.append(f"{plain(summary(report))} Store: {code(report.store)}.")
+        blocks += [f"**{plain(line)}**" for line in report.notable]
     if gallery:
         blocks.append(f"[Open the gallery]({gallery})")
     for section in sections(report):
         blocks += _section(section)
-    blocks += _warnings(report["warnings"])
+    blocks += _warnings(report.warnings)
     return "\n\n".join(blocks) + "\n"
 
 
@@ -48,7 +50,7 @@ def _cell(cell: str | Names) -> str:
     return plain(cell) if isinstance(cell, str) else " ".join(map(code, cell))
 
 
-def _warnings(warnings: list[str]) -> list[str]:
+def _warnings(warnings: Sequence[str]) -> list[str]:
     if not warnings:
         return []
     lines = [f"- {plain(warning)}" for warning in warnings[:WARNINGS]]

@@ -1,0 +1,164 @@
+"""What a run did, as a type: what `run --json` prints, what the ledger keeps, what every reader of reports takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+
+from pixelmill.run.results import WorkerReport
+from pixelmill.store.failures import FailureGroup
+from pixelmill.store.folders import FolderCount
+
+SCHEMA_VERSION: Final = 1
+"""Counts up when a field changes its meaning or goes; what comes to a report with a default does not count."""
+
+
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_moment)]
+"""A time in ISO 8601."""
+Stage = Literal["read", "decode", "model"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class ImageCounts(_Part):
+    """Files: `seen` now, and of the last settled run's files what became of them; README.md says what each means."""
+
+    seen: NonNegativeInt
+    new: NonNegativeInt
+    changed: NonNegativeInt
+    moved: NonNegativeInt
+    duplicate: NonNegativeInt
+    removed: NonNegativeInt
+    quarantined: NonNegativeInt
+
+
+class ModelReport(_Part):
+    """One model's share: vectors made in this run; of the images seen, those that wait and those refused now.
+
+    `images_per_second` of all workers together; `dataset` is where the vectors are in the master.
+    """
+
+    embedded: NonNegativeInt
+    pending: NonNegativeInt
+    quarantined: NonNegativeInt
+    dim: NonNegativeInt
+    device: str
+    precision: str
+    decode: str
+    images_per_second: FiniteFloat
+    dataset: str
+
+
+class SelfCheck(_Part):
+    """Stored vectors beside the same images embedded again: how many, the least cosine, whether that is enough, and
+    the least cosines of the runs before, the latest first."""
+
+    compared: NonNegativeInt
+    least_cosine: FiniteFloat
+    sound: bool
+    before: tuple[FiniteFloat, ...] = ()
+
+
+class Night(_Part):
+    """One run in numbers. `started` in ISO 8601; `embedded` and `pending` are vectors, of all models; images a second
+    as they were read, for all models at once."""
+
+    started: Moment
+    new: NonNegativeInt
+    embedded: NonNegativeInt
+    quarantined: NonNegativeInt
+    pending: NonNegativeInt
+    seconds: FiniteFloat
+    images_per_second: FiniteFloat
+
+
+class RunReport(_Part):
+    """The report of a finished run. `started` in ISO 8601, `seconds` on the wall.
+
+    `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
+    holds which have a vector, by dataset; `failure_rate` the share of the images to be read in this run that were
+    refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
+    `failure` is why the run failed though it came to its end; '' if it did not. `notable` is what stands out beside
+    the `nights` before.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    store: str
+    started: Moment
+    seconds: FiniteFloat
+    sources: dict[str, NonNegativeInt]
+    images: ImageCounts
+    models: dict[str, ModelReport]
+    bottleneck: Stage | None = None
+    advice: str = ""
+    coverage: dict[str, FiniteFloat] = {}
+    folders: tuple[FolderCount, ...] = ()
+    failures: tuple[FailureGroup, ...] = ()
+    failure_rate: FiniteFloat = 0.0
+    exceeded_failure_rate: bool = False
+    failure: str = ""
+    warnings: tuple[str, ...] = ()
+    self_check: dict[str, SelfCheck] = {}
+    workers: dict[str, WorkerReport] = {}
+    plan: str = ""
+    nights: tuple[Night, ...] = ()
+    notable: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as values that JSON knows."""
+        return self.model_dump(mode="json")
+
+
+class SeenCount(_Part):
+    """Files that are there now."""
+
+    seen: NonNegativeInt
+
+
+class PendingCount(_Part):
+    """Images that a model would embed."""
+
+    pending: NonNegativeInt
+
+
+class WorkerPlan(_Part):
+    """What a worker would do: images by model, and about how many seconds."""
+
+    images: dict[str, NonNegativeInt]
+    seconds: FiniteFloat
+
+
+class DryRunReport(_Part):
+    """What a run would do now: for each model how many of the images seen it would embed; who would, how long."""
+
+    schema_version: int = SCHEMA_VERSION
+    store: str
+    dry_run: Literal[True] = Field(default=True)
+    images: SeenCount
+    models: dict[str, PendingCount]
+    plan: str
+    workers: dict[str, WorkerPlan] = {}
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as values that JSON knows."""
+        return self.model_dump(mode="json")
+
+
+def read_report(kept: Mapping[str, Any]) -> RunReport | None:
+    """A report that a ledger kept, of this program or an older one; None for one that is damaged, or from before there
+    were any."""
+    try:
+        return RunReport.model_validate(kept)
+    except ValidationError:
+        return None

@@ -1,0 +1,183 @@
+"""A report as people read it in the morning: a headline, a few sentences, tables; for the terminal and the browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pixelmill.assign import in_words
+from pixelmill.report.history import night
+from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
+from pixelmill.store.folders import KINDS
+from pixelmill.words import moment, number_of, percent
+
+Report = RunReport | DryRunReport
+Names = tuple[str, ...]
+"""A cell of names: of files, folders, models. They may hold anything."""
+Row = tuple[str | Names, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A table with a title and a note below; without rows, the note alone. The columns in `words` hold no numbers."""
+
+    title: str
+    columns: Names
+    rows: list[Row]
+    words: Names = ()
+    note: str = ""
+
+
+def headline(report: Report) -> str:
+    """The run in one line."""
+    seen = report.images.seen
+    if isinstance(report, DryRunReport):
+        most = max((model.pending for model in report.models.values()), default=0)
+        return f"A run would embed {most:,} of {number_of(seen, 'image')}." if most else "Nothing to embed."
+    this, told = night(report), _kinds(report.images)
+    embedded, pending = this.embedded, this.pending
+    if not (told or embedded or pending):
+        return f"Nothing new. {_all_embedded(report)}"
+    made = [f"{number_of(embedded, 'vector')} made in {in_words(report.seconds)}"] if embedded else []
+    left = [f"{number_of(pending, 'vector')} pending"] if pending else []
+    return f"{', '.join(told) or 'No image changed'}. {', '.join([*made, *left])}".removesuffix(". ") + "."
+
+
+def summary(report: RunReport) -> str:
+    """When the run was, and the counts of the images seen."""
+    images = report.images
+    new, known = sum(group.new for group in report.failures), sum(group.known for group in report.failures)
+    quarantined = f", {images.quarantined:,} of them in quarantine" if images.quarantined else ""
+    fresh = " (all new)" if new and not known else f" ({new:,} new)" if new else ""
+    run = f"Run of {moment(report.started)}, {in_words(report.seconds)}"
+    return f"{run}: {number_of(images.seen, 'image')} seen{quarantined}{fresh if quarantined else ''}."
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """The tables that have something to tell."""
+    if isinstance(report, DryRunReport):
+        if any(model.pending for model in report.models.values()):
+            yield _preview(report)
+        return
+    yield models(report)
+    if len(report.workers) > 1:
+        yield _workers(report)
+    if report.folders:
+        yield _folders(report)
+    if report.failures:
+        yield _failures(report)
+    if report.self_check:
+        yield _self_check(report)
+    if report.nights:
+        yield _nights(report)
+
+
+def models(report: RunReport) -> Section:
+    """What each model did, and how much of the collection its matrix covers."""
+    rows: list[Row] = []
+    coverage = dict(report.coverage)
+    for name, model in report.models.items():
+        counts = (f"{model.embedded:,}", f"{model.pending:,}", _count(model.quarantined))
+        speed = f"{model.images_per_second:,}" if model.embedded else ""
+        covered = percent(coverage.pop(model.dataset, 0.0))
+        rows.append(((name,), *counts, covered, speed, model.device, model.precision))
+    others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
+    columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
+    note = " ".join(filter(None, [report.advice, others and f"Also in the store: {others}."]))
+    return _trimmed("Models", columns, rows, ("model", "device", "precision"), note)
+
+
+def _preview(report: DryRunReport) -> Section:
+    rows: list[Row] = [((name,), f"{model.pending:,}") for name, model in report.models.items()]
+    return Section("Models", ("model", "to embed"), rows, ("model",), report.plan)
+
+
+def _workers(report: RunReport) -> Section:
+    rows: list[Row] = []
+    for name, did in report.workers.items():
+        speed = f"{did.images / did.seconds:,.1f}" if did.seconds else ""
+        devices = dict.fromkeys(model.device for model in did.models.values())
+        work = (", ".join(devices), f"{did.images:,}", in_words(did.seconds), speed)
+        rows.append(((name,), *work, tuple(did.models)))
+    columns = ("worker", "device", "images", "time", "images/s", "models")
+    return Section("Workers", columns, rows, ("worker", "device", "models"), report.plan)
+
+
+def _folders(report: RunReport) -> Section:
+    kinds = [kind for kind in KINDS if getattr(report.images, kind)]
+    rows: list[Row] = []
+    for count in report.folders:
+        folder = "all others" if count.folder is None else (count.folder,)
+        rows.append((folder, *(_count(getattr(count, kind)) for kind in kinds)))
+    return Section("Folders", ("folder", *kinds), rows, ("folder",))
+
+
+def _self_check(report: RunReport) -> Section:
+    """What the same few images came to, embedded again, beside the vectors that are stored: tonight and before."""
+    rows: list[Row] = []
+    for name, check in report.self_check.items():
+        before = ", ".join(f"{cosine:.6f}" for cosine in check.before[:3])
+        rows.append(((name,), f"{check.compared:,}", f"{check.least_cosine:.6f}", before))
+    columns = ("model", "images", "least cosine", "the runs before")
+    return _trimmed("Self-check", columns, rows, ("model",), "Stored vectors beside the same images embedded again.")
+
+
+def _failures(report: RunReport) -> Section:
+    rows: list[Row] = []
+    for group in (group for group in report.failures if group.new):
+        reason = "other reasons" if group.reason is None else f"{group.stage}: {group.reason}"
+        rows.append((_count(group.new), _count(group.known), reason, tuple(map(_short, group.examples))))
+    known = sum(group.known for group in report.failures)
+    earlier = f"{'' if rows else 'None is new; '}{known:,} known from earlier runs. " if known else ""
+    note = f"{earlier}All of them: pixelmill quarantine {report.store}"
+    return _trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
+
+
+def _nights(report: RunReport) -> Section:
+    this = ("this one", *_night(night(report))[1:])
+    rows: list[Row] = [this, *map(_night, report.nights)]
+    columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s")
+    return _trimmed("Last runs", columns, rows, ("started",))
+
+
+def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: str = "") -> Section:
+    """A section without the columns that are empty: the Prefect UI does not wrap what is wide."""
+    kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    shown: list[Row] = [tuple(row[i] for i in kept) for row in rows]
+    return Section(title, tuple(columns[i] for i in kept), shown, words, note)
+
+
+def _night(run: Night) -> tuple[str, ...]:
+    counts = map(_count, (run.new, run.embedded, run.quarantined, run.pending))
+    return (moment(run.started), *counts, in_words(run.seconds), _count(run.images_per_second))
+
+
+def _all_embedded(report: RunReport) -> str:
+    images, models = report.images, report.models
+    good = images.seen - images.quarantined
+    which = "All" if good == images.seen else f"{good:,} of"
+    what = number_of(images.seen, "image")
+    verb = "is" if images.seen == 1 else "are"
+    by = next(iter(models)) if len(models) == 1 else f"{len(models)} models"
+    rest = "" if good == images.seen else f"; {images.quarantined:,} in quarantine"
+    return f"{which} {what} {verb} embedded with {by}{rest}." if images.seen else "No image was found."
+
+
+def _kinds(images: ImageCounts) -> list[str]:
+    """`312 new images`, `3 changed`: what happened, the first with its noun."""
+    counts = {kind: count for kind in KINDS if (count := getattr(images, kind))}
+    told = [f"{count:,} {kind}" for kind, count in counts.items()]
+    if told:
+        told[0] += " image" if next(iter(counts.values())) == 1 else " images"
+    return told
+
+
+def _count(number: float) -> str:
+    return f"{number:,}" if number else ""
+
+
+def _short(path: str) -> str:
+    """A path's last two parts."""
+    folder, name = os.path.split(path)
+    return f"…/{os.path.basename(folder)}/{name}"  # noqa: PTH119 - as the file system spells it
