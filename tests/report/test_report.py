@@ -292,7 +292,7 @@ def made(
     """A report of a run, as far as the comparison looks at it."""
     counts = ImageCounts(seen=1000, new=0, changed=0, moved=0, duplicate=0, removed=0, quarantined=0)
     did = ModelReport(
-        embedded=read - new_failures, pending=pending, quarantined=0, dim=12, device="cpu", precision="float32",
+        embedded=max(read - new_failures, 0), pending=pending, quarantined=0, dim=12, device="cpu", precision="float32",
         decode="fast", images_per_second=speed, dataset="vectors/one",
     )  # fmt: skip
     worker = WorkerReport(images=read, seconds=read / speed, reading_seconds=0, models={})
