@@ -411,7 +411,7 @@ def test_a_tar_without_its_end(go: Run, job: Job, tmp_path: Path) -> None:
     assert (calls, report.models["one"].pending) == (3, 0)
     assert any("without the blocks that end a tar" in warning for warning in report.warnings)
     calls, report = go(str(archive))
-    assert (calls, report.images.seen, report.warnings) == (0, 3, [])
+    assert (calls, report.images.seen, report.warnings) == (0, 3, ())
 
 
 @pytest.mark.parametrize("fault", ["header", "header of zeros", "first header", "cut in data", "size below zero"])
@@ -562,7 +562,7 @@ def test_a_server_that_stalls_is_no_damage(go: Run, web: ImageServer, tmp_path: 
     web.files["/a.zip"] = (tmp_path / "a.zip").read_bytes()
     web.faults["/a.zip"] = Faults(cuts=[0, 0])
     calls, report = go(f"{web.url}/a.zip")
-    assert (calls, report.warnings) == (3, [])
+    assert (calls, report.warnings) == (3, ())
 
 
 def test_parquet_without_images(tmp_path: Path) -> None:
