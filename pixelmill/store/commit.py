@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import random
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -18,19 +20,35 @@ from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.found import FoundFile, below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import warnings_for
-from pixelmill.store.generations import with_last
+from pixelmill.store.generations import with_last, with_matrix
 from pixelmill.store.ledger import Failure, Ledger
 from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
-from pixelmill.store.master import MASTER, PARTS, home_of, publish, read_manifest, read_manifest_copy
+from pixelmill.store.master import (
+    MASTER,
+    PARTS,
+    home_of,
+    old_copy,
+    publish,
+    read_manifest,
+    read_manifest_copy,
+    standing,
+)
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
+from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store, clipped
+from pixelmill.store.revisions import PublishedMeanwhile, check_names_exclude, newest
 
 log = logging.getLogger(__name__)
 
 LOCATION_BLOCK = 65_536
 """Rows whose paths are rewritten together when one of them moves."""
+
+_TURNS = 20
+"""How often something is published anew because another machine was first, before it counts as failed."""
+
+T = TypeVar("T")
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -76,18 +94,31 @@ class StoreWriter:
         refuse_newer(self.folder)
         self._make_folder()
         self._lock = new_lock(self.folder)
+        self._overtaken = False
+        self._matrices: dict[str, Matrix] = {}
         with self._locked():
             check_lock_excludes(self.folder)
-            if not (self.folder / MASTER).exists():
-                self._refuse_foreign_parts()
-                publish(self.folder, Manifest(store_id=uuid.uuid4().hex))
-            self.ledger = Ledger(self.folder)
-            self.ledger.catch_up(Store(self.folder))
-        self.warnings = warnings_for(self.folder)
-        """What the run's report should say about the file system under the store."""
+            check_names_exclude(self.folder)
+            self._presence = Presence(self.folder)
+            try:
+                self.ledger = self._opened()
+            except Exception:
+                self._presence.leave()
+                raise
+        self.warnings = (*warnings_for(self.folder), *old_copy(self.folder))
+        """What the run's report should say about the store and the file system under it."""
+
+    def _opened(self) -> Ledger:
+        if not (self.folder / MASTER).exists():
+            self._refuse_foreign_parts()
+            self._make_store()
+        ledger = Ledger(self.folder)
+        ledger.catch_up(Store(self.folder, standing(self.folder)))
+        return ledger
 
     def close(self) -> None:
         self.ledger.close()
+        self._presence.leave()
 
     def warn(self) -> None:
         """Say aloud what the run's report will say about the file system."""
@@ -102,13 +133,34 @@ class StoreWriter:
 
     def snapshot(self) -> Store:
         """The snapshot published now."""
-        return Store(self.folder)
+        store = Store(self.folder)
+        self._remember(store.manifest)
+        return store
+
+    def _remember(self, manifest: Manifest) -> None:
+        self._matrices.update((matrix.provenance.fingerprint, matrix) for matrix in manifest.matrices)
+
+    def in_turn(self, act: Callable[[Manifest], T]) -> T:
+        """Do `act`, which may publish, with the store's lock held, the manifest as it is and the ledger level with it.
+
+        Should another machine publish first, whose locks do not reach this one, it is done again on top of that.
+        """
+        for _ in range(_TURNS - 1):
+            with suppress(PublishedMeanwhile), self.exclusive() as manifest:
+                return act(manifest)
+            log.warning("%s: another machine has published meanwhile: its locks do not reach this one", self.folder)
+            self._overtaken = True
+            time.sleep(random.random() / 10)
+        with self.exclusive() as manifest:
+            return act(manifest)
 
     @contextmanager
     def exclusive(self) -> Iterator[Manifest]:
         """Hold the store's lock; gives the manifest, with the ledger level with it."""
         with self._locked():
-            manifest = read_manifest(self.folder)
+            self._presence.check()
+            manifest = standing(self.folder)
+            self._remember(manifest)
             self.ledger.catch_up(Store(self.folder, manifest))
             yield manifest
 
@@ -119,14 +171,15 @@ class StoreWriter:
 
     def matrix(self, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
         """The matrix of this fingerprint: the one there is, or a new one. A model's first one is served at once."""
-        with self.exclusive() as manifest:
-            found = manifest.matrix(provenance.fingerprint)
-            if found:
-                return found
-            serving = manifest.serving(provenance.model) is None
-            matrix = Matrix(provenance=provenance, dtype=dtype, serving=serving)
-            publish(self.folder, manifest.model_copy(update={"matrices": (*manifest.matrices, matrix)}))
-            return matrix
+        return self.in_turn(lambda manifest: self._made(manifest, provenance, dtype))
+
+    def _made(self, manifest: Manifest, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
+        found = manifest.matrix(provenance.fingerprint)
+        if found:
+            return found
+        grown = with_matrix(manifest, Matrix(provenance=provenance, dtype=dtype, serving=False))
+        publish(self.folder, grown)
+        return grown.matrices[-1]
 
     def commit(self, harvest: Harvest, *, looked_at: Sequence[Matrix] = ()) -> Manifest:
         """Add a harvest to the store, durably. Committing the same harvest twice changes nothing.
@@ -135,19 +188,19 @@ class StoreWriter:
         """
         part = self._write(harvest)
         with self.discarding([part] if part else []):
-            return self._commit(harvest, part, looked_at)
+            return self.in_turn(lambda manifest: self._commit(harvest, part, looked_at, manifest))
 
-    def _commit(self, harvest: Harvest, part: Part | None, looked_at: Sequence[Matrix]) -> Manifest:
-        with self.exclusive() as manifest:
-            _require_unchanged(manifest, looked_at)
-            if part and not (self.folder / PARTS / part.file).exists():
-                # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
-                part = self._write(harvest)
-            with self.discarding([part] if part else []):
-                return self._published(harvest, part, manifest)
+    def _commit(self, harvest: Harvest, part: Part | None, looked_at: Sequence[Matrix], manifest: Manifest) -> Manifest:
+        _require_unchanged(manifest, looked_at)
+        if part and not (self.folder / PARTS / part.file).exists():
+            # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
+            part = self._write(harvest)
+        with self.discarding([part] if part else []):
+            return self._published(harvest, part, manifest)
 
     def _published(self, harvest: Harvest, part: Part | None, manifest: Manifest) -> Manifest:
-        rows = self._rows(harvest.contents, manifest.rows)
+        rows = self._rows(harvest.contents, manifest)
+        manifest = self._with_matrices_of(harvest, manifest)
         updated = self._added(manifest, harvest, part, rows) if part else manifest
         if updated is not manifest:
             updated = publish(self.folder, updated)
@@ -158,25 +211,28 @@ class StoreWriter:
 
     def continue_with(self, fingerprint: str) -> None:
         """Make the matrix named the last generation of its model: the one that runs fill."""
-        with self.exclusive() as manifest:
-            changed = with_last(manifest, fingerprint)
-            if changed is not manifest:
-                publish(self.folder, changed)
+
+        def changed(manifest: Manifest) -> None:
+            after = with_last(self._with_dropped(manifest, [fingerprint]), fingerprint)
+            if after is not manifest:
+                publish(self.folder, after)
+
+        self.in_turn(changed)
 
     def serve(self, fingerprints: Sequence[str]) -> list[str]:
         """Let those of the matrices named that cover what their model serves now take its place; their models."""
-        with self.exclusive() as manifest:
-            store = Store(self.folder, manifest)
-            ready = [
-                m for m in manifest.matrices if m.provenance.fingerprint in fingerprints and self._is_ready(store, m)
-            ]
-            models = [m.provenance.model for m in ready]
-            if models:
-                matrices = tuple(
-                    m.model_copy(update={"serving": m in ready}) if m.provenance.model in models else m
-                    for m in manifest.matrices
-                )
-                publish(self.folder, manifest.model_copy(update={"matrices": matrices}))
+        return self.in_turn(lambda manifest: self._served(manifest, fingerprints))
+
+    def _served(self, manifest: Manifest, fingerprints: Sequence[str]) -> list[str]:
+        store = Store(self.folder, manifest)
+        ready = [m for m in manifest.matrices if m.provenance.fingerprint in fingerprints and self._is_ready(store, m)]
+        models = [m.provenance.model for m in ready]
+        if models:
+            matrices = tuple(
+                m.model_copy(update={"serving": m in ready}) if m.provenance.model in models else m
+                for m in manifest.matrices
+            )
+            publish(self.folder, manifest.model_copy(update={"matrices": matrices}))
         return models
 
     def _is_ready(self, store: Store, matrix: Matrix) -> bool:
@@ -191,15 +247,17 @@ class StoreWriter:
         """Publish where the contents of `rows` are now, as the ledger knows, and of all that have no path though a file
         holds them; the number of rows whose path changed. A row that is gone from where it was, and that a file which
         waits to be read may hold, keeps its path until that is known."""
-        with self.exclusive() as manifest:
-            store = Store(self.folder, manifest)
-            wanted = {row for row in rows if row < manifest.rows}.union(_pathless(store, self.ledger))
-            changes = _relocated(store, self.ledger, sorted(wanted - self.ledger.elsewhere()))
-            if changes:
-                _require_sound_locations(store, list(changes))
-                part = write_part(self.folder / PARTS, _location_blocks(store, changes))
-                with self.discarding([part]):
-                    publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
+        return self.in_turn(lambda manifest: self._relocated(manifest, rows))
+
+    def _relocated(self, manifest: Manifest, rows: Sequence[int]) -> int:
+        store = Store(self.folder, manifest)
+        wanted = {row for row in rows if row < manifest.rows}.union(_pathless(store, self.ledger))
+        changes = _relocated(store, self.ledger, sorted(wanted - self.ledger.elsewhere()))
+        if changes:
+            _require_sound_locations(store, list(changes))
+            part = write_part(self.folder / PARTS, _location_blocks(store, changes))
+            with self.discarding([part]):
+                publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
         return len(changes)
 
     @contextmanager
@@ -215,7 +273,7 @@ class StoreWriter:
     def _discard(self, part: Part) -> None:
         """Remove a part that was written, unless a manifest names it by now."""
         with suppress(OSError):
-            named = (read_manifest(self.folder), read_manifest_copy(self.folder))
+            named = (read_manifest(self.folder), read_manifest_copy(self.folder), newest(self.folder))
             if not any(manifest and part.file in manifest.parts for manifest in named):
                 (self.folder / PARTS / part.file).unlink(missing_ok=True)
 
@@ -228,6 +286,10 @@ class StoreWriter:
             raise StoreError(
                 f"Expected a folder to write the store into. {self.folder} cannot be made: {error.strerror}."
             ) from error
+
+    def _make_store(self) -> None:
+        with suppress(PublishedMeanwhile):  # another machine has made it
+            publish(self.folder, Manifest(store_id=uuid.uuid4().hex))
 
     def _refuse_foreign_parts(self) -> None:
         if any((self.folder / PARTS).glob("*.h5")):
@@ -242,18 +304,40 @@ class StoreWriter:
             return None
         if len({content.sha256 for content in harvest.contents}) < len(harvest.contents):
             raise ValueError("Expected each content of a harvest once.")
-        matrices = {m.provenance.fingerprint: m for m in read_manifest(self.folder).matrices}
+        matrices = self._with_matrices_of(harvest, read_manifest(self.folder))
         datasets = _columns(harvest.contents)
         for fingerprint, vectors in harvest.vectors.items():
-            datasets |= _matrix_datasets(matrices[fingerprint], vectors, len(harvest.contents))
+            matrix = matrices.matrix(fingerprint)
+            if matrix is None:
+                raise ValueError(f"Expected vectors of a matrix of {self.folder}. Got fingerprint {fingerprint}.")
+            datasets |= _matrix_datasets(matrix, vectors, len(harvest.contents))
         return write_part(self.folder / PARTS, datasets)
 
-    def _rows(self, contents: Sequence[Content], next_row: int) -> np.ndarray:
+    def _with_matrices_of(self, harvest: Harvest, manifest: Manifest) -> Manifest:
+        return self._with_dropped(manifest, harvest.vectors)
+
+    def _with_dropped(self, manifest: Manifest, fingerprints: Iterable[str]) -> Manifest:
+        """The manifest with those of the matrices named begun anew that were dropped as old ones while they were taken
+        up again, or their vectors made."""
+        for fingerprint in fingerprints:
+            if manifest.matrix(fingerprint) is None and fingerprint in self._matrices:
+                manifest = with_matrix(manifest, self._matrices[fingerprint])
+        return manifest
+
+    def _rows(self, contents: Sequence[Content], manifest: Manifest) -> np.ndarray:
         """The row of each content: the one it has, or the next free ones in order."""
-        known = self.ledger.rows_of([content.sha256 for content in contents])
-        free = itertools.count(next_row)
-        rows = [known[content.sha256] if content.sha256 in known else next(free) for content in contents]
+        digests = [content.sha256 for content in contents]
+        known = self._rows_stored(digests, manifest) if self._overtaken else self.ledger.rows_of(digests)
+        free = itertools.count(manifest.rows)
+        rows = [known[digest] if digest in known else next(free) for digest in digests]
         return np.array(rows, dtype=np.int64)
+
+    def _rows_stored(self, digests: Sequence[bytes], manifest: Manifest) -> dict[bytes, int]:
+        """The rows of those contents that have one, by the store itself: another machine's rows may be missing in a
+        ledger that both have written to."""
+        stored = np.ascontiguousarray(Store(self.folder, manifest).sha256()).view("V32").reshape(-1)
+        wanted = np.frombuffer(b"".join(digests), "V32")
+        return {stored[row].tobytes(): int(row) for row in np.flatnonzero(np.isin(stored, wanted))}
 
     def _added(self, manifest: Manifest, harvest: Harvest, part: Part, rows: np.ndarray) -> Manifest:
         new = np.flatnonzero(rows >= manifest.rows)

@@ -7,7 +7,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pixelmill.errors import StoreError
@@ -24,16 +25,33 @@ def write_durably(path: Path, content: bytes | memoryview) -> str:
 
     Space is reserved before the first byte is written, so that a full disk raises StoreError and leaves nothing behind.
     """
+    with written_aside(path, content) as temporary:
+        put_in_place(temporary, path)
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def written_aside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
+    """`content` under a temporary name beside `path`, durable but for the name; removed again if the block fails.
+
+    Raises StoreError for an OSError of its own or of the block.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        _write_new(temporary, content)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
+        write_new(temporary, content)
+        yield temporary
+    except (OSError, StoreError) as error:
         with suppress(OSError):  # a read-only file system refuses even to look for it
             temporary.unlink(missing_ok=True)
+        if isinstance(error, StoreError):
+            raise
         raise _explained(error, path, len(content)) from error
-    return hashlib.sha256(content).hexdigest()
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give what lies beside `path` its name, durably."""
+    temporary.replace(path)
+    sync_folder(path.parent)
 
 
 def make_folder_durably(folder: Path) -> None:
@@ -74,7 +92,8 @@ def no_space(path: Path, needed: int) -> StoreError:
     )
 
 
-def _write_new(path: Path, content: bytes | memoryview) -> None:
+def write_new(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that is not there, durably but for its name. Raises FileExistsError if it is."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         _reserve(descriptor, len(content))

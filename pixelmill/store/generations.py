@@ -32,6 +32,12 @@ def with_last(manifest: Manifest, fingerprint: str) -> Manifest:
     return manifest.model_copy(update={"matrices": (*others, chosen)})
 
 
+def with_matrix(manifest: Manifest, matrix: Matrix) -> Manifest:
+    """The manifest with a matrix begun, empty, as the last generation of its model; served if it is the first."""
+    begun = matrix.model_copy(update={"extents": (), "serving": manifest.serving(matrix.provenance.model) is None})
+    return manifest.model_copy(update={"matrices": (*manifest.matrices, begun)})
+
+
 def old(manifest: Manifest, keep: int) -> list[Matrix]:
     """The old generations of each model but for the latest `keep` of them."""
     models = {matrix.provenance.model for matrix in manifest.matrices}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,8 +18,10 @@ import numpy as np
 
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
+from pixelmill.store import revisions
 from pixelmill.store.checked import check_manifest
-from pixelmill.store.durable import write_durably
+from pixelmill.store.durable import put_in_place, write_durably, written_aside
+from pixelmill.store.filesystem import is_shared
 from pixelmill.store.manifest import (
     BEGINNING,
     FORMAT,
@@ -33,17 +37,23 @@ from pixelmill.store.manifest import (
     too_new,
     unsealed,
 )
+from pixelmill.store.parts import PARTS as PARTS
 from pixelmill.store.parts import TEXT
 
+log = logging.getLogger(__name__)
+
 MASTER = "vectors.h5"
-PARTS = "parts"
 MANIFEST_COPY = "manifest.json"
 HEADER_BYTES = 512
 _HEADER = re.compile(
     rb"pixelmill format (?P<format>\d{1,9}) made by (?P<version>[0-9A-Za-z.+]{1,40}) sha256 [0-9a-f]{64}\n"
 )
 _SEAL_LENGTH = 64 + len(b'"}')
+_REVISION = re.compile(rb'"revision":(\d{1,15}),')
+_BEGINNING_BYTES = 1024
 _TRIES = 8
+STALE_SECONDS = 60
+"""So long may a network file system show files as they were (sshfs 20 s, NFS 60 s) before they count as old."""
 _MOST_BYTES = 2**30
 _COLUMNS = {
     "images/sha256": (np.dtype("u1"), (32,), 0),
@@ -75,6 +85,18 @@ def read_manifest(store: Path) -> Manifest:
     the byte, what was written, or cannot be true. It is read without HDF5, which may crash the process at a file that
     is damaged or was made to.
     """
+    try:
+        return manifest_of_master(store)
+    except StoreDamaged:
+        # While another machine publishes, a network file system may show a new master with the size of the old one.
+        found = revisions.newest(store) if is_shared(store) else None
+        if found is None:
+            raise
+        return found
+
+
+def manifest_of_master(store: Path) -> Manifest:
+    """Like `read_manifest`, from the master and nothing else."""
     path = store / MASTER
     if not path.is_file():
         raise StoreError(
@@ -132,33 +154,122 @@ def _header(body: bytes, made_by: str, version: int) -> bytes:
 
 
 def publish(store: Path, manifest: Manifest) -> Manifest:
-    """Make `manifest` the snapshot that readers of `store` see, atomically and durably. Returns it as published."""
+    """Make `manifest` the snapshot that readers of `store` see, atomically and durably. Returns it as published.
+
+    Raises PublishedMeanwhile, with nothing published, where there is a later revision than that of `manifest` already.
+    """
     published = manifest.model_copy(
         update={
             "pixelmill_version": __version__,
-            "revision": manifest.revision + 1,
+            "revision": revisions.following(store, manifest),
             "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
     )
     _refuse_what_no_reader_takes(store, published)
-    # The copy of the manifest goes first: it may run ahead of the master, never behind what was acknowledged.
-    with _restoring_copy(store, published.revision):
-        write_durably(store / MANIFEST_COPY, sealed(published))
-        write_durably(store / MASTER, master_bytes(published))
+    content = sealed(published)
+    # All that takes time or space comes first: once the revision has its name, there are only names left to make.
+    with (
+        written_aside(store / MANIFEST_COPY, content) as copy,
+        written_aside(store / MASTER, master_bytes(published)) as master,
+    ):
+        revisions.claim(store, published.revision, content)
+        with _withdrawing(store, published.revision):
+            # The copy of the manifest goes first: it may run ahead of the master, never behind what was acknowledged.
+            put_in_place(copy, store / MANIFEST_COPY)
+            put_in_place(master, store / MASTER)
+    _put_right(store, published)
+    revisions.forget_old(store, published.revision)
     return published
 
 
+def standing(store: Path) -> Manifest:
+    """The latest revision of the store, for whoever holds its lock and is to write. If a dead writer could not publish
+    it to the end, that is done now.
+
+    Raises StoreDamaged if the master is older than that: somebody has put it back, and nothing is written over it.
+    """
+    master = read_manifest(store)
+    later = latest(store, master)
+    if later is None:
+        return master
+    if older := put_back(store):
+        raise StoreDamaged(f"{older} Nothing was written.")
+    _put(store, later)
+    return later
+
+
+def old_copy(store: Path) -> Iterator[str]:
+    """In words, if the copy of the manifest is older than the master: an old file was put back."""
+    there, revision = (store / MANIFEST_COPY).is_file(), read_manifest(store).revision
+    if there and 0 < _revision_of_copy(store) < revision:
+        yield f"{store / MANIFEST_COPY} is older than {MASTER}: an old file was put back? It is written anew."
+
+
+def latest(store: Path, master: Manifest | None) -> Manifest | None:
+    """A revision later than the master's, with all its parts: it has its name, or the copy of the manifest tells of it.
+    None if there is none."""
+    after, store_id = (master.revision, master.store_id) if master else (0, "")
+    found = revisions.newest(store, after=after, store_id=store_id)
+    if _revision_of_copy(store) <= (found.revision if found else after):
+        return found
+    copy = read_manifest_copy(store)
+    fits = copy and store_id in ("", copy.store_id) and revisions.has_its_parts(store, copy)
+    return copy if fits else found
+
+
+def put_back(store: Path) -> str:
+    """In words, if the master is older than the copy of its manifest by more than a death between the two makes it."""
+    deadline = time.monotonic() + (STALE_SECONDS if is_shared(store) else 0)
+    while True:
+        master, copy = read_manifest(store), read_manifest_copy(store)
+        ahead = copy.revision - master.revision if copy and copy.store_id == master.store_id else 0
+        if copy is None or ahead < 2 or read_manifest(store).revision != master.revision:
+            return ""
+        if time.monotonic() >= deadline:
+            return (
+                f"{store / MASTER} is revision {master.revision} of {master.published_at}, older than {MANIFEST_COPY}, "
+                f"which is revision {copy.revision} of {copy.published_at}: an old file was put back. "
+                f"`pixelmill repair {store}` publishes the newer one."
+            )
+        time.sleep(1)
+
+
+def _revision_of_copy(store: Path) -> int:
+    """The number that stands at the beginning of the manifest's copy, without reading the rest; 0 for none."""
+    try:
+        with (store / MANIFEST_COPY).open("rb") as file:
+            found = _REVISION.search(file.read(_BEGINNING_BYTES))
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
+
+
+def _put_right(store: Path, published: Manifest) -> None:
+    """Should another machine have published meanwhile, let the master be the latest, not the one that was put last."""
+    while later := revisions.newest(store, after=published.revision, store_id=published.store_id):
+        _put(store, later)
+        published = later
+
+
+def _put(store: Path, manifest: Manifest) -> None:
+    """Publish a revision that has its name, or that the copy of the manifest tells of."""
+    log.warning("published to the end: revision %s of %s", manifest.revision, store)
+    write_durably(store / MANIFEST_COPY, sealed(manifest))
+    write_durably(store / MASTER, master_bytes(manifest))
+
+
 @contextmanager
-def _restoring_copy(store: Path, revision: int) -> Iterator[None]:
-    """Should a master fail to be written, let the copy name no more than the one before it, where that can be done."""
+def _withdrawing(store: Path, revision: int) -> Iterator[None]:
+    """Should a master not get its name, take back that of its revision and of the copy, where that can be done."""
     path, before = store / MANIFEST_COPY, None
     with suppress(OSError):
         before = path.read_bytes()
     try:
         yield
-    except StoreError:
-        with suppress(StoreError):
+    except OSError:
+        with suppress(StoreError, OSError):
             if before is not None and read_manifest(store).revision < revision:
+                revisions.withdraw(store, revision)
                 write_durably(path, before)
         raise
 

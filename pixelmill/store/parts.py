@@ -19,6 +19,7 @@ from pixelmill.store.checked import ENDS, JOINED
 from pixelmill.store.durable import file_sha256, write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
 
+PARTS = "parts"
 TEXT = h5py.string_dtype("utf-8")
 PAGE = 4096
 

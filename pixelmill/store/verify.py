@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pixelmill.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import ledger_repair
 from pixelmill.store.consult import consulted
 from pixelmill.store.durable import file_sha256
+from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
 from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import check_lock_excludes, store_lock
@@ -22,14 +24,19 @@ from pixelmill.store.master import (
     MANIFEST_COPY,
     MASTER,
     PARTS,
+    STALE_SECONDS,
     home_of,
+    latest,
+    manifest_of_master,
     publish,
-    read_manifest,
+    put_back,
     read_manifest_copy,
 )
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
+from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store
+from pixelmill.store.revisions import check_names_exclude, numbers, read_revision
 
 _NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 """What reading a sound part may be answered; to drop it for that would lose it."""
@@ -67,10 +74,12 @@ def verify(folder: Path) -> list[Damage]:
     folder = home_of(folder)
     refuse_newer(folder)
     try:
-        manifest = read_manifest(folder)
+        manifest = _told_by_master(folder)
     except StoreDamaged as error:
         copy = read_manifest_copy(folder)
         return [Damage(MASTER, str(error), "every dataset", ((0, copy.rows),) if copy and copy.rows else ())]
+    if older := put_back(folder):
+        return [Damage(MASTER, older)]
     damages = [*_damaged_parts(folder, manifest)]
     if not damages:
         damages += _bad_rows(Store(folder, manifest))
@@ -89,16 +98,35 @@ def repair(folder: Path) -> Repair:
     actions: list[str] = []
     with store_lock(folder):
         check_lock_excludes(folder)
-        manifest = _recovered_manifest(folder, actions)
-        bad = {damage.file for damage in _damaged_parts(folder, manifest)}
-        manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
-        if bad or list(_bad_copy(folder, manifest)):
-            manifest = publish(folder, manifest)
-            actions.append(f"published {MASTER} anew")
-        _rebuilt_ledger(folder, manifest, actions)
-        store = Store(folder, manifest)
-        lacking = {m.provenance.model: int((~store.embedded(m)).sum()) for m in manifest.matrices if m.serving}
+        check_names_exclude(folder)
+        with Presence(folder):
+            lacking = _repaired(folder, actions)
     return Repair(tuple(actions), lacking)
+
+
+def _told_by_master(folder: Path) -> Manifest:
+    """Raises StoreDamaged where the master does not tell, nor will once a network file system shows it as it is."""
+    deadline = time.monotonic() + (STALE_SECONDS if is_shared(folder) else 0)
+    while True:
+        try:
+            return manifest_of_master(folder)
+        except StoreDamaged:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(1)
+
+
+def _repaired(folder: Path, actions: list[str]) -> dict[str, int]:
+    """How many vectors each model lacks in the store as it is then."""
+    manifest = _recovered_manifest(folder, actions)
+    bad = {damage.file for damage in _damaged_parts(folder, manifest)}
+    manifest = _without_parts(folder, manifest, {Path(name).name for name in bad}, actions)
+    if bad or list(_bad_copy(folder, manifest)):
+        manifest = publish(folder, manifest)
+        actions.append(f"published {MASTER} anew")
+    _rebuilt_ledger(folder, manifest, actions)
+    store = Store(folder, manifest)
+    return {m.provenance.model: int((~store.embedded(m)).sum()) for m in manifest.matrices if m.serving}
 
 
 def _damaged_parts(folder: Path, manifest: Manifest) -> Iterator[Damage]:
@@ -133,11 +161,15 @@ def _public_name(manifest: Manifest, names: tuple[str, ...]) -> str:
 
 
 def _bad_copy(folder: Path, manifest: Manifest) -> Iterator[Damage]:
-    """The copy of the manifest is written before the master: it may be newer than `manifest`, never older."""
+    """The copy of the manifest is written before the master: it may be newer by one than `manifest`, never older."""
     copy = read_manifest_copy(folder)
     if copy is None:
         yield Damage(MANIFEST_COPY, "is missing or not what was written; `pixelmill repair` writes it anew")
-    elif copy.revision < manifest.revision or (copy.revision == manifest.revision and copy != manifest):
+    elif (
+        copy.store_id != manifest.store_id
+        or copy.revision < manifest.revision
+        or (copy.revision == manifest.revision and copy != manifest)
+    ):
         yield Damage(MANIFEST_COPY, f"is not the manifest of {MASTER}; `pixelmill repair` writes it anew")
 
 
@@ -181,18 +213,30 @@ def _findings(folder: Path, *, compare: bool = True) -> Findings:
 
 
 def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
+    """The master's manifest; published anew if there is a later one, or the master cannot be read."""
     try:
-        return read_manifest(folder)
+        master = _told_by_master(folder)
     except StoreError as error:
-        copy = read_manifest_copy(folder)
-        if copy is None:
-            raise StoreDamaged(
-                f"Neither {MASTER} nor the copy of its manifest in {folder} can be read. "
-                "Restore one of them from a backup."
-            ) from error
-        manifest = publish(folder, copy)
-        actions.append(f"rebuilt {MASTER} from the copy of its manifest ({manifest.rows} rows)")
-        return manifest
+        later = _last_recorded(folder, error)
+    else:
+        found = latest(folder, master)
+        if found is None:
+            return master
+        later = found
+    manifest = publish(folder, later)
+    actions.append(f"rebuilt {MASTER} from the copy of its manifest ({manifest.rows} rows)")
+    return manifest
+
+
+def _last_recorded(folder: Path, why: StoreError) -> Manifest:
+    """The last manifest that was written, parts there or not: the copy, or that of the last revision with a name."""
+    records = (read_manifest_copy(folder), read_revision(folder, max(numbers(folder))))
+    found = max((record for record in records if record), key=lambda record: record.revision, default=None)
+    if found is None:
+        raise StoreDamaged(
+            f"Neither {MASTER} nor the copy of its manifest in {folder} can be read. Restore one of them from a backup."
+        ) from why
+    return found
 
 
 def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: list[str]) -> Manifest:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from pixelmill.store import durable, master, parts
+from pixelmill.store import durable, master, parts, revisions
 from pixelmill.store.ledger import Ledger
 
 
@@ -34,6 +35,7 @@ class Steps:
 def crashing(fatal: int | None) -> Iterator[Steps]:
     """Die at step number `fatal` of what happens in the block (None: only count); gives the steps."""
     steps, write, transaction = Steps(fatal), durable.write_durably, Ledger.transaction
+    aside, put, named = durable.written_aside, durable.put_in_place, revisions.claim
 
     def write_durably(path: Path, content: bytes | memoryview) -> str:
         kind = "part" if path.parent.name == "parts" else path.name
@@ -41,6 +43,22 @@ def crashing(fatal: int | None) -> Iterator[Steps]:
         digest = write(path, content)
         steps.step(f"after {kind}")
         return digest
+
+    @contextmanager
+    def written_aside(path: Path, content: bytes | memoryview) -> Iterator[Path]:
+        with aside(path, content) as temporary:
+            steps.step(f"{path.name} aside")
+            yield temporary
+
+    def claim(store: Path, *arguments: Any) -> None:
+        steps.step("before revision")
+        named(store, *arguments)
+        steps.step("after revision")
+
+    def put_in_place(temporary: Path, path: Path) -> None:
+        steps.step(f"before {path.name}")
+        put(temporary, path)
+        steps.step(f"after {path.name}")
 
     @contextmanager
     def in_transaction(self: Ledger) -> Iterator[None]:
@@ -52,6 +70,9 @@ def crashing(fatal: int | None) -> Iterator[Steps]:
     with (
         mock.patch.object(parts, "write_durably", write_durably),
         mock.patch.object(master, "write_durably", write_durably),
+        mock.patch.object(master, "written_aside", written_aside),
+        mock.patch.object(master, "put_in_place", put_in_place),
+        mock.patch.object(revisions, "claim", claim),
         mock.patch.object(Ledger, "transaction", in_transaction),
         suppress(Crash),
     ):

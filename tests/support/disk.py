@@ -1,6 +1,6 @@
 """A disk that remembers what it was told and what it was told to keep: what a power cut may leave, by the letter.
 
-The bytes of a file are kept from fsync of that file on, names (create, rename, unlink) from fsync of their folder on.
+The bytes of a file are kept from fsync of that file on, names (create, rename, link, unlink) from fsync of their folder on.
 Of all else any part may be lost, in any order, writes also in part. POSIX promises no more, and file systems differ.
 """
 
@@ -71,6 +71,8 @@ class Disk:
             self._rename({call.path: "gone"})
         elif call.kind is Kind.RENAME:
             self._rename({call.path: "gone", call.second: self.now[call.path]})
+        elif call.kind is Kind.LINK:
+            self._rename({call.second: self.now[call.path]})
         elif call.kind is Kind.SYNC:
             self._sync(call.path)
         elif call.kind is not Kind.FAILED and call.path in self.now:  # not one that is deleted, and written to still

@@ -1,4 +1,5 @@
-/* Counts every system call that changes what lies under one folder, and can log it, refuse it, or die at it.
+/* Counts every system call that changes what lies under one folder, and can log it, refuse it, or die at it; and can be
+   a machine whose locks do not reach others.
 
    Loaded with LD_PRELOAD; armed from Python by the shim_* functions at the end. The index that SQLite maps into memory
    (-shm) is left out: it is rebuilt from the log, and its pages change without a system call anyway. */
@@ -13,12 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { CREATE = 1, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, MAKE_FOLDER, SYNC, FAILED };
+enum { CREATE = 1, WRITE, TRUNCATE, ALLOCATE, RENAME, UNLINK, MAKE_FOLDER, SYNC, FAILED, LINK };
 
 static char watched[PATH_MAX];
 static long calls, fatal = -1;
@@ -57,7 +59,7 @@ static int of_path(int folder, const char *given, char *path) {
 }
 
 static int needs_space(int kind) {
-    return kind == CREATE || kind == WRITE || kind == ALLOCATE || kind == MAKE_FOLDER;
+    return kind == CREATE || kind == WRITE || kind == ALLOCATE || kind == MAKE_FOLDER || kind == LINK;
 }
 
 /* 0: go on; 1: refuse, errno is set; 2: a write that finds room for its first half only. */
@@ -236,23 +238,70 @@ BY_PATH(unlinkat, (int folder, const char *given, int flags), (folder, given, fl
 BY_PATH(mkdir, (const char *given, mode_t mode), (given, mode), MAKE_FOLDER, AT_FDCWD)
 BY_PATH(mkdirat, (int folder, const char *given, mode_t mode), (folder, given, mode), MAKE_FOLDER, folder)
 
-#define RENAMED(name, parameters, values, from_folder, to_folder)                                                      \
+#define RENAMED(name, parameters, values, kind, from_folder, to_folder)                                                \
     int name parameters {                                                                                              \
         char path[PATH_MAX], second[PATH_MAX];                                                                         \
         REAL(name);                                                                                                    \
         int ours = of_path(from_folder, from, path) & of_path(to_folder, to, second);                                  \
-        if (ours && refused(RENAME))                                                                                   \
+        if (ours && refused(kind))                                                                                     \
             return -1;                                                                                                 \
         int result = real values;                                                                                      \
         if (ours)                                                                                                      \
-            note(result ? FAILED : RENAME, path, second, 0, 0, NULL);                                                \
+            note(result ? FAILED : kind, path, second, 0, 0, NULL);                                                    \
         return result;                                                                                                 \
     }
 
-RENAMED(rename, (const char *from, const char *to), (from, to), AT_FDCWD, AT_FDCWD)
-RENAMED(renameat, (int old, const char *from, int new, const char *to), (old, from, new, to), old, new)
+RENAMED(rename, (const char *from, const char *to), (from, to), RENAME, AT_FDCWD, AT_FDCWD)
+RENAMED(renameat, (int old, const char *from, int new, const char *to), (old, from, new, to), RENAME, old, new)
 RENAMED(renameat2, (int old, const char *from, int new, const char *to, unsigned flags), (old, from, new, to, flags),
-        old, new)
+        RENAME, old, new)
+RENAMED(link, (const char *from, const char *to), (from, to), LINK, AT_FDCWD, AT_FDCWD)
+RENAMED(linkat, (int old, const char *from, int new, const char *to, int flags), (old, from, new, to, flags), LINK, old,
+        new)
+
+/* Where SHIM_MACHINE is a number, this process is on a machine of its own, to which the locks of other machines do not
+   reach, as over sshfs: its locks are ranges of bytes that no other machine asks for. */
+static off64_t machine(void) {
+    const char *number = getenv("SHIM_MACHINE");
+    return number ? (off64_t)atoi(number) << 48 : 0;
+}
+
+int flock(int descriptor, int operation) {
+    REAL(flock);
+    if (!machine())
+        return real(descriptor, operation);
+    struct flock64 range = {.l_whence = SEEK_SET, .l_start = machine() + ((off64_t)1 << 40), .l_len = 1};
+    range.l_type = operation & LOCK_UN ? F_UNLCK : operation & LOCK_SH ? F_RDLCK : F_WRLCK;
+    int (*locked)(int, int, ...) = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64");
+    int result = locked(descriptor, operation & LOCK_NB ? F_OFD_SETLK : F_OFD_SETLKW, &range);
+    if (result && errno == EACCES)
+        errno = EWOULDBLOCK;
+    return result;
+}
+
+static int controlled(const char *name, int descriptor, int command, void *value) {
+    int (*real)(int, int, ...) = (int (*)(int, int, ...))dlsym(RTLD_NEXT, name);
+    if (!machine() || (command != F_SETLK && command != F_SETLKW && command != F_GETLK))
+        return real(descriptor, command, value);
+    struct flock *asked = value, moved = *asked; /* off_t has 64 bits on the machines that this is for */
+    moved.l_start += machine();
+    int result = real(descriptor, command, &moved);
+    asked->l_type = moved.l_type;
+    asked->l_pid = moved.l_pid;
+    return result;
+}
+
+#define CONTROL(name)                                                                                                  \
+    int name(int descriptor, int command, ...) {                                                                       \
+        va_list values;                                                                                                \
+        va_start(values, command);                                                                                     \
+        void *value = va_arg(values, void *);                                                                          \
+        va_end(values);                                                                                                \
+        return controlled(#name, descriptor, command, value);                                                          \
+    }
+
+CONTROL(fcntl)
+CONTROL(fcntl64)
 
 /* Count from now on what changes under `folder`, an absolute path without links. */
 void shim_watch(const char *folder) {

@@ -31,11 +31,12 @@ class Kind(IntEnum):
     MAKE_FOLDER = 7
     SYNC = 8
     FAILED = 9
+    LINK = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call: `offset` of a write, or the size that a file gets; `second` is the new name of a rename."""
+    """One call: `offset` of a write, or the size that a file gets; `second` is the new name of a rename or link."""
 
     kind: Kind
     path: str
