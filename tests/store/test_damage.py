@@ -223,10 +223,17 @@ def test_the_copy_of_the_manifest_is_checked(damage: str, folder: Path, matrices
     assert verify(folder) == []
 
 
-def test_master_and_copy_lost_is_said(folder: Path, matrices: list[Matrix]) -> None:
-    """Without master and copy there is nothing to go by, and repair says what to restore."""
+def test_master_and_copy_lost_is_mended_by_the_revision(folder: Path, matrices: list[Matrix]) -> None:
+    """The manifest lies under the name of its revision too; without that there is nothing to go by, and repair says what
+    to restore."""
+    rows = len(Store(folder))
     (folder / "vectors.h5").unlink()
     flip(folder / "manifest.json", 40)
+    repair(folder)
+    assert len(Store(folder)) == rows
+    (folder / "vectors.h5").unlink()
+    flip(folder / "manifest.json", 40)
+    flip(max((folder / "revisions").iterdir(), key=lambda path: int(path.stem)), 40)
     with pytest.raises(StoreDamaged, match="backup"):
         repair(folder)
 

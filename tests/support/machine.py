@@ -7,8 +7,10 @@ one line each. WITHOUT names what is taken out: `presence`, or `claim` as a cont
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -62,6 +64,7 @@ def _main(store: str, number: int, commits: int, without: list[str]) -> None:
             sys.stdin.readline()
             for at in range(number * OWN, number * OWN + 2 * commits, 2):
                 writer.commit(harvest([at, at + 1], [writer.matrix(provenance("a"), "float32")]))
+                time.sleep(random.random() / 50)
                 print(at, at + 1, sep="\n", flush=True)
     except StoreError as error:
         print(f"refused: {error}", flush=True)
