@@ -78,11 +78,12 @@ more may have been there; that a part of it cannot be read."""
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The images of an archive, sorted by name, and what there is to tell of the rest."""
+    """The images of an archive, sorted by name, what there is to tell of the rest, and how many members are none."""
 
     files: list[FoundFile]
     state: State = "whole"
     told: str = ""
+    others: int = 0
 
 
 class Archive(Protocol):
@@ -95,6 +96,10 @@ class Archive(Protocol):
     @property
     def told(self) -> list[str]:
         """What of it is no member, in words, when `members` has come to its end."""
+
+    @property
+    def others(self) -> int:
+        """How many members are no images, when `members` has come to its end."""
 
     def members(self) -> Iterator[Member]:
         """The images, by where they lie."""
@@ -120,7 +125,9 @@ def listed(address: str, status: Status) -> Listing:
     except Exception as error:  # there is hardly one that hostile archives cannot bring about
         raise ArchiveDamaged(f"Expected a {archive_kind(address)} archive. {type(error).__name__}: {error}") from error
     told = [*archive.told, *([f"{again:,} members have names of others before, which count"] if again else [])]
-    return Listing([found[name] for name in sorted(found, key=os.fsencode)], archive.state, "; ".join(told))
+    return Listing(
+        [found[name] for name in sorted(found, key=os.fsencode)], archive.state, "; ".join(told), archive.others
+    )
 
 
 def read_member(file: FoundFile, *, max_bytes: int) -> bytes:

@@ -181,6 +181,7 @@ class Elsewhere:
     def _note(self, address: str, status: Status, found: Listing) -> None:
         """Take note of an archive that was listed. One that is damaged is listed, and told of, again the next time."""
         self.notes.named.add(address)
+        self.notes.skipped += found.others
         if found.told:
             self.problem(address, found.told)
         if found.state == "whole":

@@ -36,6 +36,7 @@ class ParquetArchive:
     """
 
     state: State = "whole"
+    others = 0
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
         self._address = address

@@ -37,11 +37,12 @@ class TarArchive:
         self._rest = self.members()
         self.state: State = "whole"
         self.told: list[str] = []
+        self.others = 0
 
     def members(self) -> Iterator[Member]:
         file = opened(self._files, self._address, self._size)
         places: dict[str, Place] = {}  # of all, for hard links
-        headers = _Headers(file, self._size)
+        headers, others = _Headers(file, self._size), 0
         try:
             for member in headers:
                 if member.isreg() and not member.issparse():
@@ -50,13 +51,15 @@ class TarArchive:
                     continue
                 place, size = places[member.linkname if member.islnk() else member.name]
                 name = kept_name(member.name, size, partial(_head, file, place))
-                if name is not None:
+                if name is None:
+                    others += 1
+                else:
                     yield Member(name, size, _time_of(member), place)
         except (tarfile.TarError, EOFError, ValueError) as error:
             place_shown = shown_path(self._address)
             what = f"{error}; the file seems to be {describe(self._file.part(0, HEAD))}"
             raise ArchiveDamaged(f"Expected an uncompressed tar archive in {place_shown}. {what}.") from error
-        self.state, self.told = headers.state, list(headers.told())
+        self.state, self.told, self.others = headers.state, list(headers.told()), others
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         number, size = place or self._found(name)

@@ -45,7 +45,8 @@ class ZipArchive:
             self.told += [f"its table of contents cannot be read ({error}); {found.told}"]
         named = [(self._name_of(info), info) for info in infos]
         self._infos = {name: info for name, info in named if name is not None}
-        again = sum(name is not None for name, _ in named) - len(self._infos)
+        self.others = sum(name is None for name, _ in named)
+        again = len(named) - self.others - len(self._infos)
         if again:
             self.told.append(f"{again:,} members have names of others after them, which count")
 

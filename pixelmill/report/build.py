@@ -77,7 +77,7 @@ def build(
         plan=plan,
     )
     earlier = comparable(report, recorded(ledger, _RUNS))
-    beside = {"nights": tuple(map(night, earlier)), "notable": tuple(notable(report, earlier))}
+    beside = {"nights": tuple(map(night, earlier)), "notable": (*_no_images(scan), *notable(report, earlier))}
     return report.model_copy(update=beside)
 
 
@@ -89,6 +89,13 @@ def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunR
         return report
     lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
     return report.model_copy(update={"warnings": (*report.warnings, lost)})
+
+
+def _no_images(scan: Scan) -> list[str]:
+    """A word on files that were looked at where no image was found."""
+    if scan.seen or not scan.skipped:
+        return []
+    return [f"None of the {scan.skipped:,} files looked at is an image by its content or, at addresses, by its name."]
 
 
 def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence[str]) -> ImageCounts:

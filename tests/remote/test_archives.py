@@ -396,6 +396,16 @@ def test_members_are_judged_by_content(tmp_path: Path, pack: Pack) -> None:
     assert sorted(read_all(str(tmp_path / name))) == sorted(good)
 
 
+def test_archives_without_images_say_so(go: Run, tmp_path: Path) -> None:
+    """How many members were looked at: nothing is left out without a word, and nothing failed."""
+    for pack in (pack_zip, pack_tar):
+        name = tmp_path / f"a.{pack.__name__[5:]}"
+        pack(name, {"a.json": b"{}", "b.data": b"no picture", "c": b"text"})
+        _, report = go(str(name))
+        assert (report.images.seen, report.warnings, report.failure) == (0, (), "")
+        assert report.notable[0].startswith("None of the 3 files")
+
+
 def members_of(path: Path) -> list[tarfile.TarInfo]:
     with tarfile.open(path) as archive:
         return archive.getmembers()
@@ -706,15 +716,15 @@ def test_shards_in_braces(go: Run, job: Job, web: ImageServer, tmp_path: Path) -
     web.files = {"/s-1.tar": (tmp_path / "s-03.tar").read_bytes(), "/s-2.png": content(52)}
     sources = [f"{tmp_path}/s-{{00..04}}.tar", f"{tmp_path}/{{train,val}}", f"{web.url}/s-{{1.tar,2.png,3.png}}"]
     calls, report = go(*sources)
-    assert (calls, report["images"]["seen"]) == (7, 8)
-    assert sorted(w.partition(": ")[0] for w in report["warnings"]) == sorted(
+    assert (calls, report.images.seen) == (7, 8)
+    assert sorted(w.partition(": ")[0] for w in report.warnings) == sorted(
         [f"{tmp_path}/s-04.tar", f"{web.url}/s-3.png"]
     )
     (tmp_path / "train" / "t.png").unlink()
     (tmp_path / "train" / "u.png").write_bytes(content(53))
     (tmp_path / "s-00.tar").unlink()
     calls, report = go(*sources)
-    assert (calls, report["images"]["removed"]) == (1, 2)
+    assert (calls, report.images.removed) == (1, 2)
     (tmp_path / "{a,b}.png").write_bytes(content(60))
     assert go(str(tmp_path / "{a,b}.png"))[0] == 1
 
@@ -802,7 +812,7 @@ def test_a_folder_that_cannot_be_read_under_a_pattern(
     real = os.listdir
 
     def failing(folder: str) -> list[str]:
-        if folder.endswith("d1"):
+        if str(folder).endswith("d1"):
             raise OSError(5, "Input/output error")
         return real(folder)
 
@@ -885,13 +895,13 @@ def test_a_slow_archive_does_not_hold_up_others(
     from pixelmill.remote import http
 
     monkeypatch.setattr(archives, "_STATUS_SECONDS", 30.0)
-    monkeypatch.setattr(http, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(http, "_SILENT_SECONDS", 1.0)
     http._clients.clear()
     pack_zip(tmp_path / "a.zip", shard(range(16)))
     web.files["/slow.zip"] = web.files["/good.zip"] = (tmp_path / "a.zip").read_bytes()
     good = [file._replace(source=f"{web.url}/good.zip") for file in discover([str(tmp_path / "a.zip")])]
     slow = [file._replace(source=f"{web.url}/slow.zip") for file in good]
-    web.faults["/slow.zip"] = Faults(stall=1.0)
+    web.faults["/slow.zip"] = Faults(stall=2.0)
 
     def read(file: FoundFile) -> bool:
         try:
@@ -903,5 +913,5 @@ def test_a_slow_archive_does_not_hold_up_others(
     with ThreadPoolExecutor(32) as pool:
         done = list(pool.map(read, slow + good))
     assert (sum(done[:16]), sum(done[16:])) == (0, 16)
-    assert time.monotonic() - start < 16 * 0.5, "one after the other"
+    assert time.monotonic() - start < 16 * 1.0, "one after the other"
     http._clients.clear()

@@ -133,7 +133,7 @@ def test_what_changed_alone_is_read(go: Run, job: Job, s3: S3) -> None:
     s3.requests()
     calls, report = go(f"{BUCKET}/2026")
     images = report.images
-    assert (calls, images["new"], images["changed"], images["moved"], images["removed"]) == (2, 1, 1, 1, 1)
+    assert (calls, images.new, images.changed, images.moved, images.removed) == (2, 1, 1, 1, 1)
     assert {Path(path).stem for path in s3.reads()} == {"0100", "0015", "moved", *(f"{n:04}" for n in range(8))}
 
 
