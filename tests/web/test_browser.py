@@ -202,7 +202,7 @@ def test_coverage_duplicates_and_nights_are_told(page: Page) -> None:
     expect(page.locator(".card")).to_have_count(2)
     expect(page.locator(".card").first).to_contain_text("25 embedded · 1 quarantined")
     page.get_by_role("link", name="Duplicates").click()
-    expect(page.locator(".group").first).to_contain_text("oldest")
+    expect(page.locator(".group").first).to_contain_text("keep")
     page.get_by_role("link", name="Nights").click()
     expect(page.locator(".night")).to_contain_text("26 new images")
 

@@ -16,8 +16,19 @@ export function onSignIn(ask) {
   signIn = ask;
 }
 
-async function ask(path, options = {}) {
+// Something is going on, until `work` has ended.
+export async function whileBusy(work) {
   progress.hidden = ++asking === 0;
+  try {
+    return await work();
+  } finally {
+    progress.hidden = --asking === 0;
+  }
+}
+
+const ask = (path, options = {}) => whileBusy(() => answered(path, options));
+
+async function answered(path, options) {
   try {
     const answer = await fetch(path, { credentials: "same-origin", ...options });
     if (answer.status === 401 && signIn && path !== "/api/session") {
@@ -29,8 +40,6 @@ async function ask(path, options = {}) {
   } catch (error) {
     if (error instanceof Problem || error.name === "AbortError") throw error;
     throw new Problem(0, "The gallery does not answer. Is `pixelmill serve` still running?");
-  } finally {
-    progress.hidden = --asking === 0;
   }
 }
 

@@ -1,9 +1,10 @@
-// Groups of images that look almost the same.
+// Groups of images of which every two look almost the same.
 
 import { get } from "./api.js";
-import { count, empty, h, number, percent } from "./dom.js";
-import { cell } from "./grid.js";
+import { cell } from "./cell.js";
+import { bytes, count, empty, h, number, percent } from "./dom.js";
 import { openLightbox } from "./lightbox.js";
+import { beginning, pager } from "./pager.js";
 import { go } from "./state.js";
 
 const PAGE = 30;
@@ -11,25 +12,16 @@ const USUAL = 0.97;
 
 export async function showDuplicates(main, state, _store, signal) {
   const threshold = Number(state.threshold ?? USUAL);
-  const list = h(".groups");
-  const more = h("button.more", { type: "button", hidden: true }, "More");
   const head = h(".headline", {}, h("h1", {}, "Looking for near-duplicates…"));
-  let shown = 0;
-
-  async function next() {
-    const page = await get("duplicates", { model: state.model, threshold, offset: shown, limit: PAGE }, signal);
-    list.append(...page.groups.map(group));
-    shown += page.groups.length;
-    more.hidden = !page.more;
-    return page;
-  }
-
-  main.append(head, slider(threshold), list, more);
-  more.addEventListener("click", next);
+  const [list, pages] = [h(".groups"), h("div")];
+  main.append(head, slider(threshold), list, pages);
   try {
-    const page = await next();
+    const from = beginning(state);
+    const page = await get("duplicates", { model: state.model, threshold, offset: from, limit: PAGE }, signal);
     const sample = page.of > page.compared ? ` Only the newest ${number(page.compared)} of ${number(page.of)} images were compared.` : "";
-    head.replaceChildren(h("h1", {}, page.groups_in_all ? `${count(page.groups_in_all, "group")} of look-alikes` : "Near-duplicates"), h("p.quiet", {}, `${count(page.images_in_all, "image")}, by ${page.model}. Exact copies are one image already.${sample}`));
+    head.replaceChildren(h("h1", {}, page.groups_in_all ? `${count(page.groups_in_all, "group")} of look-alikes` : "Near-duplicates"), h("p.quiet", {}, `${count(page.images_in_all, "image")}, by ${page.model}; every two of a group are this alike. Exact copies are one image.${sample}`));
+    list.append(...page.groups.map(group));
+    pages.append(pager(from, PAGE, page.groups_in_all));
     if (!page.groups_in_all) list.append(empty("twins", "No look-alikes", "No two images are this similar. Lower the threshold to see what comes close."));
   } catch (error) {
     if (error.name !== "AbortError") main.replaceChildren(empty("quarantine", "That did not work", error.message));
@@ -42,10 +34,16 @@ function slider(threshold) {
   return h("p.slider", {}, h("span.quiet", {}, "alike"), range, h("span.quiet", {}, "the same"), told);
 }
 
-function group({ images, pictures }) {
-  const note = (picture) => (picture === pictures[0] ? "oldest" : percent(picture.similarity));
-  const tiles = pictures.map((picture, index) => cell(picture, () => openLightbox({ pictures, index, note }), note(picture)));
-  for (const tile of tiles) tile.querySelector(".cell").setAttribute("tabindex", "0");
+function group({ images, keep, pictures }) {
+  const note = (picture) => (picture.row === keep ? "keep" : percent(picture.similarity));
+  const tiles = pictures.map((picture, index) => {
+    const tile = cell(picture, () => openLightbox({ pictures, index, note, show: (at) => tiles[at].querySelector(".cell").focus() }), note(picture));
+    tile.title = [`${number(picture.width)} × ${number(picture.height)} pixels`, picture.bytes && bytes(picture.bytes), picture.name].filter(Boolean).join(", ");
+    tile.classList.toggle("keep", picture.row === keep);
+    tile.querySelector(".cell").setAttribute("tabindex", "0");
+    tile.querySelector("img").setAttribute("loading", "lazy");
+    return tile;
+  });
   const rest = images > pictures.length ? h("p.quiet", {}, `and ${number(images - pictures.length)} more`) : "";
   return h("section.card.group", {}, h("header.quiet", {}, count(images, "image")), h(".strip", { role: "list" }, ...tiles), rest);
 }

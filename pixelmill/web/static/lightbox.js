@@ -2,29 +2,44 @@
 
 import { get } from "./api.js";
 import { button, bytes, h, icon, moment, number } from "./dom.js";
-import { addTerm, searchFor } from "./state.js";
+import { whole } from "./cell.js";
+import { addTerm, isLaid, lay, layAnother, read, searchFor, uncover } from "./state.js";
 
 let dialog = null;
+
+// What the address says: a picture that is to be seen by itself, or none over the list.
+export async function followLightbox({ open }) {
+  if (!open) return void dialog?.close();
+  if (dialog) return;
+  const pictures = [await get(`rows/${Number(open)}`).catch(() => null)];
+  if (pictures[0] && !dialog && read().open === open) openLightbox({ pictures, index: 0 });
+}
 
 // `more()` loads what comes after the last picture; `show(index)` is told which one was looked at last.
 export function openLightbox({ pictures, index, note = () => "", more = () => null, show = () => {} }) {
   dialog?.close();
+  if (!read().open) lay(pictures[index].row);
   const stage = h("figure.stage");
   const facts = h("aside.facts");
   const here = h("dialog.lightbox", { "aria-label": "Picture", tabindex: -1 }, stage, facts);
   dialog = here;
   let at = index;
   let asking = null;
+  let leaving = false;
 
   const step = async (by) => {
     if (at + by >= pictures.length) await more();
     if (at + by < 0 || at + by >= pictures.length) return;
     at += by;
+    layAnother(pictures[at].row);
     draw();
   };
+  // What is done with a picture takes the place of looking at it, so that Back leads to the list.
   const leave = (act) => () => {
+    const how = { replace: isLaid() };
+    leaving = true;
     here.close();
-    act();
+    act(how);
   };
 
   function draw() {
@@ -44,9 +59,9 @@ export function openLightbox({ pictures, index, note = () => "", more = () => nu
   const keys = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),
-    s: () => leave(() => searchFor("row", String(pictures[at].row)))(),
-    "+": () => leave(() => addTerm("row", String(pictures[at].row)))(),
-    "-": () => leave(() => addTerm("row", `-${pictures[at].row}`))(),
+    s: leave((how) => searchFor("row", String(pictures[at].row), how)),
+    "+": leave((how) => addTerm("row", String(pictures[at].row), how)),
+    "-": leave((how) => addTerm("row", `-${pictures[at].row}`, how)),
   };
   here.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in keys)) return;
@@ -60,7 +75,8 @@ export function openLightbox({ pictures, index, note = () => "", more = () => nu
     asking?.abort();
     here.remove();
     if (dialog === here) dialog = null;
-    show(at);
+    if (!leaving && read().open) uncover();
+    if (!leaving) show(at);
   });
   document.body.append(here);
   draw();
@@ -87,18 +103,22 @@ function told(picture, note, leave) {
     h("h2", {}, picture.name),
     note && h("p.score", {}, note),
     h(".actions", {},
-      act("like", "Similar", () => searchFor("row", row), "s"),
-      act("plus", "Add", () => addTerm("row", row), "+"),
-      act("minus", "Subtract", () => addTerm("row", `-${row}`), "-"),
+      act("like", "Similar", (how) => searchFor("row", row, how), "s"),
+      act("plus", "Add", (how) => addTerm("row", row, how), "+"),
+      act("minus", "Subtract", (how) => addTerm("row", `-${row}`, how), "-"),
       h("a.action", { href: picture.file, target: "_blank", rel: "noopener" }, icon("open"), "Original"),
     ),
-    h("dl", {}, ...pair("Folder", folder(picture)), ...(picture.width ? pair("Size", `${number(picture.width)} × ${number(picture.height)} pixels`) : [])),
+    h("dl", {}, ...where(picture), ...(picture.width ? pair("Size", `${number(picture.width)} × ${number(picture.height)} pixels`) : [])),
   ].filter(Boolean);
 }
 
 const pair = (name, ...values) => [h("dt", {}, name), ...values.map((value) => h("dd", {}, value))];
 
-const folder = (picture) => [picture.source, ...picture.path.split("/").slice(0, -1)].join("/");
+// The folder of a picture; of one that lies in several files, each of these.
+function where({ places }) {
+  const folder = (place) => whole(place).split("/").slice(0, -1).join("/");
+  return places.length > 1 ? pair(`${places.length} files`, ...places.map(whole)) : pair("Folder", folder(places[0]));
+}
 
 async function describe(picture, facts, signal) {
   try {

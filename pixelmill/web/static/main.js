@@ -2,8 +2,10 @@
 
 import { get, onSignIn, openSession } from "./api.js";
 import { h, icon } from "./dom.js";
-import { go, onChange, read, tell, VIEWS } from "./state.js";
-import { drawSearchBox, focusSearch, startSearchBox } from "./searchbox.js";
+import { followLightbox } from "./lightbox.js";
+import { memory, newStep, step } from "./memory.js";
+import { address, go, onChange, read, tell, VIEWS } from "./state.js";
+import { drawSearchBox, focusSearch, setMostBytes, startSearchBox } from "./searchbox.js";
 import { showCoverage } from "./coverage.js";
 import { showDuplicates } from "./duplicates.js";
 import { showImages } from "./images.js";
@@ -18,8 +20,21 @@ const main = document.getElementById("main");
 const chooser = document.getElementById("model");
 let store = { models: [], ensembles: [], quarantined: 0, images: 0 };
 let leaving = new AbortController();
+let drawn = null;
+let drawing = false;
 
-function draw(state) {
+// A picture that is laid over a list, or taken away, changes nothing of the list.
+function follow(state) {
+  const shown = `${step()} ${address({ ...state, open: null })}`;
+  if (shown !== drawn) {
+    followLightbox({ open: null });
+    drawn = shown;
+    draw(state);
+  }
+  followLightbox(state);
+}
+
+async function draw(state) {
   leaving.abort();
   leaving = new AbortController();
   document.title = `${TITLES[state.view]} · Pixelmill`;
@@ -28,10 +43,18 @@ function draw(state) {
   drawSearchBox(state, store.models);
   main.className = state.view;
   main.replaceChildren();
+  drawing = true;
+  const { y } = memory();
   scrollTo(0, 0);
   const single = ["map", "duplicates"].includes(state.view) && store.ensembles.includes(state.model);
-  SHOW[state.view](main, single ? { ...state, model: null } : state, store, leaving.signal);
+  const { signal } = leaving;
+  await SHOW[state.view](main, single ? { ...state, model: null } : state, store, signal);
+  if (signal.aborted) return;
+  if (state.view !== "images") scrollTo(0, y);
+  requestAnimationFrame(() => (drawing = signal.aborted));
 }
+
+addEventListener("scroll", () => drawing || (memory().y = scrollY), { passive: true });
 
 function drawViews(state) {
   const links = VIEWS.map((view) => {
@@ -57,6 +80,7 @@ function drawModels(state) {
 
 async function loadStore() {
   store = await get("store");
+  setMostBytes(store.upload_bytes);
 }
 
 function startTheme() {
@@ -95,12 +119,12 @@ function showKeys() {
 function startKeys() {
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    if (event.key === "Escape" && event.target.matches("input")) document.querySelector(".cell")?.focus() ?? event.target.blur();
+    if (event.key === "Escape" && event.target.matches("input")) document.querySelector('.cell[tabindex="0"]')?.focus() ?? event.target.blur();
     if (event.target.matches("input, select, textarea")) return;
     if (event.key === "/") focusSearch();
     else if (event.key === "?") showKeys();
     else if (VIEWS[event.key - 1]) go({ view: VIEWS[event.key - 1] });
-    else if (event.key === "ArrowDown" && event.target === document.body) document.querySelector(".cell")?.focus();
+    else if (event.key === "ArrowDown" && event.target === document.body) document.querySelector('.cell[tabindex="0"]')?.focus();
     else return;
     event.preventDefault();
   });
@@ -117,7 +141,7 @@ function signIn() {
 function takeToken() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   if (!token) return null;
-  history.replaceState(null, "", location.pathname + location.search);
+  history.replaceState(history.state, "", location.pathname + location.search);
   return openSession(token).catch(askToken);
 }
 
@@ -145,16 +169,17 @@ function askToken(problem) {
 }
 
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
-document.querySelector("[data-home]").addEventListener("click", (event) => (event.preventDefault(), history.pushState(null, "", "/"), tell()));
+document.querySelector("[data-home]").addEventListener("click", (event) => (event.preventDefault(), history.pushState(newStep(), "", "/"), tell()));
 chooser.addEventListener("change", () => go({ model: chooser.value }));
 onSignIn(signIn);
 startTheme();
 startSearchBox();
 startKeys();
-onChange(draw);
+onChange(follow);
 try {
   await loadStore();
 } catch (error) {
   store = { ...store, problem: error.message };
 }
-draw(read());
+if (!history.state?.step) history.replaceState(newStep(), "");
+follow(read());

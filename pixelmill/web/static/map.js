@@ -10,6 +10,7 @@ const MOST_PICTURES = 300;
 const FARTHEST = 0.5;
 const NEAREST = 400;
 const LEGEND = 40;
+const THUMBNAILS_KEPT = 2 * MOST_PICTURES;
 
 export async function showMap(main, state, _store, signal) {
   const head = h(".headline", {}, h("h1", {}, "Drawing the map…"));
@@ -176,6 +177,7 @@ class Chart {
       image.onload = () => this.draw();
       image.src = `/api/images/${row}/thumbnail?size=160`;
       this.thumbnails.set(row, image);
+      if (this.thumbnails.size > THUMBNAILS_KEPT) this.thumbnails.delete(this.thumbnails.keys().next().value);
     }
     return this.thumbnails.get(row);
   }

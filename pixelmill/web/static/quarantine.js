@@ -2,34 +2,22 @@
 
 import { get } from "./api.js";
 import { count, empty, h, icon, moment, number, prose } from "./dom.js";
+import { beginning, pager } from "./pager.js";
 import { go } from "./state.js";
 
 const PAGE = 100;
 
 export async function showQuarantine(main, state, _store, signal) {
-  const list = h("ul.refused");
-  const more = h("button.more", { type: "button", hidden: true }, "More");
-  let shown = 0;
-
-  async function next() {
-    const page = await get("quarantine", { reason: state.reason, offset: shown, limit: PAGE }, signal);
-    list.append(...page.entries.map(entry));
-    shown += page.entries.length;
-    more.hidden = !page.more;
-    more.textContent = `More (${number(page.entries_in_all - shown)})`;
-    return page;
-  }
-
+  const from = beginning(state);
   try {
-    const page = await next();
+    const page = await get("quarantine", { reason: state.reason, offset: from, limit: PAGE }, signal);
     if (!page.images) {
       main.append(empty("quarantine", "Nothing is in quarantine", "Every image that was read could be embedded."));
       return;
     }
-    more.addEventListener("click", next);
     main.append(
       h(".headline", {}, h("h1", {}, `${count(page.images, "image")} in quarantine`), h("p.quiet", {}, ...prose("Tried again when the file changes, or after `pixelmill quarantine --retry`."))),
-      h(".columns", {}, reasons(page, state), h("section", {}, list, more)),
+      h(".columns", {}, reasons(page, state), h("section", {}, h("ul.refused", {}, ...page.entries.map(entry)), pager(from, PAGE, page.entries_in_all))),
     );
   } catch (error) {
     if (error.name !== "AbortError") main.append(empty("quarantine", "That did not work", error.message));

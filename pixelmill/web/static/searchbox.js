@@ -1,7 +1,8 @@
 // The box on top: words, pictures, chips for what is added and subtracted, and filters.
 
-import { get, upload } from "./api.js";
+import { upload, whileBusy } from "./api.js";
 import { h, icon, toast } from "./dom.js";
+import { shrunk } from "./shrink.js";
 import { addTerm, filters, go, isFiltered, parse, read, searchFor, signed, turned } from "./state.js";
 
 const form = document.getElementById("search");
@@ -23,6 +24,11 @@ export function startSearchBox() {
   startDrops();
 }
 
+let most;
+
+// The largest picture that the server takes, in bytes.
+export const setMostBytes = (bytes) => (most = bytes);
+
 export const focusSearch = () => (input.focus(), input.select());
 
 // What the box shows is what the address says.
@@ -39,7 +45,7 @@ function submit() {
   const terms = parse(input.value);
   input.value = "";
   if (terms.length) go({ view: "images", text: [...read().text.filter((old) => !terms.includes(old)), ...terms] });
-  else document.querySelector(".cell")?.focus();
+  else document.querySelector('.cell[tabindex="0"]')?.focus();
 }
 
 // Backspace in an empty box: words go back into it to be changed, pictures go.
@@ -68,7 +74,7 @@ function thumbnail(kind, value) {
 
 export async function searchWith(file) {
   try {
-    const { image } = await upload(file);
+    const { image } = await upload(await whileBusy(() => shrunk(file, most)));
     const state = read();
     const [plain] = [!state.text.length && !state.row.length];
     if (plain) searchFor("image", image);

@@ -1,7 +1,9 @@
 // What is shown, kept in the address: it can be gone back to, reloaded and sent to somebody.
 
+import { newStep, step } from "./memory.js";
+
 const LISTS = ["text", "row", "image"];
-const VALUES = ["view", "model", "glob", "since", "until", "min_size", "threshold", "reason"];
+const VALUES = ["view", "model", "glob", "since", "until", "min_size", "threshold", "reason", "from", "open"];
 const listeners = [];
 
 export const VIEWS = ["images", "map", "duplicates", "coverage", "quarantine", "nights"];
@@ -22,11 +24,32 @@ export function address(state) {
   return query.size ? `/?${query}` : "/";
 }
 
-// Show what is different in `changes`; `replace` leaves no step to go back to.
-export function go(changes, { replace = false } = {}) {
-  const state = { ...read(), ...changes };
-  history[replace ? "replaceState" : "pushState"](null, "", address(state));
+let returning = null;
+
+// Show what is different in `changes`; `replace` leaves no step to go back to. A new view begins at its beginning.
+export async function go(changes, { replace = false } = {}) {
+  await returning;
+  const state = { ...read(), open: null, from: null, ...changes };
+  history[replace ? "replaceState" : "pushState"](newStep(), "", address(state));
   tell();
+}
+
+// A picture laid over the list: a step that Back takes back, with the list where it was below it.
+export function lay(row) {
+  history.pushState({ step: step(), over: true }, "", address({ ...read(), open: String(row) }));
+}
+
+export function layAnother(row) {
+  history.replaceState(history.state, "", address({ ...read(), open: String(row) }));
+}
+
+export const isLaid = () => Boolean(history.state?.over);
+
+// The list without the picture over it.
+export function uncover() {
+  if (!isLaid()) return void history.replaceState(history.state, "", address({ ...read(), open: null }));
+  returning = new Promise((done) => addEventListener("popstate", done, { once: true })).then(() => (returning = null));
+  history.back();
 }
 
 export function onChange(listener) {
@@ -54,13 +77,13 @@ export function parse(text) {
   return parts.map((part) => part.replace(/^\+/, "").replace(/^(-?)"(.*)"$/, "$1$2").trim()).filter((part) => part && part !== "-");
 }
 
-export function searchFor(kind, value) {
-  go({ view: "images", text: [], row: [], image: [], [kind]: [value] });
+export function searchFor(kind, value, how = {}) {
+  return go({ view: "images", text: [], row: [], image: [], [kind]: [value] }, how);
 }
 
-export function addTerm(kind, value) {
+export function addTerm(kind, value, how = {}) {
   const state = read();
-  go({ view: "images", [kind]: [...state[kind].filter((term) => signed(term)[1] !== signed(value)[1]), value] });
+  return go({ view: "images", [kind]: [...state[kind].filter((term) => signed(term)[1] !== signed(value)[1]), value] }, how);
 }
 
 addEventListener("popstate", () => tell());
