@@ -9,15 +9,15 @@ from typing import Any
 
 from prefect import flow
 from prefect.runtime import deployment
-from prefect.settings import PREFECT_API_URL
 
 from flows.fan_out import share_out
 from flows.labels import label_run, run_name
 from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
+from flows.start import check_server
 from pixelmill.assign import assigned
-from pixelmill.devices import resolve_device
-from pixelmill.errors import SettingsError, SourceError, TooManyRefused
+from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.job import Job
+from pixelmill.preflight import check_devices
 from pixelmill.report.build import dry_run_report
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
@@ -81,7 +81,8 @@ def vectorize(
         told = preview_run(job)
         show_report(job, told)
         return told
-    check_means(job)
+    check_server(job)
+    check_devices(job)
     scan = discover_images(job)
     with holding(job.store, scan.number):
         for spec in job.specs:
@@ -107,19 +108,6 @@ def checked(report: RunReport, most: float) -> RunReport:
             "refused, and why; the report says which wait to be read."
         )
     return report
-
-
-def check_means(job: Job) -> None:
-    """Refuse what cannot be done, before anything is: a device that is not there (torch is left alone where that is
-    sure), workers without a server that could start them."""
-    if job.fan_out == "workers" and not PREFECT_API_URL.value():
-        raise SettingsError(
-            'Expected the address of a Prefect server for fan_out = "workers": it starts them. Set PREFECT_API_URL, or '
-            'run `make ui` and `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`; or fan out "inline".'
-        )
-    if job.fan_out == "inline" and job.missing_device == "fail":
-        for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
-            resolve_device(device)
 
 
 def preview_run(job: Job) -> DryRunReport:

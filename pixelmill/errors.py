@@ -53,6 +53,10 @@ class WorkersLost(PixelmillError, RuntimeError):
     """Workers died or could not start, and nobody was left to do their work."""
 
 
+class PrefectUnavailable(PixelmillError, ConnectionError):
+    """Prefect's API, which keeps the order of a run, does not answer or does not start."""
+
+
 class QueryError(PixelmillError, ValueError):
     """A search that cannot be answered as it was asked."""
 

@@ -23,7 +23,8 @@ from prefect.states import Cancelling
 
 import tasks.workers
 from flows.fan_out import _resources
-from flows.vectorize import check_means, vectorize
+from flows.start import check_server
+from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
 from pixelmill.job import Job
 from pixelmill.orders import Desk
@@ -358,7 +359,7 @@ def test_workers_need_a_server(photos: Path, tmp_path: Path) -> None:
     """Without the address of a server nobody could start the workers: that is said before anything is done."""
     job = make_job(load_settings(Path(configure(tmp_path, "workers", ONE))), [str(photos)])
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(SettingsError, match="PREFECT_API_URL"):
-        check_means(job)
+        check_server(job)
 
 
 def test_orders_are_for_the_store_as_it_is_seen(tmp_path: Path) -> None:

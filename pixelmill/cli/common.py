@@ -8,10 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pixelmill.errors import nearest
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from settings import Settings
+
+
+class Commands(click.Group):
+    """A group whose answer to an unknown command is the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}.{nearest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 config_file = click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: pixelmill.toml).")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pixelmill import __version__
+from pixelmill.cli.common import Commands
+from pixelmill.cli.ours import prefer_ours
+from pixelmill.cli.signals import exit_code, heard, say_stopped
+from pixelmill.cli.streams import leave_stdout, settle_streams, use_utf8
 from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
+from pixelmill.proxies import settle_proxies
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_REFUSED = 0, 1, 2, 3
 
@@ -33,7 +40,7 @@ _COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
+class _Lazy(Commands):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -48,33 +55,55 @@ class _Lazy(click.Group):
 @click.version_option(__version__, prog_name="pixelmill")
 def cli() -> None:
     """Mill growing image collections into embedding matrices (HDF5), one row an image, one matrix a model."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise click.UsageError(
+            f"Expected a working directory. The one that this was started in cannot be used: {error.strerror}. "
+            "Go to another."
+        ) from error
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 done but too many images were refused."""
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage, 3 done but too many images were refused, 128 and
+    a signal's number when it was stopped by one."""
+    if arguments is None:
+        use_utf8()
+    settle_streams()
+    settle_proxies(os.environ)
+    prefer_ours()
     sys.exit(_exit_code(lambda: cli.main(arguments, standalone_mode=False)))
 
 
 def _exit_code(command: Callable[[], Any]) -> int:
     try:
-        code = command()
+        with heard():
+            code = _uninterrupted(command)
         return code if isinstance(code, int) else DONE
+    except KeyboardInterrupt as stop:
+        say_stopped()
+        return exit_code(stop)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (UnknownModel, SettingsError, SourceError, QueryError, ImageRejected) as error:
-        return _say(error, WRONG_USAGE)
+        return _say(str(error), WRONG_USAGE)
     except PixelmillError as error:
-        return _say(error, FAILED)
-    except BrokenPipeError:
-        return FAILED
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped. What was committed is kept; run again to go on.", err=True)
-        return 130
+        return _say(str(error), FAILED)
+    except OSError as error:  # a disk, a permission, a full stdout: nothing that a traceback would explain
+        leave_stdout()
+        return _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", FAILED)
 
 
-def _say(error: PixelmillError, code: int) -> int:
-    click.echo(f"Error: {str(error).encode(errors='backslashreplace').decode()}", err=True)
+def _uninterrupted(command: Callable[[], Any]) -> Any:
+    try:
+        return command()
+    except click.Abort as stop:  # what click makes of KeyboardInterrupt
+        raise stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else KeyboardInterrupt from None
+
+
+def _say(words: str, code: int) -> int:
+    click.echo(f"Error: {words.encode(errors='backslashreplace').decode()}", err=True)
     return code

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pixelmill.models.weights import WeightsCache
 
 
-@click.group(short_help="Show the catalog; check a model.", invoke_without_command=True)
+@click.group(cls=common.Commands, short_help="Show the catalog; check a model.", invoke_without_command=True)
 @click.option("--search", "searched", metavar="WORDS", help="Every published weight whose name holds the words.")
 @common.as_json
 @common.config_file

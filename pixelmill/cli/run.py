@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,12 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
+from pixelmill.errors import SettingsError
+from pixelmill.proxies import check_proxies
 from pixelmill.words import number_of, printable
 
 if TYPE_CHECKING:
+    from pixelmill.job import Job
     from pixelmill.report.model import DryRunReport, RunReport
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -31,18 +35,24 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @common.as_json
 @common.config_file
-def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, **flags: Any) -> int:
+def run(
+    sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, dry_run: bool, **flags: Any
+) -> int:
     """Embed the images in each SOURCE (a file, a folder with all below it, a list of paths or addresses as @list.txt,
     an address such as s3://bucket/folder, an archive, or a pattern). Without one: in the `sources` of the settings.
 
     Only what is new or missing is embedded: a second run makes no model call.
     """
-    _quiet_prefect()
-    from flows.vectorize import vectorize
+    from pixelmill.preflight import check
     from pixelmill.report.model import DryRunReport, RunReport
+    from settings import load_settings
+    from settings.job import make_job
 
-    names = [name.strip() for name in models.split(",") if name.strip()] if models else None
-    report = vectorize(list(sources), models=names, config=os.fspath(config) if config else None, **flags)
+    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else None
+    job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
+    check(job, writes=not dry_run)
+    report: RunReport | DryRunReport
+    report = _previewed(job) if dry_run else _run(job, list(sources), models=names, config=config, **flags)
     if as_json:
         common.print_json(report.as_json())
     elif isinstance(report, DryRunReport):
@@ -55,17 +65,43 @@ def run(sources: tuple[str, ...], models: str | None, as_json: bool, config: Pat
     return TOO_MANY_REFUSED if isinstance(report, RunReport) and report.exceeded_failure_rate else DONE
 
 
-def _quiet_prefect() -> None:
-    """Errors are told by the command, once, in words; nothing about this run leaves this machine. A busy one may take
-    its time to start Prefect's API."""
-    for name, value in {
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    }.items():
+def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: Path | None, **flags: Any) -> RunReport:
+    _load_prefect()
+    from flows.start import check_server, prefect_api
+    from flows.vectorize import vectorize
+
+    check_server(job)
+    with prefect_api():
+        report: RunReport = vectorize(
+            sources, models=list(models) if models else None, config=os.fspath(config) if config else None, **flags
+        )
+    return report
+
+
+def _previewed(job: Job) -> DryRunReport:
+    _load_prefect()
+    from flows.vectorize import preview_run
+
+    return preview_run(job)
+
+
+def _load_prefect() -> None:
+    """Errors are told by the command, once, in words; nothing about this run leaves this machine. Raises SettingsError
+    for settings of Prefect that it cannot read."""
+    quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+    for name, value in quiet.items():
         os.environ.setdefault(name, value)
     _warn_on_stderr()
+    check_proxies(os.environ)
+    try:
+        import prefect.settings  # noqa: F401 - reads them
+    except ImportError:
+        raise
+    except Exception as error:
+        raise SettingsError(
+            "Expected settings of Prefect that it can read: PREFECT_… variables; .env, prefect.toml and pyproject.toml "
+            f"in this folder; profiles.toml in its home. {type(error).__name__}: {error}"
+        ) from error
 
 
 def _warn_on_stderr() -> None:

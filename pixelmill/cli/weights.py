@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
-@click.group(short_help="The cache of weights, and bundles.")
+@click.group(cls=common.Commands, short_help="The cache of weights, and bundles.")
 def weights() -> None:
     """What the weights cache holds, its pruning, and bundles for machines without a network."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -323,6 +324,9 @@ def end_idle_decoders() -> None:
         _idle.clear()
     for decoder in idle:
         decoder.close()
+
+
+atexit.register(end_idle_decoders)  # no process is left behind, were it only for somebody else to bury
 
 
 def _turns() -> int:

@@ -1,0 +1,52 @@
+"""What a run needs, looked at before anything is started: a wrong name costs a second, not the start of the run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pixelmill.devices import resolve_device
+from pixelmill.errors import StoreError
+from pixelmill.images.discover import parse_source
+from pixelmill.job import Job
+from pixelmill.remote.address import is_address
+from pixelmill.store.master import MASTER, home_of
+
+
+def check(job: Job, *, writes: bool = True) -> None:
+    """Refuse what cannot be done: a source or a device that is not there, a store that is damaged, too new or, where
+    the run `writes`, not this user's to write.
+
+    Raises the SourceError, DeviceUnavailable or StoreError that the run would end with. A store that does not exist is
+    not made.
+    """
+    check_devices(job)
+    for source in job.sources:
+        if not is_address(source.removeprefix("@")):  # the run asks for those, once
+            parse_source(source)
+    if (home_of(job.store) / MASTER).exists():
+        _open_store(job.store)
+    elif writes:
+        _check_room(job.store)
+
+
+def check_devices(job: Job) -> None:
+    """Raises DeviceUnavailable for a device that this process lacks; torch is left alone where none is asked for."""
+    if job.fan_out == "inline" and job.missing_device == "fail":
+        for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
+            resolve_device(device)
+
+
+def _open_store(folder: Path) -> None:
+    from pixelmill.store.commit import StoreWriter
+
+    StoreWriter(folder).close()
+
+
+def _check_room(folder: Path) -> None:
+    """Raises StoreError where no folder can be made."""
+    above = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not above.is_dir():
+        raise StoreError(f"Expected a folder for the store at {folder}. {above} is no folder.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise StoreError(f"Expected a folder for the store at {folder}. This user must not write to {above}.")
