@@ -9,6 +9,7 @@ from pixelmill import catalog
 from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.job import CacheSpec, Job, Worker
 from pixelmill.models.base import ModelSpec
+from pixelmill.paths import local_source
 from settings.root import Settings
 from settings.run import parse_deadline
 
@@ -29,7 +30,7 @@ def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
         got = ", ".join(workers) or "none"
         raise SettingsError(f'Expected [[workers]] for fan_out = "workers", each with a name of its own. Got {got}.')
     return Job(
-        sources=tuple(sources),
+        sources=_sources(sources),
         store=run.store,
         specs=tuple(find_model(settings, name) for name in names),
         cache=make_cache(settings),
@@ -53,6 +54,13 @@ def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
         deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
         **settings.images.model_dump(),
     )
+
+
+def _sources(sources: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(map(local_source, sources))
+    except ValueError as error:
+        raise SettingsError(f"{error}.") from error
 
 
 def make_cache(settings: Settings) -> CacheSpec:

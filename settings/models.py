@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from pixelmill.models.base import BackendName
-from settings.group import Group
+from settings.group import Group, as_local
 from settings.weights import without_login
 
 Channels = tuple[float, float, float]
+_ADDRESS = re.compile("https?://|file:")
+
+
+def _place(checkpoint: str) -> str:
+    """An address that holds no password, or a path with `~` as a home folder."""
+    return without_login(checkpoint) if _ADDRESS.match(checkpoint) else str(as_local(checkpoint))
 
 
 class OwnModel(Group):
@@ -18,7 +25,7 @@ class OwnModel(Group):
 
     backend: BackendName
     architecture: str
-    checkpoint: Annotated[str, AfterValidator(without_login)]
+    checkpoint: Annotated[str, AfterValidator(_place)]
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     image_size: int | None = Field(None, ge=1)
     mean: Channels | None = None

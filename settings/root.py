@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ from pydantic_settings import (
 )
 
 from pixelmill.errors import SettingsError, nearest
+from pixelmill.paths import local_path
+from settings.group import NO_PATH
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import WORDS, RunSettings
@@ -30,6 +33,8 @@ from settings.workers import WorkerSettings
 PREFIX = "PIXELMILL_"
 CONFIG_VARIABLE = "PIXELMILL_CONFIG"
 DEFAULT_FILE = Path("pixelmill.toml")
+_SERVICE = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_ENDPOINT = re.compile(r"(tcp|udp|sctp)://")
 
 
 class Settings(BaseSettings):
@@ -92,21 +97,30 @@ def _sourced(file: Path | None) -> type[Settings]:
 
 
 def _config_file(config: Path | None) -> Path | None:
-    named = config or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
-    if named is None:
-        return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
-    if not named.is_file():
+    given = config or os.environ.get(CONFIG_VARIABLE)
+    if not given:
+        return DEFAULT_FILE if os.path.isfile(DEFAULT_FILE) else None  # noqa: PTH113 - no word of a folder that is closed
+    try:
+        named = local_path(given)
+    except ValueError as error:
+        raise SettingsError(f"{error}.") from error
+    if not os.path.isfile(named):  # noqa: PTH113
         raise SettingsError(f"Expected a settings file at {named}. Found none.")
     return named
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
     known = {CONFIG_VARIABLE, *_variables()}
-    for name in environment:
+    for name, value in environment.items():
         upper = name.upper()
         own_model = upper.startswith(f"{PREFIX}MODELS__")
-        if upper.startswith(PREFIX) and upper not in known and not own_model:
+        if upper.startswith(PREFIX) and upper not in known and not own_model and not _of_kubernetes(upper, value):
             raise SettingsError(f"The environment variable {name} is not a setting.{nearest(upper, known)}")
+
+
+def _of_kubernetes(name: str, value: str) -> bool:
+    """Whether Kubernetes made a variable, for a Service called `pixelmill` or `pixelmill-…` beside this pod."""
+    return _SERVICE.fullmatch(name) is not None or (name.endswith("_PORT") and _ENDPOINT.match(value) is not None)
 
 
 def _variables() -> Iterable[str]:
@@ -126,7 +140,7 @@ def _problems(error: ValidationError) -> Iterable[str]:
             yield f"{name} is missing."
         else:
             words = WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
-            given = "" if problem["type"] == NOT_SHOWN else f" Got {problem['input']!r}."
+            given = "" if problem["type"] in (NOT_SHOWN, NO_PATH) else f" Got {problem['input']!r}."
             yield f"{name}: {words}.{given}"
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from settings.group import Group
+from settings.group import Group, LocalPath
 
 DEVICE = r"^(auto|cpu|gpu|cuda(:\d+)?)$"
 DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
@@ -28,7 +28,7 @@ class RunSettings(Group):
 
     sources: tuple[str, ...] = ()
     models: Annotated[tuple[str, ...], NoDecode] = ("efficientnet_lite0",)
-    store: Path = Path("pixelmill-store")
+    store: LocalPath = Path("pixelmill-store")
     device: str = Field("auto", pattern=DEVICE)
     batch_size: int = Field(32, ge=1)
     shard_size: int = Field(4096, ge=1)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from functools import partial
 
 from pydantic import Field, SecretStr
 
-from settings.group import Group
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pixelmill" / "thumbnails"
+from settings.group import Group, LocalPath, cache_folder
 
 
 class WebSettings(Group):
@@ -25,7 +20,7 @@ class WebSettings(Group):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
     token: SecretStr | None = None
-    cache_dir: Path = Field(default_factory=_default_cache)
+    cache_dir: LocalPath = Field(default_factory=partial(cache_folder, "thumbnails"))
     cache_gb: float = Field(2.0, gt=0)
     max_upload_mb: float = Field(20.0, gt=0)
     uploads_per_minute: int = Field(30, ge=1)

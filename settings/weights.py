@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from functools import partial
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from settings.group import Group
+from settings.group import Group, LocalPath, as_local, cache_folder
 
 NOT_SHOWN = "login_in_address"
 """The kind of error whose input is not shown."""
-
-
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pixelmill" / "weights"
 
 
 class WeightsSettings(Group):
     """`mirrors` maps an upstream host ("huggingface.co", "*" for every one) to an http(s) address or a folder; one
     address or folder alone, such as a bundle, is the mirror of every host."""
 
-    cache_dir: Path = Field(default_factory=_default_cache)
+    cache_dir: LocalPath = Field(default_factory=partial(cache_folder, "weights"))
     mirrors: dict[str, str] | str = Field(default_factory=dict)
     offline: bool = False
 
@@ -38,7 +32,7 @@ class WeightsSettings(Group):
 def _checked(place: str) -> str:
     """A mirror that another process, in another folder, finds as well, and that tells nobody a password."""
     if not place.startswith(("http://", "https://", "file:")):
-        return str(Path(place).expanduser().absolute())
+        return str(as_local(place).absolute())
     return without_login(place)
 
 

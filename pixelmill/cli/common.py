@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pixelmill.errors import nearest
+from pixelmill.paths import local_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,9 +29,19 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class LocalPath(click.Path):
+    """A path on this machine; `~` is a home folder, which shells leave alone in `--store=~/x`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return super().convert(local_path(value), param, ctx)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
-config_file = click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: pixelmill.toml).")
-store_folder = click.argument("store", type=click.Path(path_type=Path, file_okay=False))
+config_file = click.option("--config", type=LocalPath(path_type=Path), help="Settings file (default: pixelmill.toml).")
+store_folder = click.argument("store", type=LocalPath(path_type=Path, file_okay=False))
 
 
 def settings_from(config: Path | None) -> Settings:

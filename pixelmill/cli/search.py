@@ -48,7 +48,7 @@ def _moment(context: click.Context, option: click.Parameter, words: str | None) 
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
 @click.option(
-    "--sheet", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.html", help="Also a contact sheet."
+    "--sheet", type=common.LocalPath(path_type=Path, dir_okay=False), metavar="OUT.html", help="Also a contact sheet."
 )
 @common.as_json
 @common.config_file
@@ -83,6 +83,7 @@ def search(
 def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
     from pixelmill.images.decode import DecodeOptions
     from pixelmill.images.found import found_at
+    from pixelmill.paths import at_home
     from pixelmill.remote.address import checked_address, is_address
     from pixelmill.remote.reading import read_image
     from pixelmill.search.query import Picture, Row, Text
@@ -91,15 +92,19 @@ def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> 
         yield Text(text, sign)
     for name, sign in map(_signed, images):
         try:
-            place = checked_address(name) if is_address(name) else os.path.abspath(name)  # noqa: PTH100
+            place = checked_address(name) if is_address(name) else os.path.abspath(at_home(name))  # noqa: PTH100
             data = read_image(found_at(place), max_bytes=DecodeOptions().max_bytes)
-        except OSError as error:
-            raise click.BadParameter(f"Expected an image at {name}. {error.strerror or error}.") from error
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"Expected an image at {name}. {_reason(error)}.") from error
         yield Picture(data, sign, name)
     for number, sign in map(_signed, rows):
         if not number.isdecimal():
             raise click.BadParameter(f"Expected a row's number for --row. Got {number!r}.")
         yield Row(int(number), sign)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _signed(word: str) -> tuple[str, float]:

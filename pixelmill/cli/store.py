@@ -139,7 +139,7 @@ def repair(store: Path) -> None:
 
 @click.command(short_help="Copy vectors out.")
 @common.store_folder
-@click.argument("out", type=click.Path(path_type=Path, dir_okay=False), metavar="OUT.{h5,npy,parquet}")
+@click.argument("out", type=common.LocalPath(path_type=Path, dir_okay=False), metavar="OUT.{h5,npy,parquet}")
 @click.option("--models", required=True, metavar="A,B", help="Models side by side, in this order.")
 @click.option("--normalize", is_flag=True, help="Divide each model's vector by its length.")
 @click.option("--weights", metavar="0.7,0.3", help="Multiply each model's vector.")

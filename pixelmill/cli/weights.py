@@ -69,7 +69,7 @@ def prune(names: tuple[str, ...], unused_for: float | None, dry_run: bool, confi
 @weights.command()
 @click.argument("names", nargs=-1, required=True, metavar="MODEL…")
 @click.option(
-    "-o", "--output", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="BUNDLE",
+    "-o", "--output", "folder", required=True, type=common.LocalPath(path_type=Path, file_okay=False), metavar="BUNDLE",
     help="The folder to make or add to.",
 )  # fmt: skip
 @common.config_file
