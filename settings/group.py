@@ -9,7 +9,8 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from pixelmill.paths import at_home, local_path
+from pixelmill.errors import SettingsError
+from pixelmill.paths import local_path
 
 NO_PATH = "no_path"
 """The kind of error that says itself what was given."""
@@ -34,9 +35,9 @@ LocalPath = Annotated[Path, BeforeValidator(_local)]
 def cache_folder(name: str) -> Path:
     """Where a cache is kept unless the settings say otherwise (the XDG Base Directory Specification)."""
     try:
-        return local_path(os.environ.get("XDG_CACHE_HOME") or at_home("~/.cache")) / "pixelmill" / name
+        return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pixelmill" / name
     except ValueError as error:
-        raise PydanticCustomError(NO_PATH, "{why}", {"why": f"{error}; or set XDG_CACHE_HOME"}) from error
+        raise SettingsError(f"{error}, or XDG_CACHE_HOME to where {name} can be kept.") from error
 
 
 class Group(BaseModel):

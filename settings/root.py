@@ -65,6 +65,8 @@ def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[st
     _check_variables(os.environ)
     try:
         return _sourced(file)(**given)
+    except SettingsError:
+        raise
     except ValidationError as error:
         raise SettingsError(f"Settings from {origin}: " + " ".join(_problems(error))) from error
     except tomllib.TOMLDecodeError as error:

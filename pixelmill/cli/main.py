@@ -15,7 +15,7 @@ from pixelmill import __version__
 from pixelmill.cli.common import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
-from pixelmill.cli.streams import leave_stdout, settle_streams, use_utf8
+from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams, use_utf8
 from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
 from pixelmill.proxies import settle_proxies
 
@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         use_utf8()
     settle_streams()
     settle_proxies(os.environ)
+    settle_home()
     prefer_ours()
     sys.exit(_exit_code(lambda: cli.main(arguments, standalone_mode=False)))
 

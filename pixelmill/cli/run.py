@@ -25,7 +25,9 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @click.command(short_help="Embed what is new or missing.")
 @click.argument("sources", nargs=-1, metavar="[SOURCE…]")
 @click.option("--models", metavar="A,B", help="Models, in the order of ensembles; see `pixelmill models`.")
-@click.option("--store", type=common.LocalPath(), metavar="DIR", help="Folder of the store; made if need be.")
+@click.option(
+    "--store", type=common.LocalPath(path_type=str), metavar="DIR", help="Folder of the store; made if need be."
+)
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a model takes at once.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="auto: the fastest with cosine >= 0.999, measured.")

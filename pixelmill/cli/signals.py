@@ -86,7 +86,9 @@ def _watch(inside: socket.socket, mine: list[signal.Signals]) -> None:
             again = _next(inside, [signal.SIGINT])
         except TimeoutError:
             break
-        if not again or time.monotonic() - began > _PATIENCE:
+        if not again:
+            return
+        if time.monotonic() - began > _PATIENCE:
             break
     say_stopped()
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Standard input and output as a command needs them, however it was started."""
+"""What a process is started with: standard streams, the encoding of names, a home; made fit for every command."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ def settle_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def settle_home() -> None:
+    """A user without a name and a home (`docker run --user 12345`) has one that is not there: libraries ask for it when
+    they are imported, and few need it."""
+    if os.path.expanduser("~") == "~":  # noqa: PTH111 - Path's would raise
+        os.environ["HOME"] = "/nonexistent"
 
 
 def leave_stdout() -> None:
