@@ -11,7 +11,6 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
-from pixelmill.errors import SettingsError
 from pixelmill.proxies import check_proxies
 from pixelmill.words import number_of, printable
 
@@ -90,20 +89,14 @@ def _previewed(job: Job) -> DryRunReport:
 def _load_prefect() -> None:
     """Errors are told by the command, once, in words; nothing about this run leaves this machine. Raises SettingsError
     for settings of Prefect that it cannot read."""
+    from flows.loading import load_prefect
+
     quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
     _warn_on_stderr()
     check_proxies(os.environ)
-    try:
-        import prefect.settings  # noqa: F401 - reads them
-    except ImportError:
-        raise
-    except Exception as error:
-        raise SettingsError(
-            "Expected settings of Prefect that it can read: PREFECT_… variables; .env, prefect.toml and pyproject.toml "
-            f"in this folder; profiles.toml in its home. {type(error).__name__}: {error}"
-        ) from error
+    load_prefect()
 
 
 def _warn_on_stderr() -> None:

@@ -42,7 +42,7 @@ def heard() -> Iterator[None]:
     outside.setblocking(False)
     threading.Thread(target=_watch, args=(inside, mine), daemon=True).start()
     # The kernel's word that a signal came: it is heard though the main thread hangs, and whoever else handles it.
-    wakened = signal.set_wakeup_fd(outside.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(outside.fileno(), warn_on_full_buffer=False)
     for number in mine:
         signal.signal(number, _once)
     try:
@@ -50,7 +50,7 @@ def heard() -> Iterator[None]:
     except KeyboardInterrupt:
         outside.detach()  # whatever still holds this process up is ended by the watch
         raise
-    signal.set_wakeup_fd(wakened)
+    signal.set_wakeup_fd(-1)
     outside.close()
     for number in mine:
         signal.signal(number, before[number])
