@@ -76,11 +76,13 @@ class Timing:
 
 @dataclass(slots=True)
 class Result:
-    """What a shard gave. `unread` are files that could not be read this time but may be later, with the reason."""
+    """What a shard gave. `unread` are files that could not be read this time but may be later, with the reason;
+    `noted` those that were taken although something is wrong with them, with what."""
 
     harvest: Harvest = field(default_factory=Harvest)
     timing: Timing = field(default_factory=Timing)
     unread: list[tuple[FoundFile, str]] = field(default_factory=list)
+    noted: list[tuple[FoundFile, str]] = field(default_factory=list)
     read: int = 0
 
 
@@ -95,6 +97,7 @@ class Prepared:
     wanted: frozenset[str] = frozenset()
     rejected: ImageRejected | None = None
     unread: str = ""
+    note: str = ""
     timing: Timing = field(default_factory=Timing)
 
 
@@ -200,7 +203,8 @@ class Pipeline:
                 return Prepared(file, sha256, timing=timing)
             with _timed(timing, "decode"):
                 decoded, inputs = self._decoded(data, wanted)
-            return Prepared(file, sha256, (decoded.width, decoded.height), inputs, wanted, timing=timing)
+            size = decoded.width, decoded.height
+            return Prepared(file, sha256, size, inputs, wanted, note=decoded.note, timing=timing)
         except ImageRejected as rejected:
             return Prepared(file, sha256, rejected=rejected, timing=timing)
         except (OSError, MemoryError) as error:
@@ -284,6 +288,8 @@ class _Shard:
             self.result.unread.append((prepared.file, prepared.unread))
             return
         self.result.read += 1
+        if prepared.note:
+            self.result.noted.append((prepared.file, prepared.note))
         if prepared.rejected:
             self._reject(prepared, prepared.rejected)
         if prepared.sha256 is not None:

@@ -33,6 +33,7 @@ from pixelmill.store.manifest import Matrix
 log = logging.getLogger(__name__)
 
 _SAMPLES = 8
+_EXAMPLES = 5
 _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
 
@@ -41,9 +42,22 @@ _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Pictures that were taken although the same is wrong with their files, as viewers take them: how many, and the
+    paths of a few."""
+
+    images: int = 0
+    examples: tuple[str, ...] = ()
+
+    def __add__(self, other: Noted) -> Noted:
+        return Noted(self.images + other.images, (*self.examples, *other.examples)[:_EXAMPLES])
+
+
+@dataclass(frozen=True, slots=True)
 class ShardReport:
     """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
-    reading and decoding summed over `threads`), and the files left for later, with the reason."""
+    reading and decoding summed over `threads`), the files left for later, with the reason, and those that were taken
+    although something is wrong with them, by what it is."""
 
     worker: str = ""
     read: int = 0
@@ -54,6 +68,7 @@ class ShardReport:
     timing: Timing = field(default_factory=Timing)
     threads: int = 1
     unread: tuple[str, ...] = ()
+    noted: dict[str, Noted] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
@@ -164,6 +179,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             devices={**total.devices, **report.devices},
             seconds=total.seconds + report.seconds,
             unread=(*total.unread, *report.unread),
+            noted=_added(total.noted, report.noted),
             warnings=(*total.warnings, *report.warnings),
         )
     return replace(total, timing=timing)
@@ -241,7 +257,19 @@ def _committed(measured: Measured, result: Result) -> ShardReport:
         timing=result.timing,
         unread=_told(result),
         warnings=warnings,
+        noted=_noted(result),
     )
+
+
+def _noted(result: Result) -> dict[str, Noted]:
+    noted: dict[str, Noted] = {}
+    for file, note in result.noted:
+        noted = _added(noted, {note: Noted(1, (file.absolute,))})
+    return noted
+
+
+def _added(noted: Mapping[str, Noted], more: Mapping[str, Noted]) -> dict[str, Noted]:
+    return {note: noted.get(note, Noted()) + more.get(note, Noted()) for note in {**noted, **more}}
 
 
 def _told(result: Result) -> tuple[str, ...]:

@@ -57,11 +57,13 @@ class DecoderUnusable(PixelmillError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The picture's size in pixels, upright, and what was made of it, uint8 (height, width, 3) each."""
+    """The picture's size in pixels, upright, and what was made of it, uint8 (height, width, 3) each; what is wrong with
+    the file though it can be shown."""
 
     width: int
     height: int
     arrays: tuple[NDArray[np.uint8], ...]
+    note: str = ""
 
 
 def decode_apart(
@@ -82,7 +84,7 @@ def decode_apart(
         with _explained():
             given = [(arrays[0], answer.frame)] * len(wanted) if answer.whole else map(_resized, arrays)
             arrays = [pixels(*one, preprocessing) for one, preprocessing in zip(given, wanted, strict=True)]
-    return Pixels(*answer.frame.size, tuple(arrays))
+    return Pixels(*answer.frame.size, tuple(arrays), answer.note)
 
 
 def _resizes_fast() -> bool:
@@ -123,6 +125,7 @@ class _Answer:
     frame: Frame
     whole: bool
     arrays: list[NDArray[np.uint8]]
+    note: str
 
 
 def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> _Answer:
@@ -174,7 +177,7 @@ def _asked(data: bytes, request: dict[str, Any]) -> _Answer:
     frame = Frame(**answer["frame"])
     if not frame.is_sound() or (answer["whole"] and [array.shape for array in arrays] != [frame.shape]):
         raise ImageRejected("decode", f"The decoder's answer does not fit together ({frame}, {answer['shapes']}).")
-    return _Answer(frame, answer["whole"], arrays)
+    return _Answer(frame, answer["whole"], arrays, answer["note"])
 
 
 def _refuse_or_wait(limit: int) -> None:

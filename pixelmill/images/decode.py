@@ -5,24 +5,26 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.colour import to_rgb
-from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff, without_metadata
+from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
+from pixelmill.images.mended import mended
+from pixelmill.images.opening import opened
 
 if TYPE_CHECKING:
     from PIL import Image
-    from PIL.ImageFile import ImageFile
+
+    from pixelmill.images.opening import Opened
 
 MARGIN: Final = 5.0
 """Fast decoding never goes below this multiple of the pixels that a model needs. Measured: see docs/decoding.md."""
@@ -31,19 +33,9 @@ LARGE: Final = 50_000_000
 """Pictures of more pixels than this are decoded one at a time, so that many at once stay within memory."""
 
 _BOMB_PIXELS_PER_BYTE: Final = 1000
+_COLOUR: Final = 3
 _ORIENTATION: Final = 0x0112
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_PLUGINS: Final = {
-    "JPEG": "JpegImagePlugin.JpegImageFile",
-    "PNG": "PngImagePlugin.PngImageFile",
-    "WEBP": "WebPImagePlugin.WebPImageFile",
-    "GIF": "GifImagePlugin.GifImageFile",
-    "BMP": "BmpImagePlugin.BmpImageFile",
-    "TIFF": "TiffImagePlugin.TiffImageFile",
-    "AVIF": "AvifImagePlugin.AvifImageFile",
-    "JPEG2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
-    "PPM": "PpmImagePlugin.PpmImageFile",
-}
 _large = threading.Lock()
 
 
@@ -109,10 +101,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An RGB picture as its file stores it, perhaps scaled down."""
+    """An RGB picture as its file stores it, perhaps scaled down. `note` says what is wrong with a file that is shown by
+    viewers all the same."""
 
     image: Image.Image
     frame: Frame
+    note: str = ""
 
     @property
     def upright(self) -> Image.Image:
@@ -153,49 +147,44 @@ def decode_image(
     """
     kind = _kind(data)
     need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
+    attempt = partial(_attempt, kind, options=options, need=need, large=large)
     with _explained():
         try:
-            return _attempt(kind, data, options, need, large)
-        except ValueError as error:
-            if kind != "PNG" or "MAX_TEXT" not in str(error):
+            return attempt(data)
+        except (ImageRejected, MemoryError):
+            raise
+        except Exception:
+            if (found := mended(kind, data)) is None:
                 raise
-            return _attempt(kind, without_metadata(data), options, need, large)
+            picture = attempt(found.data)
+            if found.other is not None and not _same(picture, attempt(found.other)):
+                raise
+            return replace(picture, note=found.note)
 
 
 def _attempt(
-    kind: str, data: bytes, options: DecodeOptions, need: int | None,
+    kind: str, data: bytes, *, options: DecodeOptions, need: int | None,
     large: Callable[[], AbstractContextManager[object]],
 ) -> Decoded:  # fmt: skip
-    image = _open(kind, data)
-    width, height = image.size
-    _check_shape(width, height, len(data), options)
+    picture = opened(kind, data)
+    width, height = picture.size
+    _check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
-        return _decoded(image, options, need)
+        return _decoded(picture, options, need)
 
 
-def _decoded(image: ImageFile, options: DecodeOptions, need: int | None) -> Decoded:
-    (width, height), factor = _load(image, need)
-    rgb = to_rgb(image, background=options.background)
+def _same(picture: Decoded, other: Decoded) -> bool:
+    return picture.frame == other.frame and picture.image.tobytes() == other.image.tobytes()
+
+
+def _decoded(picture: Opened, options: DecodeOptions, need: int | None) -> Decoded:
+    loaded = picture.load(need)
+    (width, height), factor = loaded.size, loaded.factor
+    rgb = to_rgb(loaded.image, background=options.background)
     if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
         rgb, factor = rgb.reduce(again), factor * again
-    orientation = _orientation(image) if options.exif_orientation else 1
+    orientation = _orientation(loaded.exif) if options.exif_orientation and loaded.exif is not None else 1
     return Decoded(rgb, Frame(width, height, factor, orientation))
-
-
-def _load(image: ImageFile, need: int | None) -> tuple[tuple[int, int], int]:
-    """Decode, a JPEG scaled down by its DCT while the shorter edge keeps `need` pixels. Returns the size in full, which
-    plugins that turn pictures themselves know only now, and the factor."""
-    size = image.size
-    drafted = image.draft(None, (need, need)) if need is not None and _subsampled(image) else None
-    image.load()
-    return (size, round(size[0] / drafted[1][2])) if drafted else (image.size, 1)
-
-
-def _subsampled(image: ImageFile) -> bool:
-    """Whether it is a JPEG with less colour than light in both directions: 4:2:0 (ITU T.81, A.1.1), as of cameras.
-    Scaling costs more of the cosine of others: of grey ones, and of those with more of their colour."""
-    layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])  # id, sampling across, down, table
-    return len(layers) == 3 and layers[0][1] > layers[1][1] and layers[0][2] > layers[1][2]
 
 
 def _kind(data: bytes) -> str:
@@ -206,23 +195,6 @@ def _kind(data: bytes) -> str:
     if kind in REFUSED:
         raise ImageRejected("decode", REFUSED[kind])
     raise ImageRejected("decode", f"Expected an image. The file is {describe(head)}." if data else "The file is empty.")
-
-
-def _open(kind: str, data: bytes) -> ImageFile:
-    """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit of the host."""
-    module, name = _PLUGINS[kind].split(".")
-    plugin = getattr(import_module(f"PIL.{module}"), name)
-    image = cast("ImageFile", plugin(io.BytesIO(data)))
-    image.decodermaxblock = max(len(data), 1)
-    if kind == "TIFF" and _is_raw_preview(image):
-        raise ImageRejected("decode", REFUSED["camera raw"])
-    return image
-
-
-def _is_raw_preview(image: ImageFile) -> bool:
-    """Camera raw files are TIFFs that begin with a thumbnail (NewSubfileType, TIFF 6.0), or say DNGVersion."""
-    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
-    return bool(tags.get(254, 0) & 1) or 50706 in tags
 
 
 def _orientation(image: Image.Image) -> int:
@@ -263,16 +235,19 @@ def check_size(size: int, max_bytes: int) -> None:
         raise ImageRejected("read", f"Expected at most {max_bytes:,} bytes. The file has {size:,}.")
 
 
-def _check_shape(width: int, height: int, size: int, options: DecodeOptions) -> None:
+def _check_shape(width: int, height: int, bands: int, size: int, options: DecodeOptions) -> None:
+    """Judge by what decoding takes: pixels of one byte, as those of scanned pages, are a third of those of colour."""
     found = f"The image is {width} x {height}"
     if width < 1 or height < 1:
         raise ImageRejected("decode", f"Expected at least one pixel. {found}.")
-    if width * height > options.max_pixels:
-        raise ImageRejected("decode", f"Expected at most {options.max_pixels:,} pixels. {found} = {width * height:,}.")
+    most = options.max_pixels * (_COLOUR // bands)
+    if width * height > most:
+        raise ImageRejected("decode", f"Expected at most {most:,} pixels. {found} = {width * height:,}.")
     if max(width, height) > options.max_aspect * min(width, height):
         raise ImageRejected("decode", f"Expected edges of at most {options.max_aspect:g} to 1. {found}.")
-    if width * height > max(LARGE, _BOMB_PIXELS_PER_BYTE * size):
-        raise ImageRejected("decode", f"Expected a picture. {found} in only {size:,} bytes: a decompression bomb.")
+    if width * height * bands > _COLOUR * max(options.max_pixels // 4, _BOMB_PIXELS_PER_BYTE * size):
+        words = f"{found} in only {size:,} bytes: a decompression bomb, unless you raise [images] max_pixels"
+        raise ImageRejected("decode", f"Expected a picture. {words}.")
 
 
 def _read(descriptor: int, size: int) -> bytes:
@@ -304,4 +279,6 @@ def _words(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if re.search(r"truncated|unexpected end|premature|not enough (image )?data|buffer is not large enough", text, re.I):
         return f"The file is cut off: it ends before the picture does ({text})."
+    if re.search(r"unsupported|not (yet )?supported|unknown pixel mode|cannot handle", text, re.I):
+        return f"Not supported: this variant of the format ({text}). Convert it to JPEG or PNG."
     return f"The file is damaged ({text})."

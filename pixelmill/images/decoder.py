@@ -121,7 +121,7 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
         return {"failed": str(error)}
     image = picture.image
     shapes = [(image.height, image.width, 3)] if whole else [array.shape for array in arrays]
-    return {"frame": asdict(picture.frame), "whole": whole, "shapes": shapes}
+    return {"frame": asdict(picture.frame), "whole": whole, "shapes": shapes, "note": picture.note}
 
 
 def _made(picture: decode.Decoded, request: dict[str, Any]) -> list[NDArray[np.uint8]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-HEAD: Final = 64
+HEAD: Final = 256
 """How many bytes of a file `sniff` needs."""
 
 SUPPORTED: Final = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"})
@@ -23,6 +24,15 @@ REFUSED: Final = {
     "DDS": "DDS textures are not supported: convert them to PNG.",
     "XCF": "GIMP documents are not supported: export them as JPEG, PNG or TIFF.",
     "DjVu": "DjVu is not supported: convert it to TIFF or PNG.",
+    "JPEG XR": "JPEG XR is not supported: convert it to JPEG or PNG.",
+    "PFM": "PFM (floating point) is not supported: convert it to TIFF or PNG.",
+    "PAM": "PAM is not supported: convert it to PNG.",
+    "SGI": "SGI images are not supported: convert them to PNG.",
+    "FITS": "FITS is not supported: convert it to TIFF or PNG.",
+    "MNG": "MNG animations are not supported: convert them to PNG or GIF.",
+    "ICNS": "Apple icons are not supported: convert them to PNG.",
+    "FLIF": "FLIF is not supported: convert it to PNG.",
+    "BPG": "BPG is not supported: convert it to JPEG or PNG.",
 }
 """Images by their content, which are discovered so that they are quarantined with this reason."""
 
@@ -68,9 +78,17 @@ EXTENSIONS: Final = frozenset(
         ".exr",
         ".dds",
         ".xcf",
+        ".pfm",
+        ".pam",
+        ".jxr",
+        ".wdp",
+        ".hdp",
     }
 )
 """Names that promise an image: such a file is discovered even if its content is none, so that it is quarantined."""
+
+_TEXTS: Final = ((b"%!PS", "EPS"), (b"#?RADIANCE", "Radiance HDR"), (b"#?RGBE", "Radiance HDR"), (b"SIMPLE  =", "FITS"))
+"""How formats begin whose heads are text themselves."""
 
 _PREFIXES: Final = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -81,20 +99,25 @@ _PREFIXES: Final = (
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-    (b"%!PS", "EPS"),
     (b"\xc5\xd0\xd3\xc6", "EPS"),
     (b"8BPS", "PSD"),
     (b"FUJIFILMCCD-RAW", "camera raw"),
     (b"IIU\0", "camera raw"),
     (b"IIRO", "camera raw"),
     (b"MMOR", "camera raw"),
-    (b"\0\0\1\0", "ICO"),
+    (b"FOVb", "camera raw"),
     (b"qoif", "QOI"),
     (b"\x76\x2f\x31\x01", "OpenEXR"),
-    (b"#?RADIANCE", "Radiance HDR"),
-    (b"DDS ", "DDS"),
+    (b"DDS |", "DDS"),
     (b"gimp xcf", "XCF"),
     (b"AT&TFORM", "DjVu"),
+    (b"II\xbc\1", "JPEG XR"),
+    (b"\x01\xda\0", "SGI"),
+    (b"\x01\xda\1", "SGI"),
+    (b"\x8aMNG\r\n\x1a\n", "MNG"),
+    (b"icns", "ICNS"),
+    (b"FLIF", "FLIF"),
+    (b"BPG\xfb", "BPG"),
 )
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
@@ -122,11 +145,15 @@ _OTHERS: Final = (
 
 def sniff(head: bytes) -> str | None:
     """The image format of a file that starts with `head`, a name in SUPPORTED or REFUSED; None for no image."""
-    for prefix, name in _PREFIXES:
-        if head.startswith(prefix):
-            return name
-    found = (test(head) for test in (_tiff, _riff, _bmff, _bmp, _ppm))
-    return next((name for name in found if name), None)
+    if found := _begins(head, _TEXTS):
+        return found
+    found = _begins(head, _PREFIXES) or next(filter(None, (test(head) for test in _TESTS)), None)
+    is_note = found is not None and len(head) > _MAGIC and _is_text(head)  # that only begins with the letters of one
+    return _netpbm(head) if found is None or is_note else found
+
+
+def _begins(head: bytes, prefixes: tuple[tuple[bytes, str], ...]) -> str | None:
+    return next((name for prefix, name in prefixes if head.startswith(prefix)), None)
 
 
 def has_image_extension(name: str) -> bool:
@@ -137,22 +164,7 @@ def has_image_extension(name: str) -> bool:
 
 def describe(head: bytes) -> str:
     """What a file that is no known image seems to be, in words: "HTML text"."""
-    for prefix, words in _OTHERS:
-        if head.startswith(prefix):
-            return words
-    found = (test(head) for test in (_container, _text))
-    return next((words for words in found if words), "of an unknown format")
-
-
-def without_metadata(png: bytes) -> bytes:
-    """The PNG without its texts and colour profile, for one whose metadata is a bomb but whose picture may be fine."""
-    kept, at = [png[:8]], 8
-    while at + 8 <= len(png):
-        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        if png[at + 4 : at + 8] not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
-            kept.append(png[at:end])
-        at = end
-    return b"".join(kept)
+    return _begins(head, _OTHERS) or _container(head) or _text(head) or "of an unknown format"
 
 
 def _tiff(head: bytes) -> str | None:
@@ -184,8 +196,54 @@ def _bmp(head: bytes) -> str | None:
     return "BMP" if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in sizes else None
 
 
-def _ppm(head: bytes) -> str | None:
-    return "PPM" if head[:1] == b"P" and head[1:2] in b"123456" and head[2:3] in b" \t\r\n#" and len(head) > 2 else None
+def _icon(head: bytes) -> str | None:
+    """ICO and CUR: how many pictures, and of each its size, a zero, its planes and bits (or, of CUR, its hot spot)."""
+    if head[:3] != b"\0\0\1" or head[3:4] != b"\0" or not 0 < int.from_bytes(head[4:6], "little") <= 256:
+        return None
+    return "ICO" if head[9:10] == b"\0" and head[10:11] in b"\0\1" and head[11:12] == b"\0" else None
+
+
+def _netpbm(head: bytes) -> str | None:
+    """Netpbm's formats, whose heads are text: by numbers where they belong, and nothing beside them but comments."""
+    if head.startswith(b"P7\n") and re.match(rb"P7\n(#[^\n]*\n)*(WIDTH|HEIGHT|DEPTH|MAXVAL|TUPLTYPE)\b", head):
+        return "PAM"
+    if re.match(rb"P[Ff]\s\d+\s\d+\s-?\d[\d.eE+-]*\s", head):
+        return "PFM"
+    pattern = _PNM.get(head[:2])
+    if pattern is None:
+        return None
+    told = re.sub(rb"#[^\r\n]*([\r\n]|\Z)", b" ", head) if head[:2] in _PLAIN_PNM else _without_comments(head)
+    if not (found := pattern.match(told)):
+        return "PPM" if len(head) >= HEAD and _COMMENTED.fullmatch(head) else None
+    is_note = head[:2] not in _PLAIN_PNM and _is_text(head) and not _may_be_pixels(told, found, len(head) >= HEAD)
+    return None if is_note else "PPM"
+
+
+def _may_be_pixels(head: bytes, found: re.Match[bytes], goes_on: bool) -> bool:
+    """Whether what could be read as text may be samples: all of them, or those of a picture that goes on."""
+    width, height, *_ = map(int, found[0].split()[1:])
+    row = {b"P4": (width + 7) // 8, b"P5": width}.get(head[:2], 3 * width)
+    return (goes_on and head[:2] != b"P4") or 0 <= len(head) - found.end() - row * height <= 1
+
+
+def _without_comments(head: bytes) -> bytes:
+    """Of a picture whose samples are binary: only those in front of them are comments."""
+    while found := re.match(rb"(P\d(?:\s+\d+){0,3}\s*)\s#[^\r\n]*[\r\n]", head):
+        head = found[1] + b" " + head[found.end() :]
+    return head
+
+
+_PLAIN_PNM: Final = frozenset({b"P1", b"P2", b"P3"})
+_PNM: Final = {
+    b"P1": re.compile(rb"P1\s+\d+\s+\d+\s[\s01]*\Z"),
+    b"P2": re.compile(rb"P2\s+\d+\s+\d+\s+\d+\s[\s\d]*\Z"),
+    b"P3": re.compile(rb"P3\s+\d+\s+\d+\s+\d+\s[\s\d]*\Z"),
+    b"P4": re.compile(rb"P4\s+\d+\s+\d+\s"),
+    b"P5": re.compile(rb"P5\s+\d+\s+\d+\s+\d+\s"),
+    b"P6": re.compile(rb"P6\s+\d+\s+\d+\s+\d+\s"),
+}
+_COMMENTED: Final = re.compile(rb"P[1-6]\s+(?:\d+\s+){0,2}#[^\r\n]*")
+"""A comment that goes on beyond the head."""
 
 
 def _container(head: bytes) -> str | None:
@@ -203,9 +261,27 @@ def _text(head: bytes) -> str | None:
     if start.startswith((b"<svg", b"<!doctype svg")):
         return "an SVG drawing"
     if start.startswith(b"<?xml"):
-        return "XML text"
+        return "XML text: an SVG drawing" if b"<svg" in start else "XML text"
+    if start.startswith((b'{"', b"{\n", b"[{")) and _is_text(head):
+        return "JSON text: it was probably a web server's error message"
+    if start.startswith(b"/* xpm */"):
+        return "an XPM image, which is C source"
+    if re.match(rb"#define \S+_width \d", start):
+        return "an XBM image, which is C source"
+    if start.startswith(b"#!"):
+        return "a script"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) and len(head) > 2:
+        return "text in UTF-16"
+    return "text" if _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
     plain = head.decode("utf-8", "ignore").encode()
-    return "text" if len(plain) > len(head) - 4 and not set(head) & _CONTROL else None
+    return len(plain) > len(head) - 4 and not set(head) & _CONTROL
 
 
-_CONTROL: Final = frozenset(range(32)) - {9, 10, 13, 27}
+_CONTROL: Final = (frozenset(range(32)) - {9, 10, 12, 13, 27}) | {127}
+_MAGIC: Final = 16
+"""Heads of fewer bytes are those of files that are cut off, of whatever kind."""
+
+_TESTS: Final = (_tiff, _riff, _bmff, _bmp, _icon)

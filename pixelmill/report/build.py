@@ -70,6 +70,7 @@ def build(
             *filter(None, [ledger.notice()]),
             *_some(scan.problems),
             *_some(total.unread),
+            *_noted(total),
             *dict.fromkeys(total.warnings),
         ),
         self_check=_self_checks(store, ledger, matrices, started),
@@ -211,6 +212,14 @@ def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], assignment:
         },
         warnings=tuple(_some(scan.problems)),
     )
+
+
+def _noted(total: ShardReport) -> list[str]:
+    """What is wrong with files that were taken all the same."""
+    return [
+        f"{note}: {noted.images:,} taken all the same, as viewers show them, such as {', '.join(noted.examples)}"
+        for note, noted in sorted(total.noted.items())
+    ]
 
 
 def _some(paths: Sequence[str]) -> list[str]:

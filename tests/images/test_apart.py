@@ -51,18 +51,15 @@ import os, signal, sys, time
 from pathlib import Path
 if sys.argv[0] == "-m":
     from pixelmill.images import decode
-    real = decode._decoded
+    real = decode._attempt
 
-    def faulty(image, options, need):
-        image.fp.seek(0)
-        data = image.fp.read()
+    def faulty(kind, data, **how):
         for end, fault in {faults}.items():
             if data.endswith(end):
                 eval(fault)
-        image.fp.seek(0)
-        return real(decode._open(image.format, data), options, need)
+        return real(kind, data, **how)
 
-    decode._decoded = faulty
+    decode._attempt = faulty
 """
 
 
@@ -375,11 +372,11 @@ if sys.argv[0] == "-m":
     decode.LARGE, real = 5000, decode._decoded
     log = os.open({str(log)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def told(image, *rest):
-        large = image.width * image.height > 5000
+    def told(picture, *rest):
+        large = picture.size[0] * picture.size[1] > 5000
         os.write(log, b"+" if large else b"s")
         time.sleep(0.05)
-        done = real(image, *rest)
+        done = real(picture, *rest)
         os.write(log, b"-" if large else b"")
         return done
 

@@ -179,6 +179,20 @@ def test_a_run_that_died_leaves_its_folders_to_the_next(job: Job, put: Callable[
 # Failures
 
 
+def test_files_with_a_fault_that_is_overlooked_are_counted(job: Job, put: Callable[..., Path]) -> None:
+    """They are embedded, and the report says by fault how many there were, with a few of their paths, once."""
+    for number in range(7):
+        whole = picture(500 + number)
+        put(f"photos/{number}.png", whole[:33] + b"\0\0\0\1tEXtxxxxx" + whole[33:])
+    put("photos/whole.png")
+    report = run(job)
+    assert (report["models"]["one"]["embedded"], report["images"]["quarantined"]) == (8, 0)
+    (told,) = [warning for warning in report["warnings"] if warning.startswith("PNG with damaged metadata")]
+    assert ": 7 taken all the same" in told
+    assert told.count(".png") == 5
+    assert not any("PNG" in warning for warning in run(job)["warnings"])
+
+
 def test_new_failures_are_told_apart_from_known_ones(job: Job, put: Callable[..., Path]) -> None:
     """A refused file is new once; beside it the next night stand those that came since, by reason, with examples."""
     put("photos/1.png")

@@ -1,0 +1,178 @@
+"""Each supported format, opened by the program that reads it rightly. What none does is refused with its name."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+from pixelmill.images import bmp, jpeg, png, tiff
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from PIL.ImageFile import ImageFile
+
+_PLUGINS: Final = {
+    "JPEG": "JpegImagePlugin.JpegImageFile",
+    "WEBP": "WebPImagePlugin.WebPImageFile",
+    "GIF": "GifImagePlugin.GifImageFile",
+    "TIFF": "TiffImagePlugin.TiffImageFile",
+    "AVIF": "AvifImagePlugin.AvifImageFile",
+    "JPEG2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
+    "PPM": "PpmImagePlugin.PpmImageFile",
+}
+_COMPONENT_DEPTH: Final = 38
+"""Where the precision of the first component is after the start of a JPEG 2000 codestream (ITU T.800, A.5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A picture in any mode that `colour.to_rgb` knows, its size in full, by which factor it was scaled down, and
+    whose EXIF orientation it has, if it is not upright already."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    factor: int = 1
+    exif: Image.Image | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file whose header was read. `bands` are the bytes that a decoded pixel holds, at least; `load(need)` decodes,
+    perhaps scaled down while the shorter edge keeps `need` pixels."""
+
+    size: tuple[int, int]
+    bands: int
+    load: Callable[[int | None], Loaded]
+
+
+def opened(kind: str, data: bytes) -> Opened:
+    """A file of a supported kind. Raises ImageRejected for variants that are not supported, and whatever Pillow does
+    for damaged files."""
+    return _OPENERS.get(kind, _any)(kind, data)
+
+
+def _any(kind: str, data: bytes) -> Opened:
+    return _by_pillow(_plugin(kind, data))
+
+
+def _jpeg(kind: str, data: bytes) -> Opened:
+    jpeg.refuse_unsupported(data)
+    image = _plugin(kind, data)
+
+    def load(need: int | None) -> Loaded:
+        size = image.size
+        drafted = image.draft(None, (need, need)) if need is not None and _is_subsampled(image) else None
+        image.load()
+        jpeg.require_end(data)
+        return Loaded(image, size, round(size[0] / drafted[1][2]) if drafted else 1, image)
+
+    return Opened(image.size, _bands(image), load)
+
+
+def _png(_: str, data: bytes) -> Opened:
+    image = png.opened(data)
+    return _by_pillow(image, lambda: png.loaded(image, data))
+
+
+def _tiff(kind: str, data: bytes) -> Opened:
+    found = tiff.layout(data)
+    if tiff.read_by(found) == "pillow":
+        return _by_pillow(_plugin(kind, data))
+    from pixelmill.images import tiff_samples
+
+    def load(_: int | None) -> Loaded:
+        from pixelmill.images.decode import turned
+
+        turn = found.orientation if 1 <= found.orientation <= 8 else 1
+        upright = turned(tiff_samples.picture(found, data), turn)
+        return Loaded(upright, upright.size)
+
+    deep = found.depth > 8 or found.colours > 1
+    return Opened((found.width, found.height), 3 if deep else 1, load)
+
+
+def _bmp(_: str, data: bytes) -> Opened:
+    size, image = bmp.opened(data)
+    if image is not None:
+        return _by_pillow(image, lambda: bmp.without_empty_alpha(_loaded(image)))
+    return Opened(size, 3, lambda _: Loaded(bmp.without_empty_alpha(bmp.picture(data)), size))
+
+
+def _gif(kind: str, data: bytes) -> Opened:
+    image = _plugin(kind, data)
+    box = image.tile[0].extents if image.tile else None
+    return _by_pillow(image, lambda: _on_canvas(_loaded(image), box))
+
+
+def _on_canvas(image: Image.Image, box: tuple[int, int, int, int] | None) -> Image.Image:
+    """What the first frame of an animation leaves open is transparent, as browsers show it; Pillow paints it."""
+    from PIL import Image
+
+    if box is None or box == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGBA", image.size, (*image.convert("RGB").getpixel((0, 0)), 0))  # type: ignore[misc]
+    canvas.paste(image.convert("RGBA").crop(box), box[:2])
+    return canvas
+
+
+def _jpeg2000(kind: str, data: bytes) -> Opened:
+    """A few bits a sample are shifted by Pillow, so that the largest is not white."""
+    image = _plugin(kind, data)
+    start = data.find(b"\xff\x4f\xff\x51")
+    depth = (data[start + _COMPONENT_DEPTH + 4] & 0x7F) + 1 if 0 <= start < len(data) - _COMPONENT_DEPTH - 4 else 8
+
+    def load() -> Image.Image:
+        image.load()
+        if depth >= 8 or image.mode not in {"L", "RGB"}:
+            return image
+        full = 256 - (1 << (8 - depth))
+        return image.point([min(255, round(value * 255 / full)) for value in range(256)] * _bands(image))
+
+    return _by_pillow(image, load)
+
+
+def _ppm(kind: str, data: bytes) -> Opened:
+    """Deep grey was scaled to 16 bits by Pillow, whatever its largest value is."""
+    image = _plugin(kind, data)
+    return _by_pillow(image, lambda: _loaded(image).convert("I;16") if image.mode == "I" else _loaded(image))
+
+
+def _by_pillow(image: ImageFile, load: Callable[[], Image.Image] | None = None) -> Opened:
+    def loaded(_: int | None) -> Loaded:
+        made = load() if load else _loaded(image)
+        return Loaded(made, image.size, exif=image)  # plugins that turn pictures themselves know the size only now
+
+    return Opened(image.size, _bands(image), loaded)
+
+
+def _loaded(image: ImageFile) -> ImageFile:
+    image.load()
+    return image
+
+
+def _bands(image: Image.Image) -> int:
+    return 1 if image.mode in {"1", "L", "P"} else 3
+
+
+def _is_subsampled(image: ImageFile) -> bool:
+    """Whether it is a JPEG with less colour than light in both directions: 4:2:0 (ITU T.81, A.1.1), as of cameras.
+    Scaling costs more of the cosine of others: of grey ones, and of those with more of their colour."""
+    layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])  # id, sampling across, down, table
+    return len(layers) == 3 and layers[0][1] > layers[1][1] and layers[0][2] > layers[1][2]
+
+
+def _plugin(kind: str, data: bytes) -> ImageFile:
+    """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit of the host."""
+    module, name = _PLUGINS[kind].split(".")
+    plugin = getattr(import_module(f"PIL.{module}"), name)
+    image = cast("ImageFile", plugin(io.BytesIO(data)))
+    image.decodermaxblock = max(len(data), 1)
+    return image
+
+
+_OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
+    "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
+}  # fmt: skip

@@ -1,0 +1,179 @@
+"""Files with a fault that viewers overlook are pictures, with a note; files whose pixels are missing are not."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelmill.errors import ImageRejected
+from pixelmill.images.decode import Decoded, DecodeOptions, decode_image
+from tests.images.test_decode import encoded
+from tests.support.pictures import chunk, png, rows_of, tiff
+
+SMOOTH = Image.fromarray(np.random.default_rng(3).integers(0, 256, (24, 32, 3), np.uint8)).resize((320, 240))
+BASELINE = encoded(SMOOTH, "JPEG", quality=92)
+JPEGS = {
+    "baseline": BASELINE,
+    "progressive": encoded(SMOOTH, "JPEG", quality=92, progressive=True),
+    "grey": encoded(SMOOTH.convert("L"), "JPEG"),
+    "restarts": encoded(SMOOTH, "JPEG", restart_marker_rows=1),
+    "cmyk": encoded(SMOOTH.convert("CMYK"), "JPEG"),
+}
+SAMSUNG = (
+    b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data\0\0\0\x18ftypmp42"
+    + np.random.default_rng(5).integers(0, 256, 20000, np.uint8).tobytes()
+    + b"SEFHe\0\0\0SEFT"
+)
+TAILS: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda body: body,
+    "half a marker": lambda body: body + b"\xff",
+    "zeros": lambda body: body + bytes(4096),
+    "ones": lambda body: body + b"\xff" * 4096,
+    "a trailer": lambda body: body + SAMSUNG,
+    "another picture": lambda body: body + BASELINE,
+}
+
+
+def seen(data: bytes, **options: object) -> Decoded:
+    return decode_image(data, DecodeOptions(**options), shortest=40)  # type: ignore[arg-type]
+
+
+def same(one: Decoded, other: Decoded) -> bool:
+    return one.frame == other.frame and one.image.tobytes() == other.image.tobytes()
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("kind", JPEGS)
+def test_jpegs_complete_but_for_the_end_marker_are_taken(kind: str, tail: str) -> None:
+    """Whatever is there instead of the marker, the picture is that of the whole file, and the fault is noted."""
+    broken = seen(TAILS[tail](JPEGS[kind][:-2]))
+    assert same(broken, seen(JPEGS[kind]))
+    assert broken.note.startswith("JPEG with")
+
+
+@pytest.mark.parametrize("end", ["", "zeros", "ones", "a trailer"])
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_jpegs_that_are_cut_off_are_refused(kind: str, share: float, end: str) -> None:
+    """Some of the picture is missing, at whatever place, and with whatever padding: it is no picture."""
+    cut = JPEGS[kind][: int(share * len(JPEGS[kind]))]
+    with pytest.raises(ImageRejected, match=r"cut off|damaged"):
+        seen(TAILS[end](cut) if end else cut)
+
+
+def test_progressive_jpegs_without_their_last_scans_are_refused() -> None:
+    """Cut between two scans, a picture of all its rows comes out, but a coarse one."""
+    whole = JPEGS["progressive"]
+    scan = whole.rindex(b"\xff\xda")
+    tables = whole.rindex(b"\xff\xc4", 0, scan)
+    with pytest.raises(ImageRejected, match="cut off"):
+        seen(whole[:tables])
+
+
+def spoiled(kind: bytes, body: bytes) -> bytes:
+    whole = chunk(kind, body)
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+PNG = png(rows_of(np.asarray(SMOOTH.resize((61, 47)))), 8, 2)
+AFTER_HEADER = 33
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        spoiled(b"tEXt", b"Software\0x"),
+        spoiled(b"pHYs", struct.pack(">IIB", 2835, 2835, 1)),
+        spoiled(b"gAMA", struct.pack(">I", 45455)),
+        spoiled(b"tRNS", bytes(6)),
+        chunk(b"gAMA", b"\1"),
+        chunk(b"cHRM", b"\1"),
+        chunk(b"acTL", b"\0"),
+        chunk(b"fcTL", b"\0"),
+        chunk(b"tRNS", b"\0"),
+        chunk(b"iCCP", b"profile\0\5zzz"),
+    ],
+    ids=lambda extra: extra[4:8].decode(),
+)
+def test_pngs_with_a_damaged_chunk_that_the_picture_does_not_need_are_taken(extra: bytes) -> None:
+    """As libpng and browsers do: the chunk is left out and noted, in front of the picture or behind it."""
+    early = seen(PNG[:AFTER_HEADER] + extra + PNG[AFTER_HEADER:])
+    assert same(early, seen(PNG))
+    assert early.note == "PNG with damaged metadata, which was left out"
+    assert same(seen(PNG[:-12] + extra + PNG[-12:]), seen(PNG))
+
+
+@pytest.mark.parametrize("cut", [2, 6, 12, 16])
+def test_pngs_without_their_end_are_taken(cut: int) -> None:
+    """All pixels are there; so they are if something follows."""
+    assert same(seen(PNG[:-cut]), seen(PNG))
+    assert same(seen(PNG + b"and more" * 99), seen(PNG))
+
+
+def test_pngs_without_all_pixels_are_refused() -> None:
+    """Cut in the picture, with a damaged chunk before it or not."""
+    for data in (PNG, PNG[:AFTER_HEADER] + spoiled(b"tEXt", b"a\0b") + PNG[AFTER_HEADER:]):
+        with pytest.raises(ImageRejected, match="cut off"):
+            seen(data[:-300])
+    with pytest.raises(ImageRejected, match="damaged"):
+        seen(PNG[:20] + b"\1" + PNG[21:])
+
+
+@pytest.mark.parametrize("off", [-8, -2, -1, 1, 2, 1000])
+def test_webps_of_another_length_than_they_say_are_taken(off: int) -> None:
+    """Their chunks say how long they are; one whose picture is cut off is refused."""
+    whole = encoded(SMOOTH, "WEBP")
+    told = int.from_bytes(whole[4:8], "little") + off
+    broken = whole[:4] + told.to_bytes(4, "little") + whole[8:]
+    assert same(seen(broken), seen(whole))
+    assert seen(broken).note == "WebP of another length than it says"
+    with pytest.raises(ImageRejected):
+        seen(broken[:-50])
+
+
+def test_sound_files_have_no_note() -> None:
+    """Notes are for faults."""
+    assert not any(seen(data).note for data in (PNG, BASELINE, encoded(SMOOTH, "WEBP"), BASELINE + b"\0" * 99))
+
+
+def scan(width: int, height: int) -> bytes:
+    """A bilevel page with a few lines of print, fax 4."""
+    page = np.full((height, width), 255, np.uint8)
+    page[height // 4 : height // 3 : 40, width // 5 : width // 2] = 0
+    return encoded(Image.fromarray(page).convert("1"), "TIFF", compression="group4")
+
+
+def test_large_bilevel_scans_are_no_bombs() -> None:
+    """108 megapixels of one bit in a few kilobytes take less than a photograph of 50: they are taken."""
+    page = scan(12000, 9000)
+    assert len(page) < 25_000
+    started = time.monotonic()
+    assert seen(page).frame.size == (12000, 9000)
+    assert time.monotonic() - started < 20
+
+
+def test_max_pixels_admits_what_looks_like_a_bomb() -> None:
+    """By the header alone: pixels of one byte may be three times as many, and the setting raises all bounds."""
+    rows = zlib.compress(bytes(20))
+    header = struct.pack(">IIBBBBB", 20000, 15000, 1, 0, 0, 0, 0)
+    page = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows)
+    with pytest.raises(ImageRejected, match=r"decompression bomb.*max_pixels"):
+        seen(page)
+    with pytest.raises(ImageRejected, match=r"cut off|damaged"):
+        seen(page, max_pixels=1_200_000_000)
+    with pytest.raises(ImageRejected, match="at most 240,000,000 pixels"):
+        seen(page, max_pixels=80_000_000)
+
+
+def test_a_little_over_is_clipped_whichever_way_it_is_packed() -> None:
+    """One sample in a hundred that reaches far beyond 1 darkens nothing."""
+    values = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (100, 1))
+    values[0, :100] = 40.0
+    shown = np.asarray(seen(tiff(values, photometric="minisblack")).image)[1:, :, 0]
+    assert np.abs(shown.astype(int) - np.linspace(0, 255, 200)).max() <= 1
