@@ -186,11 +186,11 @@ def test_files_with_a_fault_that_is_overlooked_are_counted(job: Job, put: Callab
         put(f"photos/{number}.png", whole[:33] + b"\0\0\0\1tEXtxxxxx" + whole[33:])
     put("photos/whole.png")
     report = run(job)
-    assert (report["models"]["one"]["embedded"], report["images"]["quarantined"]) == (8, 0)
-    (told,) = [warning for warning in report["warnings"] if warning.startswith("PNG with damaged metadata")]
+    assert (report.models["one"].embedded, report.images.quarantined) == (8, 0)
+    (told,) = [warning for warning in report.warnings if warning.startswith("PNG with damaged metadata")]
     assert ": 7 taken all the same" in told
     assert told.count(".png") == 5
-    assert not any("PNG" in warning for warning in run(job)["warnings"])
+    assert not any("PNG" in warning for warning in run(job).warnings)
 
 
 def test_new_failures_are_told_apart_from_known_ones(job: Job, put: Callable[..., Path]) -> None:
