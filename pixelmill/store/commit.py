@@ -19,7 +19,7 @@ import numpy as np
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.images.found import FoundFile, below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
-from pixelmill.store.filesystem import warnings_for
+from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix
 from pixelmill.store.ledger import Failure, Ledger
 from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
@@ -114,6 +114,7 @@ class StoreWriter:
             self._make_store()
         ledger = Ledger(self.folder)
         ledger.catch_up(Store(self.folder, standing(self.folder)))
+        ledger.steady_since(clock(self.folder))
         return ledger
 
     def close(self) -> None:
@@ -205,7 +206,7 @@ class StoreWriter:
         if updated is not manifest:
             updated = publish(self.folder, updated)
         elif part:
-            self._discard(part)
+            self.discard(part)
         self._record(harvest, rows, first_new=manifest.rows)
         return updated
 
@@ -267,10 +268,10 @@ class StoreWriter:
             yield
         except Exception:
             for part in parts:
-                self._discard(part)
+                self.discard(part)
             raise
 
-    def _discard(self, part: Part) -> None:
+    def discard(self, part: Part) -> None:
         """Remove a part that was written, unless a manifest names it by now."""
         with suppress(OSError):
             named = (read_manifest(self.folder), read_manifest_copy(self.folder), newest(self.folder))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
+from pixelmill.store.filesystem import clock
 from pixelmill.store.generations import old
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Retired, overlay
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
+from pixelmill.store.presence import WRITERS
 from pixelmill.store.reader import Store
+from pixelmill.store.revisions import REVISIONS
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +35,12 @@ RETENTION = 24 * 3600.0
 
 _TEXT_BYTES = 128  # a guess at the length of a path, for packing only
 
+MERGING = ".merging"
+
 Group = tuple[str, ...]
+Move = tuple[Extent, Extent]
+"""Where some rows lie, and where they lie in a pack."""
+Moves = dict[Group, list[Move]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +58,28 @@ def compact(
     writer: StoreWriter, *, only_above: int = 1, retention: float = RETENTION, keep_generations: int | None = None
 ) -> Compaction:
     """Drop old generations but for the latest `keep_generations` of each model (None: keep all), merge the small parts
-    of a store of more than `only_above`, then delete what is `retention` seconds old."""
-    with writer.exclusive() as manifest:
-        before = len(manifest.used_parts())
-        doomed = [] if keep_generations is None else old(manifest, keep_generations)
-        if doomed:
-            manifest = _dropped(writer, manifest, doomed)
-        if before > only_above or doomed:
-            manifest = _merged(writer, manifest)
-        deleted = _delete_expired(writer, manifest, retention)
-    return Compaction(before, len(manifest.used_parts()), deleted, tuple(matrix.published_name for matrix in doomed))
+    of a store of more than `only_above`, then delete what is `retention` seconds old.
+
+    Parts are read and merged without the store's lock, which others wait for: a pack is published only where the rows
+    still lie where it was read from.
+    """
+    before = len(writer.snapshot().manifest.used_parts())
+    doomed = [] if keep_generations is None else writer.in_turn(lambda now: _drop(writer, now, keep_generations))
+    if before > only_above or doomed:
+        with _alone(writer.folder) as alone:
+            if alone:
+                _merge(writer)
+    deleted = writer.in_turn(lambda manifest: _delete_expired(writer, manifest, retention))
+    after = len(writer.snapshot().manifest.used_parts())
+    return Compaction(before, after, deleted, tuple(matrix.published_name for matrix in doomed))
 
 
 def compact_if_needed(writer: StoreWriter) -> Compaction | None:
     """Compact a store that has come near the limit of parts or is badly fragmented.
 
     Large parts stay as they are. Where these alone come near the limit, some small ones are let gather first: else
-    every commit would write the last pack anew.
+    every commit would write the last pack anew. It is housekeeping: should it fail, that is said aloud and in the run's
+    report, and what was committed before is none the worse.
     """
     manifest = writer.snapshot().manifest
     fragments = max((len(extents) for _, extents in manifest.datasets()), default=0)
@@ -71,36 +87,77 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
     allowed = max(PART_LIMIT, large + PART_LIMIT // 10)
     if len(manifest.used_parts()) <= allowed and fragments <= 10 * PART_LIMIT:
         return None
-    return compact(writer)
+    try:
+        return compact(writer)
+    except (StoreError, OSError) as error:
+        problem = f"The small parts of {writer.folder} could not be merged; all rows are there. {error}"
+        log.warning("%s", problem)
+        with suppress(StoreError):
+            writer.ledger.notify(problem)
+        return None
 
 
-def _dropped(writer: StoreWriter, manifest: Manifest, doomed: Sequence[Matrix]) -> Manifest:
-    left = tuple(matrix for matrix in manifest.matrices if matrix not in doomed)
-    log.info("old generations dropped: %s", ", ".join(matrix.published_name for matrix in doomed))
-    return publish(writer.folder, manifest.model_copy(update={"matrices": left}))
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether nobody else merges this store's parts now, nor will meanwhile; two would do the same work twice."""
+    lock = FileLock(folder / MERGING, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
-def _merged(writer: StoreWriter, manifest: Manifest) -> Manifest:
-    store = Store(writer.folder, manifest)
-    chosen = _mergeable(manifest) - _damaged(store, _mergeable(manifest))
-    written: list[Part] = []
-    with writer.discarding(written):
-        for pack in _packs(manifest, chosen) if len(chosen) > 1 or chosen & _wasteful(manifest) else ():
-            part, extents = _write_pack(store, pack)
-            written.append(part)
-            manifest = _relinked(manifest, part, extents)
-        return _without_unused(writer, manifest)
+def _drop(writer: StoreWriter, manifest: Manifest, keep: int) -> list[Matrix]:
+    doomed = old(manifest, keep)
+    if doomed:
+        left = tuple(matrix for matrix in manifest.matrices if matrix not in doomed)
+        log.info("old generations dropped: %s", ", ".join(matrix.published_name for matrix in doomed))
+        publish(writer.folder, _without_unused(writer, manifest.model_copy(update={"matrices": left})))
+    return doomed
+
+
+def _merge(writer: StoreWriter) -> None:
+    store = writer.snapshot()
+    chosen = _mergeable(store.manifest) - _damaged(store, _mergeable(store.manifest))
+    for pack in _packs(store.manifest, chosen) if len(chosen) > 1 or chosen & _wasteful(store.manifest) else ():
+        part, extents = _write_pack(store, pack)
+        with writer.discarding([part]):
+            published = writer.in_turn(partial(_relink, writer, part, extents))
+        if not published:
+            writer.discard(part)
+
+
+def _relink(writer: StoreWriter, part: Part, moves: Moves, manifest: Manifest) -> bool:
+    """Let the rows of a pack be read from there, where they still lie where they were read from; whether any do."""
+    added = {names: _still(manifest, names, group) for names, group in moves.items()}
+    if not any(added.values()) or not (writer.folder / PARTS / part.file).exists():
+        return False
+    publish(writer.folder, _without_unused(writer, _relinked(manifest, part, added)))
+    return True
+
+
+def _still(manifest: Manifest, names: Group, moves: Sequence[Move]) -> list[Extent]:
+    """The new places of those rows that are mapped as they were; others have been written anew since, or dropped."""
+    mapped = next((extents for group, extents in manifest.datasets() if group == names), ())
+    rows = [extent.row for extent in mapped]
+    return [
+        new.cut(max(now.row, was.row), min(now.end, was.end))
+        for was, new in moves
+        for now in mapped[max(bisect_right(rows, was.row) - 1, 0) : bisect_left(rows, was.end)]
+        if now.end > was.row and now.part == was.part and now.offset - now.row == was.offset - was.row
+    ]
 
 
 def _without_unused(writer: StoreWriter, manifest: Manifest) -> Manifest:
-    used = manifest.used_parts()
-    retired = [Retired(file=name, at=time.time()) for name in manifest.parts if name not in used]
-    if not retired:
-        return manifest
+    used, now = manifest.used_parts(), clock(writer.folder)
+    retired = [Retired(file=name, at=now) for name in manifest.parts if name not in used]
     parts = {name: part for name, part in manifest.parts.items() if name in used}
-    return publish(
-        writer.folder, manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)})
-    )
+    return manifest.model_copy(update={"parts": parts, "retired": (*manifest.retired, *retired)})
 
 
 def _mergeable(manifest: Manifest) -> set[str]:
@@ -168,7 +225,7 @@ def _row_bytes(manifest: Manifest, names: Group) -> int:
     return 2 * _TEXT_BYTES if names == LOCATION else 40
 
 
-def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Part, dict[Group, list[Extent]]]:
+def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Part, Moves]:
     groups: dict[Group, list[Extent]] = {}
     for names, extent in pack:
         groups.setdefault(names, []).append(extent)
@@ -183,9 +240,9 @@ def _gathered(store: Store, name: str, extents: Sequence[Extent]) -> np.ndarray 
     return np.concatenate([store.parts.array(extent, name) for extent in extents])
 
 
-def _moved(extents: Sequence[Extent], part: str) -> list[Extent]:
+def _moved(extents: Sequence[Extent], part: str) -> list[Move]:
     offsets = np.cumsum([0, *(extent.rows for extent in extents)])
-    return [Extent(e.row, e.rows, part, int(offset)) for e, offset in zip(extents, offsets, strict=False)]
+    return [(e, Extent(e.row, e.rows, part, int(offset))) for e, offset in zip(extents, offsets, strict=False)]
 
 
 def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]) -> Manifest:
@@ -207,7 +264,14 @@ def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]
 
 
 def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -> int:
-    limit = time.time() - retention
+    now = clock(writer.folder)
+    limit, since = now - retention, writer.ledger.steady_since(now)
+    if any(retired.at > now for retired in manifest.retired):
+        # The clock was wrong when they were replaced: before it was set right, so much is sure.
+        again = tuple(Retired(file=r.file, at=r.at if r.at <= now else since or now) for r in manifest.retired)
+        manifest = publish(writer.folder, manifest.model_copy(update={"retired": again}))
+    if since > limit:
+        return 0  # a clock that has jumped says of nothing how old it is: a reader may have begun a moment ago
     expired = {retired.file for retired in manifest.retired if retired.at <= limit}
     if expired:
         kept = tuple(retired for retired in manifest.retired if retired.file not in expired)
@@ -215,7 +279,7 @@ def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -
     folder = writer.folder / PARTS
     named = {*manifest.parts, *(retired.file for retired in manifest.retired)}
     parts = [f for f in folder.iterdir() if f.name in expired or (f.name not in named and _is_older(f, limit))]
-    doomed = [*parts, *(f for f in writer.folder.glob(".*.tmp") if _is_older(f, limit))]
+    doomed = [*parts, *(f for f in _temporary(writer.folder) if _is_older(f, limit))]
     try:
         for file in doomed:
             file.unlink(missing_ok=True)
@@ -226,6 +290,12 @@ def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -
             f"{error.strerror or error}. The last published snapshot is intact; the next compaction tries again."
         ) from error
     return len(doomed)
+
+
+def _temporary(folder: Path) -> Iterator[Path]:
+    """The files of writers at work, or that died, outside the parts."""
+    for place in (folder, folder / REVISIONS, folder / WRITERS):
+        yield from place.glob(".*.tmp")
 
 
 def _is_older(file: Path, limit: float) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pixelmill.errors import PixelmillError, StoreBusy, StoreError
 from pixelmill.store.database import is_busy
-from pixelmill.store.durable import no_space
+from pixelmill.store.durable import FULL, no_space
 from pixelmill.store.lock import PATIENCE, unwritable
 
 _Class = TypeVar("_Class", bound=type)
@@ -45,6 +45,11 @@ def what_stopped_it(path: Path, error: Exception) -> StoreError | None:
 
 def _is_full(path: Path) -> bool:
     """SQLite does not say of a file that it cannot make that the disk is full."""
+    try:
+        if not path.exists():
+            path.open("ab").close()
+    except OSError as error:
+        return error.errno in FULL
     return shutil.disk_usage(path.parent).free < ROOM
 
 

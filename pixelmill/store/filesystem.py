@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,18 @@ def is_shared(folder: Path) -> bool:
     """Whether the file system under `folder` may be that of another machine, which writes there as well."""
     mount = mount_of(folder)
     return mount is not None and _is_shared(mount)
+
+
+def clock(folder: Path) -> float:
+    """Now, in Unix seconds, by the clock that stamps files in `folder`: that of its server, if it is shared."""
+    if not is_shared(folder):
+        return time.time()
+    probe = folder / f".{secrets.token_hex(4)}.tmp"
+    try:
+        probe.write_bytes(b"now")
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def mount_of(folder: Path, mounts: Path = MOUNTS) -> Mount | None:

@@ -113,6 +113,11 @@ _FORGOTTEN_AT_ONCE = 100_000
 """Rows of a list that is over that are deleted in one transaction: others wait for its end."""
 CHECKS_KEPT = 30
 
+_UNEVEN_SECONDS = 3600.0
+"""A clock that is set right by less has not jumped."""
+_LEFT_ALONE_SECONDS = 60 * 86_400.0
+"""Seconds between two writers of a store, at most; what is longer is a clock that jumped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -201,20 +206,23 @@ class Ledger:
         with self.transaction():
             if known and self._shares(store):
                 self._replace_rows(store)
-                self._notify(f"{self.path} did not fit the store: one of them was put back from a backup. {_ANEW}")
+                self.notify(f"{self.path} did not fit the store: one of them was put back from a backup. {_ANEW}")
                 return
             for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held", "runs"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
             self._begin(store)
             if known:
-                self._notify(f"{self.path} was the ledger of another store. {_ANEW}")
+                self.notify(f"{self.path} was the ledger of another store. {_ANEW}")
 
-    def _notify(self, notice: str) -> None:
+    def notify(self, notice: str) -> None:
+        """Say something aloud, and in the report of the run that settles next."""
         log.warning("%s", notice)
-        self._set_meta("notice", notice)
+        before = self.notice()
+        if notice not in before:
+            self._set_meta("notice", f"{before} {notice}".strip())
 
     def notice(self) -> str:
-        """What was wrong with the ledger itself and is mended since the last settled run; '' if nothing was."""
+        """What has happened to the store itself since the last settled run; '' if nothing has."""
         return str(self._meta("notice") or "")
 
     def _begin(self, store: Store) -> None:
@@ -640,6 +648,17 @@ class Ledger:
             log.warning("the report cannot be kept in %s (%s): run `pixelmill repair`", self.path, error)
             return False
         return True
+
+    def steady_since(self, now: float) -> float:
+        """Since when the clock, which says `now` (Unix seconds), has not jumped, as far as writers of the store saw; 0
+        if it never has. A step back, or one that is longer than stores are left alone, is a jump."""
+        last, since = json.loads(self._meta("clock") or "[null, 0]")
+        step = 0.0 if last is None else now - last
+        if not -_UNEVEN_SECONDS <= step <= _LEFT_ALONE_SECONDS:
+            since = now
+        if last is None or abs(step) > _UNEVEN_SECONDS:
+            self._set_meta("clock", json.dumps([now, since]))
+        return float(since)
 
     def runs(self, most: int = 14) -> list[dict[str, Any]]:
         """The reports of the last runs, newest first; an empty one stands for each that cannot be read."""

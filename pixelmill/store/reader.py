@@ -113,8 +113,16 @@ class Store:
             result[piece.row - start : piece.end - start] = self.parts.texts(piece, dataset)
         return result
 
+    def own(self, matrix: Matrix) -> Matrix:
+        """A matrix, perhaps of another snapshot, as this one has it: without rows if it has none of that fingerprint.
+
+        Where its rows lie may have changed since: a compaction moves them.
+        """
+        return self.manifest.matrix(matrix.provenance.fingerprint) or matrix.model_copy(update={"extents": ()})
+
     def embedded(self, matrix: Matrix) -> np.ndarray:
-        """(N,) bool: which rows have a vector in `matrix`."""
+        """(N,) bool: which rows have a vector in `matrix`, as this snapshot has it."""
+        matrix = self.own(matrix)
         flags = [(extent, self.parts.array(extent, matrix.embedded)) for extent in matrix.extents]
         result = _filled((len(self),), np.dtype(bool), False)
         for extent, values in flags:
@@ -148,7 +156,7 @@ class MatrixView:
 
     def __init__(self, store: Store, matrix: Matrix) -> None:
         self.store = store
-        self.matrix = matrix
+        self.matrix = store.own(matrix)
         self.provenance = matrix.provenance
         self.shape = (len(store), matrix.provenance.dim)
         self.dtype = np.dtype(matrix.dtype)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from pixelmill.store import compact as compaction
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact, compact_if_needed
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.reader import Store
+from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.verify import verify
 from tests.support.stores import (
     check_plain,
@@ -182,3 +184,123 @@ def test_damage_is_not_merged_into_sound_parts(
     writer.ledger.mark_path_gone(file_of(5).absolute)
     with pytest.raises(StoreDamaged, match="rows 4 to 7"):
         writer.update_locations([5])
+
+
+def test_parts_are_merged_without_the_lock(
+    folder: Path, writer: StoreWriter, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a pack is written, however long that takes, others commit, move and add: none waits, and what they wrote over
+    rows of the pack is what counts."""
+    record_files(writer, range(8))
+    fill(writer, matrices[:1], 6)
+    write, waited = compaction.write_part, []
+
+    def slow(parts: Path, datasets: object) -> object:
+        monkeypatch.setattr(compaction, "write_part", write)
+        start = time.monotonic()
+        with StoreWriter(folder) as other:
+            other.commit(harvest(range(4), matrices))
+            other.commit(harvest([6, 7], matrices))
+            other.ledger.mark_path_gone(file_of(3).absolute)
+            other.update_locations([3])
+        waited.append(time.monotonic() - start)
+        return write(parts, datasets)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(compaction, "write_part", slow)
+    compact(writer)
+    assert waited[0] < 30
+    assert Store(folder).paths[3] == b""
+    check_plain(folder, {sha256(n): {"a": True, "b": n not in (4, 5)} for n in range(8)})
+    assert verify(folder) == []
+
+
+def test_a_generation_taken_up_again_while_it_is_dropped_loses_no_vectors(
+    folder: Path, writer: StoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vectors of an old generation that is dropped between their making and their commit are stored: it begins anew; so it
+    does for a run that chose it before."""
+    first, second = (writer.matrix(provenance("a", version=version), "float32") for version in (0, 1))
+    writer.commit(harvest([0, 1], [first, second]))
+    writer.serve([second.provenance.fingerprint])
+    with StoreWriter(folder) as other:
+        assert other.snapshot().manifest.matrix(first.provenance.fingerprint)
+        compact(writer, keep_generations=0)
+        assert Store(folder).manifest.matrix(first.provenance.fingerprint) is None
+        other.commit(harvest([2], [first]))
+        (again,) = (m for m in Store(folder).manifest.matrices if m.provenance == first.provenance)
+        np.testing.assert_array_equal(Store(folder).embedded(again), [False, False, True])
+        other.continue_with(second.provenance.fingerprint)
+        compact(writer, keep_generations=0)
+        other.continue_with(first.provenance.fingerprint)
+    assert Store(folder).manifest.matrices[-1].provenance == first.provenance
+    assert verify(folder) == []
+
+
+def test_a_matrix_of_an_older_snapshot_is_read_where_its_rows_lie_now(
+    folder: Path, writer: StoreWriter, matrices: list[Matrix]
+) -> None:
+    """A snapshot is asked for a matrix as it was before a compaction, and answers by its own extents."""
+    fill(writer, matrices, 4)
+    before = Store(folder).manifest.matrices[0]
+    compact(writer, retention=-1)
+    compact(writer, retention=-1)
+    now = Store(folder)
+    assert before.extents != now.manifest.matrices[0].extents
+    assert now.embedded(before).all()
+    np.testing.assert_array_equal(MatrixView(now, before).read(), now["a"].read())
+
+
+def test_a_compaction_that_fails_is_told_and_fails_nothing(
+    folder: Path, writer: StoreWriter, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is housekeeping: without room for a pack the run goes on, and its report says why the parts are many."""
+    fill(writer, matrices, 6)
+    before = parts_on_disk(folder)
+    monkeypatch.setattr(compaction, "PART_LIMIT", 5)
+    monkeypatch.setattr(os, "posix_fallocate", raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert compact_if_needed(writer) is None
+    assert "could not be merged; all rows are there. Expected" in writer.ledger.notice()
+    assert parts_on_disk(folder) == before
+    check_plain(folder, contents(6))
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def call(*_: object) -> None:
+        raise error
+
+    return call
+
+
+def test_two_do_not_merge_at_once(folder: Path, writer: StoreWriter, matrices: list[Matrix]) -> None:
+    """Whoever comes while somebody merges leaves it to them."""
+    fill(writer, matrices, 3)
+    with compaction._alone(folder) as alone, compaction._alone(folder) as second:
+        assert alone
+        assert not second
+        assert compact(writer).parts_after == 3
+    assert compact(writer).parts_after == 1
+
+
+@pytest.mark.parametrize("jump", [73 * 365 * 86_400.0, -20 * 365 * 86_400.0], ids=["forward", "back"])
+def test_a_clock_that_jumps_deletes_nothing_and_is_lived_down(
+    jump: float, folder: Path, matrices: list[Matrix], writer: StoreWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that were replaced a moment before the clock jumped stay for who reads them, also where it stands then; once
+    it is right again they go after a day, in whatever year they were replaced."""
+    real, offset = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + offset[0])
+    fill(writer, matrices, 4)
+    old = Store(folder)
+    compact(writer)
+    offset[0] = jump
+    for _ in range(2):
+        with StoreWriter(folder) as other:
+            other.commit(harvest(range(20, 22) if not _ else [22], matrices))
+            assert compact(other).deleted == 0
+    np.testing.assert_array_equal(old["a"].read(), np.stack([vector(sha256(n), "a", 3) for n in range(4)]))
+    for days, left in ((0, True), (0.5, True), (3, False)):
+        offset[0] = days * 86_400.0
+        with StoreWriter(folder) as other:
+            compact(other)
+        assert bool(Store(folder).manifest.retired) == left
+    assert parts_on_disk(folder) == Store(folder).manifest.used_parts()

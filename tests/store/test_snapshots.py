@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -276,7 +275,7 @@ class Hours:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        monkeypatch.setattr("pixelmill.store.compact.time", SimpleNamespace(time=lambda: self.now))
+        monkeypatch.setattr("pixelmill.store.compact.clock", lambda _: self.now)
 
     def pass_by(self, hours: float) -> None:
         self.now += hours * 3600

@@ -196,7 +196,7 @@ def test_a_run_killed_while_it_holds_the_lock(place: str, jobs: list[Job]) -> No
     run(jobs[3])
     check_collection(store)
     with StoreWriter(store) as writer:
-        for orphan in (store / "parts").iterdir():
+        for orphan in (*(store / "parts").iterdir(), *store.rglob(".*.tmp")):
             os.utime(orphan, (time.time() - 2 * 24 * 3600,) * 2)
         compact(writer)
     check_parts(store)
