@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -127,10 +128,9 @@ def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], start
     models = {matrix.provenance.model for matrix in matrices}
     found: dict[str, SelfCheck] = {}
     for made in (matrix.provenance for matrix in store.manifest.matrices if matrix.provenance.model in models):
-        checks = ledger.checks(made.fingerprint)
-        if checks and checks[-1][0] >= started:
-            *before, (_, compared, cosine) = checks
-            earlier = tuple(round(then, 7) for when, _, then in reversed(before) if when < started)
+        *before, (when, compared, cosine) = ledger.checks(made.fingerprint) or [(0.0, 0, 0.0)]
+        if started <= when <= time.time():  # one from the future was made before the clock was put back
+            earlier = tuple(round(then, 7) for at, _, then in reversed(before) if not started <= at <= when)
             told = SelfCheck(
                 compared=compared, least_cosine=round(cosine, 7), sound=cosine >= LEAST_COSINE, before=earlier
             )
