@@ -9,7 +9,8 @@ from prefect import flow
 
 from pixelmill.orders import Desk
 from pixelmill.store.living import holding
-from pixelmill.work import past, release_models
+from pixelmill.watch import model_hangs, past
+from pixelmill.work import release_models
 from tasks.embed import embed_shard
 from tasks.progress import shown
 
@@ -17,6 +18,8 @@ from tasks.progress import shown
 @flow(name="embed", flow_run_name="{worker}, run {run}")
 def embed(store: str, run: int, worker: str) -> None:
     """Embed what a run assigned to one worker. `vectorize` starts this; by hand there is nothing to start.
+
+    It ends when the device does not answer.
 
     Args:
         store: The store's folder, as this machine sees it.
@@ -32,4 +35,6 @@ def embed(store: str, run: int, worker: str) -> None:
                 break
             did = embed_shard(job, matrices, run, shard, worker, on_embedded)
             desk.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
+            if model_hangs():
+                break
     release_models()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from pixelmill.job import Job
 from pixelmill.orders import Desk, Orders, whole
 from pixelmill.plan import Plan
 from pixelmill.report.history import speeds
+from pixelmill.run.rounds import Life, who_is_left_out, why_cluster_lost
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from pixelmill.work import ShardReport, past, plan_for
+from pixelmill.watch import Unchanged, past
+from pixelmill.work import ShardReport, plan_for
 from tasks.embed import embed_ordered
-from tasks.workers import run_workers
+from tasks.workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
 
 ROUNDS = 3
 """How often what lost workers left is shared out again."""
@@ -61,7 +64,11 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
         outcome.plan = outcome.plan or orders.plan
         outcome.unfinished = False
         lost = _run(job, orders)
-        outcome.done, outcome.lost = desk.reports(), outcome.lost | lost
+        did = [report for report in desk.reports() if report not in outcome.done]
+        outcome.done += did
+        if job.fan_out != "inline":  # where nobody else could do it
+            lost |= {name: why for name, why in who_is_left_out(did).items() if name not in outcome.lost}
+        outcome.lost |= lost
         if not lost:
             break
         if past(job.deadline):
@@ -123,13 +130,56 @@ def embed_on_cluster(store: str, run: int) -> dict[str, str]:
     with _resources(orders.job):
         futures = {shard: embed_ordered.submit(store, run, shard.number) for shard in orders.shards}
     lost = {}
-    for shard, future in futures.items():
-        try:
-            did = future.result()
-            desk.report(replace(did, seconds=did.seconds / orders.job.parallel))  # they pass beside each other
-        except Exception as error:
-            lost[f"{orders.job.fan_out}, shard {shard.number}"] = f"{type(error).__name__}: {error}"
+    unchanged = Unchanged(most=5 * POLL_SECONDS)
+    while futures:
+        for shard in [shard for shard, future in futures.items() if _is_done(orders.job, future)]:
+            try:
+                did = futures.pop(shard).result()
+                desk.report(replace(did, seconds=did.seconds / orders.job.parallel))  # they pass beside each other
+            except Exception as error:
+                lost[f"{orders.job.fan_out}, shard {shard.number}"] = f"{type(error).__name__}: {error}"
+        life = _life(desk, orders.job, len(futures), unchanged)
+        if why := why_cluster_lost(life, lost_seconds=LOST_SECONDS, start_seconds=orders.job.worker_start_seconds):
+            lost[f"{orders.job.fan_out}, with {len(futures)} of {len(orders.shards)} shards"] = why
+            for future in futures.values():
+                _drop(orders.job, future)
+            break
+        time.sleep(POLL_SECONDS)
     return lost
+
+
+def _life(desk: Desk, job: Job, left: int, unchanged: Unchanged) -> Life:
+    """What is seen of the processes of a cluster, all together."""
+    lives = {name: life_of(desk, name, 0.0, job.deadline) for name in desk.workers()}
+    latest = min(lives.values(), key=lambda life: life.still, default=None)
+    shards_still = unchanged.seconds("shards left", left)
+    return Life(
+        since=unchanged.seconds("orders", desk.folder),
+        silent=min((life.silent for life in lives.values() if life.silent is not None), default=None),
+        still=min(latest.still, shards_still) if latest else shards_still,
+        overdue=time.time() - job.deadline if job.deadline is not None and past(job.deadline) else None,
+        doing="; ".join(f"{name}: {life.doing}" for name, life in lives.items()),
+    )
+
+
+def _is_done(job: Job, future: Any) -> bool:
+    if job.fan_out == "dask":
+        return bool(future.wrapped_future.done())
+    import ray
+
+    done, _ = ray.wait([future.wrapped_future], timeout=0)
+    return bool(done)
+
+
+def _drop(job: Job, future: Any) -> None:
+    """Take a shard away from a cluster, which may never have begun it."""
+    with suppress(Exception):
+        if job.fan_out == "dask":
+            future.wrapped_future.cancel(force=True)
+            return
+        import ray
+
+        ray.cancel(future.wrapped_future, force=True)
 
 
 def _runner(job: Job) -> Any:

@@ -25,6 +25,7 @@ from pixelmill.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import holding
 from pixelmill.store.master import MASTER
+from pixelmill.watch import ending_after
 from pixelmill.words import percent
 from pixelmill.work import plan_of, preview
 from settings import load_settings
@@ -83,6 +84,12 @@ def vectorize(
         return told
     check_server(job)
     check_devices(job)
+    with ending_after(job.deadline):
+        return vectorized(job, started)
+
+
+def vectorized(job: Job, started: float) -> RunReport:
+    """The steps of a run."""
     scan = discover_images(job)
     with holding(job.store, scan.number):
         for spec in job.specs:

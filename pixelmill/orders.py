@@ -2,7 +2,7 @@
 
     STORE/runs/<scan>/orders.json    the job, the matrices, the shards, who does which
     STORE/runs/<scan>/<worker>.jsonl what the worker did, one line a shard
-    STORE/runs/<scan>/<worker>.alive touched every few seconds by a worker that lives
+    STORE/runs/<scan>/<worker>.alive written every few seconds by a worker that lives: how far it has come, what it does
 
 Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows.
 """
@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -29,6 +30,7 @@ from pixelmill.plan import Shard
 from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
 from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Matrix
+from pixelmill.watch import Unchanged, doing, progress
 from pixelmill.work import ShardReport
 
 log = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ _REPORT = TypeAdapter(ShardReport)
 
 class Orders(BaseModel):
     """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `plan` says
-    it in words."""
+    it in words. `seconds_left` is how long before the deadline they were given: workers have other clocks."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +54,7 @@ class Orders(BaseModel):
     shards: tuple[Shard, ...]
     shares: dict[str, dict[int, tuple[str, ...]]]
     plan: str = ""
+    seconds_left: float | None = None
 
     def of(self, worker: str) -> Iterator[tuple[Shard, list[Matrix]]]:
         """The shards that a worker is to do, and the matrices to fill for each."""
@@ -90,15 +93,17 @@ class Desk:
 
     def __init__(self, store: Path, scan: int) -> None:
         self.folder = store / "runs" / str(scan)
-        self._signs: dict[str, tuple[float, float]] = {}
+        self.unchanged = Unchanged(most=3 * ALIVE_SECONDS)
 
     def give(self, orders: Orders) -> None:
         """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced.
 
         Raises StoreError where that cannot be done.
         """
+        left = None if orders.job.deadline is None else orders.job.deadline - time.time()
         bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
-        text = _as_json(orders.model_copy(update={"matrices": tuple(bare)}).model_dump()).encode()
+        given = orders.model_copy(update={"matrices": tuple(bare), "seconds_left": left})
+        text = _as_json(given.model_dump()).encode()
         _forget_old(self.folder.parent)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +121,8 @@ class Desk:
         """
         try:
             orders = Orders.model_validate(json.loads((self.folder / ORDERS).read_bytes()))
-            return orders.model_copy(update={"job": orders.job.model_copy(update={"store": self.folder.parents[1]})})
+            job = {"store": self.folder.parents[1], "deadline": self._deadline(orders)}
+            return orders.model_copy(update={"job": orders.job.model_copy(update=job)})
         except (ValueError, RecursionError) as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
             raise StoreError(
                 f"Expected the orders of a run in {self.folder / ORDERS}. They cannot be understood: another version "
@@ -128,6 +134,19 @@ class Desk:
                 f"Expected the orders of a run in {self.folder}. {error.strerror}: the run is over, or this machine "
                 "does not see the same store. `vectorize` starts `embed`; run that."
             ) from error
+
+    def _deadline(self, orders: Orders) -> float | None:
+        """The deadline on the clock of this machine. How long ago the orders were given, the clock of the file system
+        says, which is one for all machines."""
+        if orders.seconds_left is None:
+            return orders.job.deadline
+        given = (self.folder / ORDERS).stat().st_mtime
+        with NamedTemporaryFile(dir=self.folder, prefix="now-") as scratch:
+            scratch.write(b"now")
+            scratch.flush()
+            os.fsync(scratch.fileno())
+            now = os.fstat(scratch.fileno()).st_mtime
+        return time.time() + orders.seconds_left - max(now - given, 0.0)
 
     def report(self, report: ShardReport) -> None:
         """Add to what a worker did. A shard that is stored does not fail for it: where it cannot be written, that is
@@ -152,33 +171,52 @@ class Desk:
             sign = (self.folder / f"{worker}.alive").stat().st_mtime
         except OSError:
             return None
-        now = time.monotonic()
-        if sign != self._signs.get(worker, (None, now))[0]:
-            self._signs[worker] = (sign, now)
-        return now - self._signs[worker][1]
+        return self.unchanged.seconds(f"sign of {worker}", sign)
+
+    def seconds_since_progress(self, worker: str) -> float:
+        """How long this desk has not seen the work of a worker go forward; a sign of life alone is none of it."""
+        return self.unchanged.seconds(f"progress of {worker}", self._sign_of(worker).partition("\n")[0])
+
+    def doing(self, worker: str) -> str:
+        """What a worker said last that it does."""
+        return self._sign_of(worker).partition("\n")[2]
+
+    def workers(self) -> list[str]:
+        """Who has shown a sign of life."""
+        return sorted(sign.name.removesuffix(".alive") for sign in self.folder.glob("*.alive"))
+
+    def _sign_of(self, worker: str) -> str:
+        try:
+            return (self.folder / f"{worker}.alive").read_text(errors="replace")
+        except OSError:
+            return ""
 
     @contextmanager
     def alive(self, worker: str) -> Iterator[None]:
-        """Say that `worker` lives, every few seconds, while the block runs."""
+        """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs."""
         over = threading.Event()
-        sign = self.folder / f"{worker}.alive"
-        try:
-            sign.touch()
-        except OSError as error:
-            raise _unwritable(self.folder, error, BLOCK) from error
+        sign, scratch = self.folder / f"{worker}.alive", self.folder / f"{worker}.sign"
+
+        def tell() -> None:
+            scratch.write_text(f"{progress()}\n{doing()}", errors="replace")
+            scratch.replace(sign)
 
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):
                 with suppress(OSError):  # a network file system may fail for a moment
-                    sign.touch()
+                    tell()
 
+        try:
+            tell()
+        except OSError as error:
+            raise _unwritable(self.folder, error, BLOCK) from error
         thread = threading.Thread(target=beat, name="alive", daemon=True)
         thread.start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(ALIVE_SECONDS)
 
     def clear(self) -> None:
         """Throw it all away, at the end of the run."""

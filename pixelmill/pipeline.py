@@ -7,12 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pixelmill import watch
 from pixelmill.errors import ImageRejected
 from pixelmill.feed import Collect, Feed
 from pixelmill.images.apart import Pixels, decode_apart
@@ -23,6 +24,7 @@ from pixelmill.models.base import EmbeddingModel
 from pixelmill.remote.reading import is_elsewhere, read_image
 from pixelmill.store.commit import Content, Harvest, Vectors
 from pixelmill.store.ledger import Failure
+from pixelmill.watch import LOOK, Hang, LeftBehind, RunningClock, Threads, begin, go_on, hanging, leave, wait_for
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,8 @@ READS_AT_ONCE = 32
 """Images elsewhere that are read at once: each waits for a server, not for this machine."""
 BYTES_AHEAD = 256 << 20
 """Once so many bytes of images elsewhere are asked for, or wait to be decoded, no more are."""
+OVERTIME_SECONDS = 10.0
+"""What is being read or decoded when the deadline comes gets so long to be finished."""
 
 Lacking = Callable[[bytes], frozenset[str]]
 """The fingerprints of the matrices that lack a content, by its sha256."""
@@ -76,13 +80,15 @@ class Timing:
 
 @dataclass(slots=True)
 class Result:
-    """What a shard gave. `unread` are files that could not be read this time but may be later, with the reason;
-    `noted` those that were taken although something is wrong with them, with what."""
+    """What a shard gave. `unread` are files that could not be read this time but may be later, with the reason; of
+    these `hung` did not answer, or lie where others do not; `noted` those that were taken although something is wrong
+    with them, with what."""
 
     harvest: Harvest = field(default_factory=Harvest)
     timing: Timing = field(default_factory=Timing)
     unread: list[tuple[FoundFile, str]] = field(default_factory=list)
     noted: list[tuple[FoundFile, str]] = field(default_factory=list)
+    hung: list[Hang] = field(default_factory=list)
     read: int = 0
 
 
@@ -98,7 +104,23 @@ class Prepared:
     rejected: ImageRejected | None = None
     unread: str = ""
     note: str = ""
+    hang: Hang | None = None
     timing: Timing = field(default_factory=Timing)
+
+
+class _Doing:
+    """What becomes of a file now, and since when on the clock of its shard; None before somebody takes it up."""
+
+    def __init__(self, clock: RunningClock) -> None:
+        self._clock = clock
+        self.stage = "read"
+        self.since: float | None = None
+        self.left = False
+
+    def begin(self, stage: str) -> None:
+        if self.left:
+            raise LeftBehind
+        self.stage, self.since = stage, self._clock.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +128,46 @@ class _Waiting:
     """A file on its way: `reading` is None for one that is read where it is decoded, and `size` 0; else `size` is its
     bytes, or about those of the last ones."""
 
+    file: FoundFile
     prepared: Future[Prepared]
     reading: Future[bytes] | None
     size: int
+    doing: _Doing
 
     def cancel(self) -> None:
         self.prepared.cancel()
         if self.reading:
             self.reading.cancel()
+
+
+class _Ways:
+    """The threads of one run, what it asks, and how long it waits for a file."""
+
+    def __init__(
+        self, pool: Threads, readers: Threads, lacking: Lacking, stop: Callable[[], bool], decoding: float
+    ) -> None:
+        """`decoding`: seconds that a picture may take more than a file, since large ones take turns."""
+        self._decoding = decoding
+        self.pool = pool
+        self.readers = readers
+        self.lacking = lacking
+        self.stop = stop
+        self.clock = RunningClock()
+        self._over: float | None = None
+
+    def is_over(self) -> bool:
+        """Whether no more files are to be begun. To be asked every LOOK while one is waited for."""
+        now = self.clock.seconds()
+        if self._over is None and self.stop():
+            self._over = now
+        return self._over is not None
+
+    def is_enough(self, doing: _Doing) -> bool:
+        """Whether a file hangs."""
+        if self._over is not None:
+            return self.clock.last - self._over >= OVERTIME_SECONDS
+        patience = watch.SILENT_SECONDS + (self._decoding if doing.stage == "decode" else 0.0)
+        return doing.since is not None and self.clock.last - doing.since >= patience
 
 
 class Pipeline:
@@ -133,71 +187,107 @@ class Pipeline:
         self._threads = threads
         self._on_embedded = on_embedded
         self._usual_size = 1 << 20
+        self._shard: _Shard | None = None
         self.batch_size = batch_size
         self._shortest = max((t.model.preprocessing.resize for t in targets), default=None)
         self._feeds = {target.model.device: Feed(target.model.device) for target in targets}
 
     def run(self, files: Iterable[FoundFile], lacking: Lacking, *, stop: Callable[[], bool] = lambda: False) -> Result:
-        """Embed `files`, until they end or `stop` says so; what was read by then is finished."""
-        shard = _Shard(self)
-        with (
-            ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read") as readers,
-            ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool,
-        ):
-            for prepared in self._prepared(pool, readers, files, lacking, stop, shard.result.timing):
+        """Embed `files`, until they end or `stop` says so; what was read by then is finished.
+
+        A file that does not answer is left: it is among the unread. Where many do not, the others of their source are
+        left at once.
+        """
+        self._shard = shard = _Shard(self)
+        with Threads(READS_AT_ONCE, "read") as readers, Threads(self._threads, "decode") as pool:
+            ways = _Ways(pool, readers, lacking, stop, 2 * self._threads * self._options.max_seconds)
+            for prepared in self._prepared(ways, files, shard.result.timing):
                 shard.add(prepared)
         return shard.finish()
 
-    def _prepared(
-        self,
-        pool: ThreadPoolExecutor,
-        readers: ThreadPoolExecutor,
-        files: Iterable[FoundFile],
-        lacking: Lacking,
-        stop: Callable[[], bool],
-        timing: Timing,
-    ) -> Iterator[Prepared]:
+    def so_far(self) -> Result:
+        """What the last run has embedded, if it was left because a model hangs."""
+        return self._shard.so_far() if self._shard else Result()
+
+    def _prepared(self, ways: _Ways, files: Iterable[FoundFile], timing: Timing) -> Iterator[Prepared]:
         waiting: deque[_Waiting] = deque()
         ahead = max(2 * self.batch_size, 2 * self._threads)
         bytes_ahead = 0
         remaining = iter(files)
         try:
             while True:
-                while len(waiting) < ahead and bytes_ahead < BYTES_AHEAD and not stop():
+                while len(waiting) < ahead and bytes_ahead < BYTES_AHEAD and not ways.stop():
                     file = next(remaining, None)
                     if file is None:
                         break
-                    reading = readers.submit(self._read, file) if is_elsewhere(file) else None
-                    size = (file.size or self._usual_size) if reading else 0
-                    waiting.append(_Waiting(pool.submit(self.prepare, file, lacking, reading), reading, size))
-                    bytes_ahead += size
-                    if reading:
+                    waiting.append(self._asked(file, ways))
+                    bytes_ahead += waiting[-1].size
+                    if waiting[-1].reading:
                         ahead = max(ahead, 2 * READS_AT_ONCE)
                 if not waiting:
                     return
                 start = time.perf_counter()
                 first = waiting.popleft()
-                prepared = first.prepared.result()
+                prepared = self._awaited(first, ways)
                 bytes_ahead -= first.size
                 timing.wait += time.perf_counter() - start
-                yield prepared
+                if prepared:
+                    yield prepared
         finally:
             for one in waiting:
                 one.cancel()
+
+    def _asked(self, file: FoundFile, ways: _Ways) -> _Waiting:
+        doing = _Doing(ways.clock)
+        reading = ways.readers.submit(self._read, file) if is_elsewhere(file) else None
+        size = (file.size or self._usual_size) if reading else 0
+        prepared = ways.pool.submit(self.prepare, file, ways.lacking, reading, doing)
+        return _Waiting(file, prepared, reading, size, doing)
+
+    def _awaited(self, one: _Waiting, ways: _Ways) -> Prepared | None:
+        """What became of a file, were it that it hangs; None for one that nobody took up before the end."""
+        begin("read", one.file.absolute, one.file.source)
+        while not wait_for(one.prepared, LOOK):
+            if ways.is_over() and one.prepared.cancel():
+                return None
+            if ways.is_enough(one.doing):
+                return self._left(one, ways)
+        return one.prepared.result()
+
+    def _left(self, one: _Waiting, ways: _Ways) -> Prepared | None:
+        """A file that hangs, left for another time; other threads take the place of those that wait for it. None for a
+        picture that is being decoded when the time is over: that has a clock of its own, and does not hang."""
+        seconds = ways.clock.last - (one.doing.since or 0.0)
+        hang = Hang(one.doing.stage, one.file.absolute, one.file.source, seconds=seconds)
+        one.doing.left = True
+        if ways.is_over() and hang.stage == "decode":
+            return None
+        leave(hang, one.prepared)
+        ways.pool.replace()
+        if one.reading and not one.reading.done():
+            ways.readers.replace()
+        return Prepared(one.file, unread=f"stage {hang.stage!r} had no answer for {seconds:.0f} s", hang=hang)
 
     def _read(self, file: FoundFile) -> bytes:
         data = read_image(file, max_bytes=self._options.max_bytes)
         self._usual_size = max(len(data), self._usual_size // 2)
         return data
 
-    def prepare(self, file: FoundFile, lacking: Lacking, reading: Future[bytes] | None = None) -> Prepared:
+    def prepare(
+        self, file: FoundFile, lacking: Lacking, reading: Future[bytes] | None = None, doing: _Doing | None = None
+    ) -> Prepared:
         """Read a file, unless `reading` does, and decode it: the inputs that the models which lack its content take."""
         timing = Timing()
         sha256 = None
+        doing = doing or _Doing(RunningClock())
+        doing.begin("read")
+        if len(hanging(file.source)) >= self._threads:
+            return Prepared(file, unread="its source does not answer: others of it were waited for in vain")
         try:
             with _timed(timing, "read"):
                 data = reading.result() if reading else self._read(file)
                 sha256 = hashlib.sha256(data).digest()
+            doing.begin("decode")
             wanted = lacking(sha256)
             if not wanted:
                 return Prepared(file, sha256, timing=timing)
@@ -284,6 +374,8 @@ class _Shard:
 
     def add(self, prepared: Prepared) -> None:
         self.result.timing.add(prepared.timing)
+        if prepared.hang:
+            self.result.hung.append(prepared.hang)
         if prepared.unread:
             self.result.unread.append((prepared.file, prepared.unread))
             return
@@ -299,6 +391,10 @@ class _Shard:
         for target in self._pipeline.targets:
             self._flush(target, 1)
             self._collect(target, 0)
+        return self.so_far()
+
+    def so_far(self) -> Result:
+        """What is done, whatever is under way."""
         self.result.harvest.vectors = {f: _joined(done) for f, done in self._done.items() if done}
         return self.result
 
@@ -325,6 +421,7 @@ class _Shard:
         while len(waiting) >= least and waiting:
             batch = waiting[: self._pipeline.batch_size]
             del waiting[: len(batch)]
+            begin("embed", f"{target.model.spec.name} with {len(batch)} images on {target.model.device}")
             start = time.perf_counter()
             collect = self._pipeline.start(target, [pixels for _, pixels in batch])
             self._spent(target, start)
@@ -337,7 +434,9 @@ class _Shard:
         while len(begun) > left:
             index, collect = begun.popleft()
             start = time.perf_counter()
+            begin("embed", f"{target.model.spec.name} with {len(index)} images on {target.model.device}")
             values = collect()
+            go_on()
             self._spent(target, start)
             self._keep(target, index, values)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.devices import resolve_device
 from pixelmill.errors import StoreError
-from pixelmill.images.discover import parse_source
 from pixelmill.job import Job
 from pixelmill.remote.address import is_address
+from pixelmill.scan import source_in_time
 from pixelmill.store.master import MASTER, home_of
+from pixelmill.watch import Unanswered
 
 
 def check(job: Job, *, writes: bool = True) -> None:
@@ -23,7 +25,8 @@ def check(job: Job, *, writes: bool = True) -> None:
     check_devices(job)
     for source in job.sources:
         if not is_address(source.removeprefix("@")):  # the run asks for those, once
-            parse_source(source)
+            with suppress(Unanswered):  # the run does without it, and tells of it
+                source_in_time(source, job.deadline)
     if (home_of(job.store) / MASTER).exists():
         _open_store(job.store)
     elif writes:

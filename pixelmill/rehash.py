@@ -5,23 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images.found import FoundFile
 from pixelmill.remote.reading import digest_of, is_elsewhere
 from pixelmill.store.ledger import Ledger
+from pixelmill.watch import Hang, Threads, Unanswered, answer, begin, past
 
 _AT_ONCE = 1000
+_CAME = "The deadline came: this file and those after it were not hashed again."
 _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Problem = Callable[[str, str], None]
 
 
-def rehash(ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, deadline: float | None = None) -> int:
+def rehash(
+    ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, deadline: float | None = None,
+    on_hang: Callable[[Hang], None] = lambda _hang: None,
+) -> int:  # fmt: skip
     """Hash the files of a scan whose content is on record; those that hold another now wait to be read. Their number.
 
     A file that cannot be read now stays as it is on record, and `on_problem` is told. What was looked at is on record
@@ -29,17 +33,39 @@ def rehash(ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, dead
     memory are never more than a few of the paths.
     """
     altered = 0
-    with ThreadPoolExecutor(threads, thread_name_prefix="rehash") as pool:
+    with Threads(threads, "rehash") as pool:
         for some in _batches(ledger, scan):
-            if deadline is not None and time.time() >= deadline:
-                on_problem(
-                    some[0][0].absolute, "The deadline came: this file and those after it were not hashed again."
-                )
+            first = some[0][0].absolute
+            if past(deadline):
+                on_problem(first, _CAME)
                 return altered
-            digests = pool.map(_digest, (file for file, _ in some))
-            altered += _compare(ledger, some, list(digests), on_problem)
+            try:
+                digests = answer(partial(_digests, pool, [file for file, _ in some], deadline), deadline=deadline)
+            except Unanswered as silent:
+                on_hang(silent.hang)
+                on_problem(first, f"This file and those after it were not hashed again: {silent}")
+                return altered
+            if digests:
+                altered += _compare(ledger, some[: len(digests)], digests, on_problem)
+            if len(digests) < len(some):
+                on_problem(some[len(digests)][0].absolute, _CAME)
+                return altered
     ledger.set_rehashed("")
     return altered
+
+
+def _digests(pool: Threads, files: Sequence[FoundFile], deadline: float | None) -> list[bytes | str]:
+    """What the files hold, up to the one at which the deadline came."""
+    asked = [(file, pool.submit(_digest, file)) for file in files]
+    digests = []
+    for file, digest in asked:
+        if past(deadline):
+            for _, waiting in asked:
+                waiting.cancel()
+            break
+        begin("read", file.absolute, file.source)
+        digests.append(digest.result())
+    return digests
 
 
 def _batches(ledger: Ledger, scan: int) -> chain[list[tuple[FoundFile, int]]]:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pixelmill.images.discover import Discovery, Source, discover
+from pixelmill.images.discover import Discovery, Source, in_order, parse_source
+from pixelmill.images.found import FoundFile
 from pixelmill.rehash import rehash
 from pixelmill.remote.files import Status
 from pixelmill.remote.pattern import fits
 from pixelmill.store.ledger import Ledger
+from pixelmill.watch import Hang, Unanswered, answer, begin, hanging, past, patiently
 
 log = logging.getLogger(__name__)
+
+_DETOURS = 3
+"""So many folders and files of one source may hang before the rest of it is left as well."""
+_STAYS = "What is known from there stays as it is on record."
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at (whole
-    sources first); and the images seen below each source that is a folder or a pattern."""
+    sources first); the images seen below each source that is a folder or a pattern; and what hung."""
 
     number: int
     seen: int
     skipped: int
     problems: tuple[str, ...] = ()
     folders: Mapping[str, int] = field(default_factory=dict)
+    hung: tuple[Hang, ...] = ()
 
     @property
     def failure(self) -> str:
@@ -39,30 +46,29 @@ def scan_sources(
 ) -> Scan:
     """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again.
 
-    A folder that cannot be read, or that is empty though images were known there (a disk that is not mounted?), loses
-    nothing: that is told as a problem instead.
+    A folder that cannot be read, that hangs, or that is empty though images were known there (a disk that is not
+    mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends.
     """
     problems: dict[str, str] = {}
     number = ledger.new_scan()
-    discovery = discover(
-        sources, known=ledger.is_known, stored=ledger.is_stored, members=ledger.members,
-        on_problem=problems.__setitem__,
-    )  # fmt: skip
-    ledger.record_scan(number, discovery)
+    walk = _Walk(problems, deadline)
+    discovery = Discovery(walk.parsed(sources), ledger.is_known, ledger.is_stored, ledger.members, problems.__setitem__)
+    ledger.record_scan(number, walk.files(discovery))
     ledger.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
     folders = {}
     for source in discovery.sources:
         if source.kind in ("folder", "pattern"):
             folders[source.root] = ledger.seen_under(number, source.root)
-        _mark_gone(ledger, number, source, discovery, problems)
+        if source not in walk.unfinished:
+            _mark_gone(ledger, number, source, discovery, problems)
     if paranoid:
-        _rehash(ledger, number, problems, threads, deadline)
+        _rehash(ledger, number, walk, threads)
     whole = {"paranoid", *(name for source in discovery.sources for name in (source.root, source.place))}
     ordered = sorted(problems.items(), key=lambda problem: problem[0] not in whole)
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:
         log.warning("%s", problem)
-    return Scan(number, ledger.seen(number), discovery.notes.skipped, told, folders)
+    return Scan(number, ledger.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung))
 
 
 def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Status]:
@@ -71,10 +77,74 @@ def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Stat
     return {at: status for at, status in ended.items() if ledger.images_under(at) == ledger.seen_under(scan, at)}
 
 
-def _rehash(ledger: Ledger, scan: int, problems: dict[str, str], threads: int, deadline: float | None) -> None:
-    altered = rehash(ledger, scan, problems.__setitem__, threads=threads, deadline=deadline)
+def source_in_time(text: str, deadline: float | None) -> Source:
+    """What `parse_source` says of a source. Raises like that, and Unanswered for one that hangs: at once, if it was
+    waited for in vain before."""
+
+    def parse() -> Source:
+        begin("list", text, text)
+        return parse_source(text)
+
+    for hang in hanging(text):
+        raise Unanswered(hang)
+    return answer(parse, deadline=deadline)
+
+
+class _Walk:
+    """A look at all sources that nothing which hangs holds up: it is left, told of, and gone round."""
+
+    def __init__(self, problems: dict[str, str], deadline: float | None) -> None:
+        self.problems = problems
+        self.deadline = deadline
+        self.hung: list[Hang] = []
+        self.unfinished: set[Source] = set()
+        """The sources of which not all was seen, so that nothing can be said to be gone."""
+
+    def parsed(self, sources: Sequence[str]) -> list[Source]:
+        """The sources that answer. Raises SourceError for what is none."""
+        found = []
+        for text in sources:
+            try:
+                found.append(source_in_time(text, self.deadline))
+            except Unanswered as silent:
+                self._tell(text, silent)
+        return found
+
+    def files(self, discovery: Discovery) -> Iterator[FoundFile]:
+        """The image files of all sources, but for those below what hangs."""
+        for source in in_order(discovery.sources):
+            while source not in self.unfinished:
+                files = discovery.walk(source)
+                try:
+                    yield from patiently(files, stage="list", what=source.place, deadline=self.deadline)
+                    break
+                except Unanswered as silent:
+                    self._tell(silent.hang.what, silent)
+                    if not self._goes_round(discovery, source, silent.hang):
+                        self.problems.setdefault(source.place, f"Not all of it was seen. {_STAYS}")
+                        self.unfinished.add(source)
+
+    def _goes_round(self, discovery: Discovery, source: Source, hang: Hang) -> bool:
+        """Whether the walk of a source can begin anew and leave out what hung."""
+        discovery.avoided.add(hang.what)
+        ours = [hung for hung in self.hung if hung.source == source.root]
+        inside = hang.what.rstrip("/") != source.root and hang.source == source.root
+        return source.kind == "folder" and inside and len(ours) <= _DETOURS and not past(self.deadline)
+
+    def _tell(self, what: str, silent: Unanswered) -> None:
+        if silent.hang.seconds:
+            self.hung.append(silent.hang)
+            self.problems[what] = f"It gave no answer for {silent.hang.seconds:.0f} s. {_STAYS}"
+        else:
+            self.problems[what] = f"The deadline came before all of it was seen. {_STAYS}"
+
+
+def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int) -> None:
+    altered = rehash(
+        ledger, scan, walk.problems.__setitem__, threads=threads, deadline=walk.deadline, on_hang=walk.hung.append
+    )
     if altered:
-        problems["paranoid"] = (
+        walk.problems["paranoid"] = (
             f"{altered:,} files hold other bytes than on record, though their size and times are the same. "
             "They count as changed. If nobody changed them, the disk may be failing."
         )

@@ -22,6 +22,7 @@ from pixelmill.precision import LEAST_COSINE, least_cosine
 from pixelmill.store.commit import Harvest, Overtaken, StoreWriter
 from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.watch import go_on
 
 if TYPE_CHECKING:
     import torch
@@ -159,6 +160,7 @@ class Measured:
 def _measure(writer: StoreWriter, store: Store, matrix: Matrix, model: EmbeddingModel) -> Check | None:
     """How near to what a matrix holds a model comes in this process; None if there is nothing to compare with."""
     check = nightly(store, matrix, model)
+    go_on()  # nothing is put on record by a call that was given up meanwhile
     if not check.compared:
         return None
     if check.sound:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -29,6 +32,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
+from pixelmill.watch import COMPUTING, Hang, Unanswered, answer, begin, model_hangs, past
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +60,12 @@ class Noted:
 @dataclass(frozen=True, slots=True)
 class ShardReport:
     """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
-    reading and decoding summed over `threads`), the files left for later, with the reason, and those that were taken
-    although something is wrong with them, by what it is."""
+    reading and decoding summed over `threads`), the files left for later, with the reason, those that were taken
+    although something is wrong with them, by what it is, and what hung. `place` is the process that did it, on which
+    machine."""
 
     worker: str = ""
+    place: str = ""
     read: int = 0
     refused: int = 0
     embedded: dict[str, int] = field(default_factory=dict)
@@ -70,6 +76,17 @@ class ShardReport:
     unread: tuple[str, ...] = ()
     noted: dict[str, Noted] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    hung: tuple[Hang, ...] = ()
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether none of its files could be read, as where a disk is not mounted."""
+        return bool(self.unread) and not self.read
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its model hangs: the process can do nothing more."""
+        return any(hang.stage in COMPUTING for hang in self.hung)
 
 
 def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
@@ -83,8 +100,8 @@ def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) ->
 
 
 def release_models() -> None:
-    """Forget the models that this process has loaded, and give the memory of GPUs back."""
-    on_gpu = any(model.device.type == "cuda" for model in _loaded.values())
+    """Forget the models that this process has loaded, and give the memory of GPUs back, unless one hangs."""
+    on_gpu = not model_hangs() and any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
     forget_measured()
     give_back()
@@ -99,7 +116,8 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
 
     A model is loaded here only when something is to embed: to settle the `auto` choices of a new matrix, and to make
     sure that it still makes what an older one holds. Without any image there is no matrix to make. If others do
-    the work, that happens on whatever device is here, and the models are released.
+    the work, that happens on whatever device is here, and the models are released. A model that hangs meanwhile fills
+    what it filled before, or nothing.
     """
     elsewhere = job.fan_out != "inline"
     if elsewhere:
@@ -113,7 +131,8 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     samples = [] if complete else _sample_files(writer.ledger, scan)
     if samples:
         forget_measured()
-        matrices = [_settled(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
+        settled = [_settled_in_time(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
+        matrices = [matrix for matrix in settled if matrix]
     if elsewhere:
         release_models()
     return matrices, plan_for(job, writer, matrices, scan)
@@ -154,14 +173,24 @@ def embed_shard(
 ) -> ShardReport:  # fmt: skip
     """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time.
 
-    It ends after the batch at hand when the deadline is over; what was embedded by then is committed.
+    It ends after the batch at hand when the deadline is over; what was embedded by then is committed. So it does when
+    the model hangs; after that nothing more is embedded in this process.
     """
     reports = []
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
-        reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker, on_embedded))
+        if not model_hangs():
+            reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker, on_embedded))
+    begin("store", os.fspath(job.store))
     compact_if_needed(writer)
-    return replace(combined(reports), worker=worker, threads=job.threads)
+    did = combined(reports)
+    hung = tuple(replace(hang, worker=worker) for hang in did.hung)
+    return replace(did, worker=worker, threads=job.threads, place=this_process(), hung=hung)
+
+
+def this_process() -> str:
+    """This process and its machine, as people look for them."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def combined(reports: Sequence[ShardReport]) -> ShardReport:
@@ -172,6 +201,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
         models = {*total.embedded, *report.embedded}
         total = ShardReport(
             worker=report.worker,
+            place=report.place,
             threads=report.threads,
             read=total.read + report.read,
             refused=total.refused + report.refused,
@@ -181,6 +211,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             unread=(*total.unread, *report.unread),
             noted=_added(total.noted, report.noted),
             warnings=(*total.warnings, *report.warnings),
+            hung=(*total.hung, *report.hung),
         )
     return replace(total, timing=timing)
 
@@ -196,30 +227,51 @@ def _embed_group(
     on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
+    try:
+        targets = answer(partial(_ready_targets, job, writer, matrices, scan, shard, worker), deadline=job.deadline)
+    except Unanswered as silent:
+        return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
     pipeline = Pipeline(
-        _targets(job, matrices), job.decode_options(decode),
+        targets, job.decode_options(decode),
         batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
     )  # fmt: skip
     files, lacking = _shard_files(writer, matrices, scan, shard)
-    measured = Measured(writer, pipeline.targets, worker)
-    if files:
-        measured.require()
-    result = pipeline.run(files, lacking, stop=lambda: past(job.deadline))
-    report = _committed(measured, result)
+    measured = Measured(writer, targets, worker)
+    result = _run(job, pipeline, files, lacking)
+    report, hung = _committed(job, measured, result), {hang.what for hang in result.hung}
     for delay in _RETRY_DELAYS:
-        if not result.unread or past(job.deadline):
+        again = [file for file, _ in result.unread if file.absolute not in hung]
+        if not again or past(job.deadline) or report.is_stuck:
             break
         time.sleep(delay)
-        result = pipeline.run([file for file, _ in result.unread], lacking)
-        report = replace(combined([report, _committed(measured, result)]), unread=_told(result))
+        left = [told for told in result.unread if told[0].absolute in hung]
+        result = _run(job, pipeline, again, lacking)
+        result.unread += left
+        report = replace(combined([report, _committed(job, measured, result)]), unread=_told(result))
+        hung |= {hang.what for hang in result.hung}
     devices = {target.model.spec.name: str(target.model.device) for target in pipeline.targets}
     doubts = tuple(doubt for target in pipeline.targets for doubt in target.model.doubts)
     return replace(report, devices=devices, warnings=(*report.warnings, *doubts), seconds=time.perf_counter() - start)
 
 
-def past(deadline: float | None) -> bool:
-    """Whether a moment (Unix seconds; None: never) is over."""
-    return deadline is not None and time.time() >= deadline
+def _ready_targets(
+    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str
+) -> Sequence[Target]:
+    """The models of a shard, loaded; if something is to embed, they make what their matrices hold."""
+    targets = _targets(job, matrices)
+    if _shard_files(writer, matrices, scan, shard)[0]:
+        Measured(writer, targets, worker).require()
+    return targets
+
+
+def _run(job: Job, pipeline: Pipeline, files: Sequence[FoundFile], lacking: Lacking) -> Result:
+    """What a pipeline makes of files; of what it made, if a model hangs."""
+    try:
+        return answer(lambda: pipeline.run(files, lacking, stop=lambda: past(job.deadline)), deadline=job.deadline)
+    except Unanswered as silent:
+        result = pipeline.so_far()
+        result.hung.append(silent.hang)
+        return result
 
 
 def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
@@ -228,6 +280,7 @@ def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
     targets = []
     for matrix in matrices:
         spec = specs[matrix.provenance.model]
+        begin("load", spec.name)
         model = loaded_model(job, spec, cache.fetch_model(spec), matrix.provenance.precision)
         targets.append(Target(model, matrix.provenance.fingerprint))
     return targets
@@ -247,8 +300,18 @@ def _shard_files(
     return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.row_of(sha256)))
 
 
-def _committed(measured: Measured, result: Result) -> ShardReport:
-    warnings = measured.commit(result.harvest)
+def _stored(job: Job, measured: Measured, result: Result) -> tuple[str, ...]:
+    """Store what a shard gave. A model that hangs would hang again, should it have to be compared first."""
+    commit = partial(measured.commit, result.harvest)
+    return answer(commit, deadline=job.deadline) if model_hangs() else commit()
+
+
+def _committed(job: Job, measured: Measured, result: Result) -> ShardReport:
+    begin("store", os.fspath(job.store))
+    try:
+        warnings = _stored(job, measured, result)
+    except Unanswered as silent:
+        return ShardReport(read=result.read, timing=result.timing, hung=(*result.hung, silent.hang))
     names = {target.fingerprint: target.model.spec.name for target in measured.targets}
     return ShardReport(
         read=result.read,
@@ -258,6 +321,7 @@ def _committed(measured: Measured, result: Result) -> ShardReport:
         unread=_told(result),
         warnings=warnings,
         noted=_noted(result),
+        hung=tuple(result.hung),
     )
 
 
@@ -276,6 +340,16 @@ def _told(result: Result) -> tuple[str, ...]:
     return tuple(f"{file.absolute}: {reason}" for file, reason in result.unread)
 
 
+def _settled_in_time(
+    job: Job, writer: StoreWriter, spec: ModelSpec, file: CachedFile, found: Sequence[Matrix],
+    samples: Sequence[FoundFile],
+) -> Matrix | None:  # fmt: skip
+    try:
+        return _settled(job, writer, spec, file, found, samples)
+    except Unanswered:  # it is on record as what hangs
+        return found[0] if found else None
+
+
 def _settled(
     job: Job,
     writer: StoreWriter,
@@ -290,9 +364,9 @@ def _settled(
     """
     generation = 1
     for matrix in found:
-        model = loaded_model(job, spec, file, matrix.provenance.precision)
+        model = _loaded_in_time(job, spec, file, matrix.provenance.precision)
         if still_makes(model, matrix.provenance):
-            if reproduces(writer, matrix, model):
+            if answer(partial(reproduces, writer, matrix, model), deadline=job.deadline):
                 writer.continue_with(matrix.provenance.fingerprint)
                 return matrix
             generation = max(generation, matrix.provenance.generation + 1)
@@ -303,18 +377,18 @@ def _settled(
     else:
         precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, samples)
     made = provenance_of(
-        loaded_model(job, spec, file, precision), job, precision=precision, decode=decode, generation=generation
+        _loaded_in_time(job, spec, file, precision), job, precision=precision, decode=decode, generation=generation
     )
     return writer.matrix(made, job.vector_dtype)
 
 
 def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Sequence[FoundFile]) -> str:
     """The fastest precision that holds for a model on its device, measured with the first few images of `files`."""
-    model = loaded_model(job, spec, file, "float32")
+    model = _loaded_in_time(job, spec, file, "float32")
     samples: list[np.ndarray] = []
     for found in files:
         try:
-            data = read_image(found, max_bytes=job.max_bytes)
+            data = answer(partial(_read, found, job.max_bytes), deadline=job.deadline)
             made = model.preprocessing
             decoded = decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made])
         except (ImageRejected, OSError):
@@ -322,6 +396,24 @@ def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Seque
         samples.append(decoded.arrays[0])
         if len(samples) == _SAMPLES:
             break
+    return answer(partial(_fastest, model, samples), deadline=job.deadline)
+
+
+def _loaded_in_time(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
+    def load() -> EmbeddingModel:
+        begin("load", spec.name)
+        return loaded_model(job, spec, file, precision)
+
+    return answer(load, deadline=job.deadline)
+
+
+def _read(file: FoundFile, max_bytes: int) -> bytes:
+    begin("read", file.absolute, file.source)
+    return read_image(file, max_bytes=max_bytes)
+
+
+def _fastest(model: EmbeddingModel, samples: Sequence[np.ndarray]) -> str:
+    begin("embed", f"{model.spec.name}, to measure which precision is fastest")
     return fastest_precision(model, samples)
 
 

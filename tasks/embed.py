@@ -42,7 +42,8 @@ def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
     (worker,) = orders.shares
     job, warning = orders.job_of(worker)
     ((shard, matrices),) = ((shard, matrices) for shard, matrices in orders.of(worker) if shard.number == number)
-    did = _embedded(job, matrices, run, shard, worker)
+    with desk.alive(work.this_process()):
+        did = _embedded(job, matrices, run, shard, worker)
     return replace(did, warnings=(*did.warnings, warning) if warning else did.warnings)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,11 +17,13 @@ from prefect.states import Cancelled, Cancelling, Crashed
 from pixelmill.errors import SettingsError
 from pixelmill.job import Job, Worker
 from pixelmill.orders import ALIVE_SECONDS, Desk, Orders
-from pixelmill.work import past
+from pixelmill.run.rounds import Life, why_worker_lost
+from pixelmill.watch import past
 
 POLL_SECONDS = 2.0
 LOST_SECONDS = 12 * ALIVE_SECONDS
-"""A worker that has not said for so long that it lives is lost."""
+"""A worker that has not said for so long that it lives is lost; so is one that has not gone forward for so long when
+the deadline has been over for as long."""
 STARTING_SECONDS = 180.0
 """How long a process may take from its start to its first sign of life: it imports PyTorch."""
 
@@ -80,30 +81,42 @@ def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: 
     state = run.state
     if state is None:
         return None
-    age = (datetime.now(UTC) - state.timestamp).total_seconds()
+    age = desk.unchanged.seconds(f"state of {worker.name}", state.id)
     if state.is_final():
         return "" if state.is_completed() else f"{state.name}: {(state.message or 'without a word').rstrip('.')}."
     if state.is_running():
-        silent = desk.seconds_since_alive(worker.name)
-        if (silent if silent is not None else age - STARTING_SECONDS) > LOST_SECONDS:
-            return _end(client, run.id, Crashed(message=f"No sign of life for {LOST_SECONDS:.0f} s."))
-        return None
+        life = life_of(desk, worker.name, age, job.deadline)
+        why = why_worker_lost(life, lost_seconds=LOST_SECONDS, starting_seconds=STARTING_SECONDS)
+        return _end(client, run.id, Crashed(message=why)) if why else None
     if not (state.is_scheduled() or state.is_pending()):
         return None
     if past(job.deadline):
         return _end(client, run.id, Cancelled(message="The deadline came before it began."))
+    nobody = "" if state.is_pending() else _why_nobody_comes(client, worker, desk)
     if age <= job.worker_start_seconds:
         return None
     if state.is_pending():
         words = f"Its Prefect worker took the run, and did not start it in {age:.0f} s."
         return _end(client, run.id, Crashed(message=words))
-    if why := _why_nobody_comes(client, worker):
-        return _end(client, run.id, Cancelled(message=f"Nobody took its run within {age:.0f} s: {why}"))
+    if nobody:
+        return _end(client, run.id, Cancelled(message=f"Nobody took its run within {age:.0f} s: {nobody}"))
     return None
 
 
-def _why_nobody_comes(client: SyncPrefectClient, worker: Worker) -> str:
-    """Why no Prefect worker takes a run, and what to do; '' when it waits for its turn."""
+def life_of(desk: Desk, worker: str, since: float, deadline: float | None) -> Life:
+    """What the desk shows of a worker that has had its work for `since` seconds."""
+    return Life(
+        since=since,
+        silent=desk.seconds_since_alive(worker),
+        still=desk.seconds_since_progress(worker),
+        overdue=time.time() - deadline if deadline is not None and past(deadline) else None,
+        doing=desk.doing(worker),
+    )
+
+
+def _why_nobody_comes(client: SyncPrefectClient, worker: Worker, desk: Desk) -> str:
+    """Why no Prefect worker takes a run, and what to do; '' when it waits for its turn, or that is not known yet. When
+    the queue was last asked is on the server's clock: only that it changes counts."""
     pool, queue = worker.work_pool, worker.work_queue
     path = {"work_pool_name": pool, "name": queue}
     if client.request("GET", "/work_pools/{name}", path_params={"name": pool}).json()["is_paused"]:
@@ -112,7 +125,7 @@ def _why_nobody_comes(client: SyncPrefectClient, worker: Worker) -> str:
     if found["is_paused"]:
         return f"queue {queue!r} of {pool!r} is paused. Let it go on: prefect work-queue resume {queue} --pool {pool}."
     last = found["last_polled"]
-    if last and time.time() - datetime.fromisoformat(last).timestamp() < LOST_SECONDS:
+    if last and desk.unchanged.seconds(f"last poll for {worker.name}", last) < LOST_SECONDS:
         return ""
     return f"no Prefect worker polls queue {queue!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
 

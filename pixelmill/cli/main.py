@@ -73,7 +73,11 @@ def main(arguments: list[str] | None = None) -> None:
     settle_proxies(os.environ)
     settle_home()
     prefer_ours()
-    sys.exit(_exit_code(lambda: cli.main(arguments, standalone_mode=False)))
+    code = _exit_code(lambda: cli.main(arguments, standalone_mode=False))
+    watch = sys.modules.get("pixelmill.watch")  # nothing hangs where nothing was watched
+    if watch:
+        watch.leave_process(code)
+    sys.exit(code)
 
 
 def _exit_code(command: Callable[[], Any]) -> int:

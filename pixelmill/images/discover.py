@@ -32,6 +32,7 @@ from pixelmill.remote.address import (
 from pixelmill.remote.braces import expanded
 from pixelmill.remote.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
 from pixelmill.remote.pattern import fits
+from pixelmill.watch import begin
 from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
@@ -137,6 +138,11 @@ def _elsewhere(text: str, address: str, listed: bool) -> Source:
     return Source("list" if listed else kind, root, text, root if kind == "folder" else address)
 
 
+def in_order(sources: Sequence[Source]) -> list[Source]:
+    """Sources in the order in which they are walked."""
+    return sorted(sources, key=lambda source: source.kind == "folder")
+
+
 def discover(
     sources: Sequence[str],
     *,
@@ -170,6 +176,9 @@ class Discovery(Iterator[FoundFile]):
         self._problem = on_problem
         self._elsewhere = Elsewhere(known, stored, members, on_problem, self.notes)
         self._folders: set[str] = set()  # by their real paths: file systems give several folders one inode number
+        self._before: dict[int, tuple[frozenset[str], int]] = {}
+        self.avoided: set[str] = set()
+        """Folders and files that hang: no walk looks at them."""
         self._roots = {os.path.join(source.root, ""): source.given for source in sources if source.kind == "folder"}
         self._named = self.notes.named
         self._files = self._all(sources)
@@ -185,9 +194,15 @@ class Discovery(Iterator[FoundFile]):
         self._files.close()
 
     def _all(self, sources: Sequence[Source]) -> Generator[FoundFile, None, None]:
+        for source in in_order(sources):
+            yield from self.walk(source)
+
+    def walk(self, source: Source) -> Iterator[FoundFile]:
+        """The image files of one source, from the first on, though another walk of it may have been given up."""
+        before = self._before.setdefault(id(source), (frozenset(self._folders), self.notes.skipped))
+        self._folders, self.notes.skipped = set(before[0]), before[1]
         walks = {"file": self._file, "list": self._list, "pattern": self._pattern, "folder": self._folder}
-        for source in sorted(sources, key=lambda source: source.kind == "folder"):
-            yield from walks[source.kind](source)
+        return walks[source.kind](source)
 
     def _file(self, source: Source) -> Iterator[FoundFile]:
         if is_address(source.place):
@@ -267,6 +282,9 @@ class Discovery(Iterator[FoundFile]):
         while stack:
             prefix, names = stack.pop()
             folder = os.path.join(root, prefix)
+            if folder in self.avoided:
+                continue
+            begin("list", folder, root)
             with self._opened(folder) as descriptor:
                 if descriptor is None:
                     continue
@@ -342,6 +360,9 @@ class Discovery(Iterator[FoundFile]):
             self._problem(path, _words(error))
 
     def _recognised(self, found: FoundFile, folder: int) -> bool:
+        if found.absolute in self.avoided:
+            return False
+        begin("read", found.absolute, found.source)
         try:
             head = _head(os.path.basename(found.path), folder)
         except FileNotFoundError:

@@ -175,12 +175,12 @@ class Elsewhere:
                     if isinstance(found, Exception):
                         self.problem(address, words(found))
                         continue
-                    self._note(address, status, found)
+                    self.notes.named.add(address)
                     yield from found.files
+                    self._note(address, status, found)  # not before: what came out of a walk that was left is not all
 
     def _note(self, address: str, status: Status, found: Listing) -> None:
         """Take note of an archive that was listed. One that is damaged is listed, and told of, again the next time."""
-        self.notes.named.add(address)
         self.notes.skipped += found.others
         if found.told:
             self.problem(address, found.told)

@@ -25,11 +25,13 @@ from pixelmill.report.model import (
     WorkerPlan,
 )
 from pixelmill.run.results import WorkerModel, WorkerReport
+from pixelmill.run.rounds import who_is_left_out
 from pixelmill.scan import Scan
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes
+from pixelmill.watch import Hang, hanging
 from pixelmill.work import ShardReport, combined
 
 _RUNS = 50
@@ -51,6 +53,7 @@ def build(
     total, workers = combined(done), by_worker(done)
     fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
     rate = _failure_rate(total)
+    hung = _hung(scan, total)
     report = RunReport(
         store=os.fspath(job.store),
         started=datetime.fromtimestamp(started).astimezone().isoformat(timespec="seconds"),
@@ -65,9 +68,12 @@ def build(
         failures=tuple(ledger.failures(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,
         exceeded_failure_rate=rate > job.max_failure_rate,
-        failure=scan.failure,
+        failure=scan.failure or _hangs(hung),
+        hung=hung,
         warnings=(
             *warnings,
+            *_left_out(job, done, warnings),
+            *map(str, hung),
             *filter(None, [ledger.notice()]),
             *_some(scan.problems),
             *_some(total.unread),
@@ -110,6 +116,28 @@ def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence
         removed=changes.removed,
         quarantined=ledger.quarantined_seen(scan.number, fingerprints),
     )
+
+
+def _hung(scan: Scan, total: ShardReport) -> tuple[Hang, ...]:
+    """What did not answer in this run, and what this process was left to wait for elsewhere."""
+    told = (*scan.hung, *total.hung)
+    known = {hang.what for hang in told}
+    return (*told, *(hang for hang in hanging() if hang.what not in known))
+
+
+def _hangs(hung: Sequence[Hang]) -> str:
+    if not hung:
+        return ""
+    more = f" So it is with {len(hung) - 1:,} more: the report names them." if len(hung) > 1 else ""
+    return f"All else is done and stored, but something hangs: {hung[0]}{more} The next run tries again."
+
+
+def _left_out(job: Job, done: Sequence[ShardReport], told: Sequence[str]) -> list[str]:
+    """Of workers that could not do their work, for want of files or because something hangs, those not told of yet."""
+    if job.fan_out == "inline":
+        return []
+    lost = who_is_left_out(done)
+    return [f"Worker {name}: {why}" for name, why in lost.items() if not any(f"Worker {name} was" in t for t in told)]
 
 
 def _require_scan(ledger: Ledger, scan: Scan) -> None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from pixelmill.run.results import WorkerReport
 from pixelmill.store.failures import FailureGroup
 from pixelmill.store.folders import FolderCount
+from pixelmill.watch import Hang
 
 SCHEMA_VERSION: Final = 1
 """Counts up when a field changes its meaning or goes; what comes to a report with a default does not count."""
@@ -88,7 +89,8 @@ class RunReport(_Part):
     `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
     holds which have a vector, by dataset; `failure_rate` the share of the images to be read in this run that were
     refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
-    `failure` is why the run failed though it came to its end; '' if it did not. `notable` is what stands out beside
+    `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
+    left. `notable` is what stands out beside
     the `nights` before.
     """
 
@@ -108,6 +110,7 @@ class RunReport(_Part):
     exceeded_failure_rate: bool = False
     failure: str = ""
     warnings: tuple[str, ...] = ()
+    hung: tuple[Hang, ...] = ()
     self_check: dict[str, SelfCheck] = {}
     workers: dict[str, WorkerReport] = {}
     plan: str = ""

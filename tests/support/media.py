@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from pixelmill import watch
+
 NOBODY = 65534
 _CAPABILITIES_3, _DAC_OVERRIDE, _DAC_READ_SEARCH = 0x20080522, 1 << 1, 1 << 2
 """From linux/capability.h: the version of capset's structures, and what lets the superuser read everything."""
@@ -73,10 +75,12 @@ def modes_hold_for_all() -> Iterator[None]:
     less = (ctypes.c_uint32 * 6)(*before)
     less[0] &= ~(_DAC_OVERRIDE | _DAC_READ_SEARCH)
     assert libc.capset(header, less) == 0, os.strerror(ctypes.get_errno())
+    watch.start_anew()
     try:
         yield
     finally:
         assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
+        watch.start_anew()
 
 
 def _called(function: Callable[[], Any], answer: Connection) -> None:

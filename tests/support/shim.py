@@ -45,14 +45,20 @@ class Call:
     data: bytes = b""
 
 
-def compiled(folder: Path) -> Path:
-    """The library, compiled into `folder`. Skips where there is no C compiler, or no Linux; fails there under CI."""
+def needed_compiler() -> str:
+    """The C compiler. Skips where there is none, or no Linux; fails there under CI."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
         reason = "needs a C compiler (`cc`, with the headers of libc) and LD_PRELOAD of Linux"
         if os.environ.get("CI"):
             pytest.fail(f"{reason}; CI has them")
         pytest.skip(reason)
+    return compiler
+
+
+def compiled(folder: Path) -> Path:
+    """The library, compiled into `folder`; see `needed_compiler`."""
+    compiler = needed_compiler()
     library = folder / "shim.so"
     subprocess.run([compiler, "-O1", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
     return library

@@ -1,0 +1,69 @@
+"""Who is given up, and why: decisions about what a run sees, without Prefect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pixelmill.run.rounds import Life, who_is_left_out, why_cluster_lost, why_worker_lost
+from pixelmill.watch import COMPUTING_SECONDS, Hang
+from pixelmill.work import ShardReport
+
+AT_WORK = Life(since=1000.0, silent=1.0, still=1.0, overdue=None, doing="embed one with 32 images")
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ({}, ""),
+        ({"silent": 61.0}, "No sign of life"),
+        ({"silent": None, "since": 200.0}, ""),
+        ({"silent": None, "since": 241.0}, "No sign of life"),
+        ({"silent": None, "since": 61.0, "overdue": 61.0}, "No sign of life"),
+        ({"still": 600.0}, ""),
+        ({"still": 1.3 * COMPUTING_SECONDS}, "has not gone forward for 2340 s. It was at: embed one"),
+        ({"still": 61.0, "overdue": 10.0}, ""),
+        ({"still": 61.0, "overdue": 61.0}, "has not gone forward for 61 s"),
+        ({"still": 1.0, "overdue": 4000.0}, ""),
+    ],
+)
+def test_a_worker_is_given_up_when_nothing_goes_forward(seen: dict[str, float], why: str) -> None:
+    """A sign of life means progress: one that lives and hangs is given up, after the deadline soon; one that goes forward
+    never is."""
+    found = why_worker_lost(replace(AT_WORK, **seen), lost_seconds=60.0, starting_seconds=180.0)
+    assert why in found
+    assert bool(why) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ({}, ""),
+        ({"silent": None, "since": 299.0}, ""),
+        ({"silent": None, "since": 301.0}, "No process of the cluster has worked"),
+        ({"silent": None, "since": 5.0, "overdue": 0.0}, "no process of the cluster had taken up a shard"),
+        ({"silent": 301.0}, "Has it workers"),
+        ({"still": 61.0, "overdue": 61.0}, "has not gone forward"),
+    ],
+)
+def test_a_cluster_that_does_nothing_is_given_up(seen: dict[str, float], why: str) -> None:
+    """A cluster without workers ends no later than the deadline, or after worker_start_seconds, with words."""
+    found = why_cluster_lost(replace(AT_WORK, **seen), lost_seconds=60.0, start_seconds=300.0)
+    assert why in found
+    assert bool(why) == bool(found)
+
+
+def test_who_reads_nothing_gets_no_more() -> None:
+    """A process of a cluster that could read none of its images is named, and not its neighbours; so is one that hangs."""
+    done = [
+        ShardReport(worker="dask", place="process 1 on a", read=4),
+        ShardReport(worker="dask", place="process 2 on b", unread=("/photos/1.png: No such file",)),
+        ShardReport(worker="dask", place="process 2 on b", unread=("/photos/2.png: No such file",)),
+        ShardReport(worker="dask", place="process 3 on a", read=3, hung=(Hang("embed", "one", seconds=60.0),)),
+        ShardReport(worker="dask", place="process 4 on a", read=3, unread=("/photos/3.png: Input/output error",)),
+    ]
+    left = who_is_left_out(done)
+    assert left.keys() == {"dask, process 2 on b", "dask, process 3 on a"}
+    assert "none of its 2 images: /photos/1.png" in left["dask, process 2 on b"]
+    assert "one: stage 'embed' had no answer for 60 s" in left["dask, process 3 on a"]
