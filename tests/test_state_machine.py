@@ -47,7 +47,7 @@ CONTENTS = st.integers(0, 6)
 MODELS = st.sampled_from([("one",), ("second",), ("one", "second")])
 BROKEN = {5, 6}
 """The contents that cannot be decoded."""
-STORE_STEPS, COMPACT_STEPS = 56, 16
+STORE_STEPS, COMPACT_STEPS = 86, 24
 """A run of this machine takes at most so many durable steps, and a compaction."""
 
 
