@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,18 +16,20 @@ from prefect.logging import get_run_logger
 
 from flows.embed import embed
 from pixelmill.assign import assigned
-from pixelmill.errors import DeviceUnavailable, WorkersLost
+from pixelmill.errors import WorkersLost
 from pixelmill.job import Job
 from pixelmill.orders import Desk, Orders, whole
 from pixelmill.plan import Plan
 from pixelmill.report.history import speeds
-from pixelmill.run.rounds import Life, who_is_left_out, why_cluster_lost
+from pixelmill.run.rounds import Life, is_device_missing, needs_somebody, who_is_left_out, why_cluster_lost
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch import Unchanged, past
 from pixelmill.work import ShardReport, plan_for
 from tasks.embed import embed_ordered
 from tasks.workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
+
+log = logging.getLogger("pixelmill.flows")
 
 ROUNDS = 3
 """How often what lost workers left is shared out again."""
@@ -69,26 +72,23 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
         if job.fan_out != "inline":  # where nobody else could do it
             lost |= {name: why for name, why in who_is_left_out(did).items() if name not in outcome.lost}
         outcome.lost |= lost
+        for name, reason in lost.items():
+            log.warning("worker %s was lost: %s", name, reason)
         if not lost:
             break
         if past(job.deadline):
-            outcome.left, outcome.unfinished = "The deadline came; the next run does the rest.", _device_missing(lost)
+            outcome.left, outcome.unfinished = "The deadline came; the next run does the rest.", needs_somebody(lost)
             break
         with StoreWriter(job.store) as writer:
             plan = plan_for(job, writer, matrices, scan)
         outcome.unfinished = bool(plan.images)
         job = job.model_copy(update={"workers": tuple(w for w in job.workers if w.name not in outcome.lost)})
-        if _device_missing(lost) or (job.fan_out == "workers" and not job.workers):
+        if is_device_missing(lost) or (job.fan_out == "workers" and not job.workers):
             break
     if outcome.unfinished and not past(job.deadline):
         outcome.left = "What it left was not done."
     desk.clear()
     return outcome
-
-
-def _device_missing(lost: Mapping[str, str]) -> bool:
-    """Whether a device was not there and no other may stand in for it: that is to be repaired, not worked around."""
-    return any(DeviceUnavailable.__name__ in reason for reason in lost.values())
 
 
 def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Orders:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pixelmill import watch
 from pixelmill.errors import StoreError
 from pixelmill.job import Job
 from pixelmill.orders import Desk, whole
@@ -125,3 +127,39 @@ def test_a_sign_of_life_counts_by_its_change(desk: Desk) -> None:
         assert first is not None
         assert again is not None
         assert first <= again < 5
+
+
+def test_a_sign_of_life_says_how_far_the_work_has_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that hangs goes on to say that it lives, and not that it goes forward; what it does can be read."""
+    monkeypatch.setattr("pixelmill.orders.ALIVE_SECONDS", 0.05)
+    with desk.alive("gpu0"):
+        watch.begin("embed", "one with 32 images")
+        time.sleep(0.2)
+        seen = [(desk.seconds_since_alive("gpu0"), desk.seconds_since_progress("gpu0"))]
+        for _ in range(8):
+            time.sleep(0.1)
+            seen.append((desk.seconds_since_alive("gpu0"), desk.seconds_since_progress("gpu0")))
+        assert desk.doing("gpu0") == "embed one with 32 images"
+        assert seen[-1][1] >= 0.6
+        assert (seen[-1][0] or 0.0) < 0.5
+        watch.go_on()
+        time.sleep(0.3)
+        assert desk.seconds_since_progress("gpu0") < 0.1
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
+def test_a_deadline_does_not_depend_on_the_clocks_of_two_machines(
+    desk: Desk, tmp_path: Path, skew: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker whose clock is an hour off has as long as the others."""
+    (tmp_path / "weights").write_bytes(b"weights")
+    job = Job(
+        sources=("/photos",), store=tmp_path, specs=(spec_of("one", tmp_path),), cache={"cache_dir": tmp_path / "cache"},
+        max_pixels=10**8, max_aspect=100.0, max_bytes=10**8, deadline=time.time() + 1000,
+    )  # fmt: skip
+    desk.give(whole(job, 7, (), (Shard(0, 0, 10),), "inline"))
+    now = time.time
+    monkeypatch.setattr("pixelmill.orders.time.time", lambda: now() + skew)
+    deadline = desk.orders().job.deadline
+    assert deadline is not None
+    assert abs(deadline - time.time() - 1000) < 5

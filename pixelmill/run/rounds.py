@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
+from pixelmill.errors import DeviceUnavailable
 from pixelmill.watch import COMPUTING_SECONDS
 from pixelmill.work import ShardReport, combined
+
+_STUCK: Final = "its work has not gone forward"
+_NOBODY: Final = "no process of the cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,11 @@ def why_worker_lost(life: Life, *, lost_seconds: float, starting_seconds: float)
 def why_cluster_lost(life: Life, *, lost_seconds: float, start_seconds: float) -> str:
     """Why the shards that a cluster has not done are given up; '' while they are not."""
     if life.silent is None and life.overdue is not None:
-        return "The deadline came, and no process of the cluster had taken up a shard."
+        return f"The deadline came, and {_NOBODY} had taken up a shard. Has it workers?"
     silent = life.since if life.silent is None else life.silent
     if silent > start_seconds:
         return (
-            f"No process of the cluster has worked at a shard for {silent:.0f} s. "
+            f"For {silent:.0f} s {_NOBODY} has worked at a shard. "
             "Has it workers, and do they have what the tasks ask for?"
         )
     return _why_stuck(life, lost_seconds)
@@ -49,8 +54,18 @@ def _why_stuck(life: Life, lost_seconds: float) -> str:
     overdue = life.overdue is not None and life.overdue > lost_seconds
     if life.still > (lost_seconds if overdue else 1.2 * COMPUTING_SECONDS):
         doing = f" It was at: {life.doing}." if life.doing else ""
-        return f"It lives, but its work has not gone forward for {life.still:.0f} s.{doing}"
+        return f"It lives, but {_STUCK} for {life.still:.0f} s.{doing}"
     return ""
+
+
+def is_device_missing(lost: Mapping[str, str]) -> bool:
+    """Whether a device was not there and no other may stand in for it: that is to be repaired, not worked around."""
+    return any(DeviceUnavailable.__name__ in reason for reason in lost.values())
+
+
+def needs_somebody(lost: Mapping[str, str]) -> bool:
+    """Whether a run that ended at its deadline has failed all the same: the next one would not do better by itself."""
+    return is_device_missing(lost) or any(_STUCK in reason or _NOBODY in reason for reason in lost.values())
 
 
 def who_is_left_out(reports: Iterable[ShardReport]) -> dict[str, str]:

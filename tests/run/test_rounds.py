@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pixelmill.run.rounds import Life, who_is_left_out, why_cluster_lost, why_worker_lost
+from pixelmill.run.rounds import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
 from pixelmill.watch import COMPUTING_SECONDS, Hang
 from pixelmill.work import ShardReport
 
@@ -41,7 +41,7 @@ def test_a_worker_is_given_up_when_nothing_goes_forward(seen: dict[str, float], 
     [
         ({}, ""),
         ({"silent": None, "since": 299.0}, ""),
-        ({"silent": None, "since": 301.0}, "No process of the cluster has worked"),
+        ({"silent": None, "since": 301.0}, "For 301 s no process of the cluster has worked"),
         ({"silent": None, "since": 5.0, "overdue": 0.0}, "no process of the cluster had taken up a shard"),
         ({"silent": 301.0}, "Has it workers"),
         ({"still": 61.0, "overdue": 61.0}, "has not gone forward"),
@@ -67,3 +67,18 @@ def test_who_reads_nothing_gets_no_more() -> None:
     assert left.keys() == {"dask, process 2 on b", "dask, process 3 on a"}
     assert "none of its 2 images: /photos/1.png" in left["dask, process 2 on b"]
     assert "one: stage 'embed' had no answer for 60 s" in left["dask, process 3 on a"]
+
+
+@pytest.mark.parametrize(
+    ("why", "fails"),
+    [
+        ("The deadline came before it began.", False),
+        ("Crashed: Process exited with status code: -9.", False),
+        ("DeviceUnavailable: Expected device cuda:7.", True),
+        (why_cluster_lost(replace(AT_WORK, silent=None, overdue=1.0), lost_seconds=60.0, start_seconds=300.0), True),
+        (why_worker_lost(replace(AT_WORK, still=90.0, overdue=90.0), lost_seconds=60.0, starting_seconds=180.0), True),
+    ],
+)
+def test_a_run_whose_deadline_came_fails_where_somebody_is_needed(why: str, fails: bool) -> None:
+    """Work that is left for the next night is no failure; a cluster without workers or one that hangs is."""
+    assert needs_somebody({"one": why}) is fails
