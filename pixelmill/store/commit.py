@@ -30,6 +30,7 @@ from pixelmill.store.master import (
     home_of,
     old_copy,
     publish,
+    put_back_over,
     read_manifest,
     read_manifest_copy,
     standing,
@@ -112,9 +113,11 @@ class StoreWriter:
         if not (self.folder / MASTER).exists():
             self._refuse_foreign_parts()
             self._make_store()
-        ledger = Ledger(self.folder)
+        ledger, over = Ledger(self.folder), put_back_over(self.folder)
         ledger.catch_up(Store(self.folder, standing(self.folder)))
         ledger.steady_since(clock(self.folder))
+        if over:
+            ledger.notify(over)
         return ledger
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,14 @@ _HEADER = re.compile(
     rb"pixelmill format (?P<format>\d{1,9}) made by (?P<version>[0-9A-Za-z.+]{1,40}) sha256 [0-9a-f]{64}\n"
 )
 _SEAL_LENGTH = 64 + len(b'"}')
+_OF_COPY = (
+    "manifest.json, which is revision {revision} of {time}: an old file was put back. `pixelmill repair {store}` "
+    "publishes the newer one."
+)
+_OF_REVISIONS = (
+    "revision {revision} of {time}, all of which is there: files were put back over a newer store. Whoever writes next "
+    "publishes that one again; to go on with the older, put it back in place of {store}, and not over it."
+)
 _REVISION = re.compile(rb'"revision":(\d{1,15}),')
 _BEGINNING_BYTES = 1024
 _TRIES = 8
@@ -198,6 +206,39 @@ def standing(store: Path) -> Manifest:
     return later
 
 
+def put_back(store: Path) -> str:
+    """In words, if the master is older than the copy of its manifest by more than a death between the two makes it."""
+    return _lasting(store, lambda master: _older(store, master, read_manifest_copy(store), _OF_COPY))
+
+
+def put_back_over(store: Path) -> str:
+    """In words, if master and copy are older, by more than a death makes them, than a revision that has its name: the
+    store was put back, but not in place of what there was."""
+    return _lasting(store, lambda master: _older(store, master, latest(store, master), _OF_REVISIONS))
+
+
+def _older(store: Path, master: Manifest, other: Manifest | None, words: str) -> str:
+    if other is None or other.store_id != master.store_id or other.revision < master.revision + 2:
+        return ""
+    return (
+        f"{store / MASTER} is revision {master.revision} of {master.published_at}, older than "
+        f"{words.format(revision=other.revision, time=other.published_at, store=store)}"
+    )
+
+
+def _lasting(store: Path, told: Callable[[Manifest], str]) -> str:
+    """What is told of the master, if that is not because others publish now, or a network shows old files as new."""
+    deadline = time.monotonic() + (STALE_SECONDS if is_shared(store) else 0)
+    while True:
+        master = read_manifest(store)
+        words = told(master)
+        if not words or read_manifest(store).revision != master.revision:
+            return ""
+        if time.monotonic() >= deadline:
+            return words
+        time.sleep(1)
+
+
 def old_copy(store: Path) -> Iterator[str]:
     """In words, if the copy of the manifest is older than the master: an old file was put back."""
     there, revision = (store / MANIFEST_COPY).is_file(), read_manifest(store).revision
@@ -215,23 +256,6 @@ def latest(store: Path, master: Manifest | None) -> Manifest | None:
     copy = read_manifest_copy(store)
     fits = copy and store_id in ("", copy.store_id) and revisions.has_its_parts(store, copy)
     return copy if fits else found
-
-
-def put_back(store: Path) -> str:
-    """In words, if the master is older than the copy of its manifest by more than a death between the two makes it."""
-    deadline = time.monotonic() + (STALE_SECONDS if is_shared(store) else 0)
-    while True:
-        master, copy = read_manifest(store), read_manifest_copy(store)
-        ahead = copy.revision - master.revision if copy and copy.store_id == master.store_id else 0
-        if copy is None or ahead < 2 or read_manifest(store).revision != master.revision:
-            return ""
-        if time.monotonic() >= deadline:
-            return (
-                f"{store / MASTER} is revision {master.revision} of {master.published_at}, older than {MANIFEST_COPY}, "
-                f"which is revision {copy.revision} of {copy.published_at}: an old file was put back. "
-                f"`pixelmill repair {store}` publishes the newer one."
-            )
-        time.sleep(1)
 
 
 def _revision_of_copy(store: Path) -> int:

@@ -61,7 +61,7 @@ def following(store: Path, manifest: Manifest) -> int:
     """
     if newest(store, after=manifest.revision, store_id=manifest.store_id):
         raise _published_meanwhile(store, manifest.revision + 1)
-    return max(manifest.revision, *numbers(store)) + 1
+    return max([manifest.revision, *numbers(store)]) + 1
 
 
 def newest(store: Path, *, after: int = -1, store_id: str = "") -> Manifest | None:
@@ -73,11 +73,11 @@ def newest(store: Path, *, after: int = -1, store_id: str = "") -> Manifest | No
 
 def numbers(store: Path) -> set[int]:
     """The revisions that have a name. A network's list of a folder may be old: later names are asked for one by one."""
-    found = {0}
+    found: set[int] = set()
     with suppress(FileNotFoundError, NotADirectoryError):
         found |= {int(path.stem) for path in (store / REVISIONS).iterdir() if _is_number(path)}
-        while _path(store, max(found) + 1).exists():
-            found.add(max(found) + 1)
+        while _path(store, max(found, default=0) + 1).exists():
+            found.add(max(found, default=0) + 1)
     return found
 
 
@@ -108,7 +108,7 @@ def has_its_parts(store: Path, manifest: Manifest) -> bool:
 def forget_old(store: Path, revision: int) -> None:
     """Drop the names of revisions long before `revision`; one that cannot be dropped now goes another time."""
     with suppress(OSError):
-        for number in numbers(store) - {0}:
+        for number in numbers(store):
             if number <= revision - KEPT:
                 _path(store, number).unlink(missing_ok=True)
 

@@ -30,6 +30,7 @@ from pixelmill.store.master import (
     manifest_of_master,
     publish,
     put_back,
+    put_back_over,
     read_manifest_copy,
 )
 from pixelmill.store.newer import refuse_newer
@@ -78,7 +79,7 @@ def verify(folder: Path) -> list[Damage]:
     except StoreDamaged as error:
         copy = read_manifest_copy(folder)
         return [Damage(MASTER, str(error), "every dataset", ((0, copy.rows),) if copy and copy.rows else ())]
-    if older := put_back(folder):
+    if older := put_back(folder) or put_back_over(folder):
         return [Damage(MASTER, older)]
     damages = [*_damaged_parts(folder, manifest)]
     if not damages:
@@ -230,7 +231,7 @@ def _recovered_manifest(folder: Path, actions: list[str]) -> Manifest:
 
 def _last_recorded(folder: Path, why: StoreError) -> Manifest:
     """The last manifest that was written, parts there or not: the copy, or that of the last revision with a name."""
-    records = (read_manifest_copy(folder), read_revision(folder, max(numbers(folder))))
+    records = (read_manifest_copy(folder), read_revision(folder, max(numbers(folder), default=0)))
     found = max((record for record in records if record), key=lambda record: record.revision, default=None)
     if found is None:
         raise StoreDamaged(

@@ -202,7 +202,11 @@ def grown(folder: Path, matrices: list[Matrix], numbers: range) -> None:
 
 def put_back(copy: Path, folder: Path, *names: str) -> None:
     for name in names:
-        shutil.copy(copy / name, folder / name)
+        if (copy / name).is_dir():
+            shutil.rmtree(folder / name)
+            shutil.copytree(copy / name, folder / name)
+        else:
+            shutil.copy(copy / name, folder / name)
 
 
 @pytest.fixture
@@ -230,7 +234,7 @@ def test_an_old_ledger_of_another_branch_hides_no_image(folder: Path, matrices: 
     grown(folder, matrices, range(20, 21))
     change(folder)
     shutil.copy(folder / "ledger.sqlite", backup.parent / "of-before")
-    put_back(backup, folder, "vectors.h5", "manifest.json", "ledger.sqlite")
+    put_back(backup, folder, "vectors.h5", "manifest.json", "revisions", "ledger.sqlite")
     grown(folder, matrices, range(30, 32))
     shutil.copy(backup.parent / "of-before", folder / "ledger.sqlite")
     assert "other images" in str(verify(folder))
@@ -245,11 +249,11 @@ def test_an_old_ledger_of_another_branch_hides_no_image(folder: Path, matrices: 
 
 
 def test_a_ledger_ahead_of_the_master_is_brought_level(folder: Path, matrices: list[Matrix], backup: Path) -> None:
-    """Master and copy were put back: what the ledger knows beyond them is to be embedded again, and the report says so;
+    """Master, copy and revisions were put back: what the ledger knows beyond them is to be embedded again, and the report says so;
     quarantine and reports stay."""
     grown(folder, matrices, range(20, 24))
     change(folder)
-    put_back(backup, folder, "vectors.h5", "manifest.json")
+    put_back(backup, folder, "vectors.h5", "manifest.json", "revisions")
     assert "other images" in str(verify(folder))
     with StoreWriter(folder) as writer:
         assert "backup" in writer.ledger.notice()

@@ -102,9 +102,9 @@ def test_a_store_that_is_put_back_whole_simply_works(over: bool, folder: Path, b
     if not over:
         shutil.rmtree(folder)
     shutil.copytree(backup, folder, dirs_exist_ok=True)
-    if not over:
-        assert verify(folder) == []
+    assert ["put back over a newer store" in str(damage) for damage in verify(folder)] == [True] * over
     with StoreWriter(folder) as writer:
+        assert ("put back over a newer store" in writer.ledger.notice()) == over
         assert len(writer.snapshot()) == (8 if over else 3)
         commit(writer, range(9, 11))
     assert verify(folder) == []
