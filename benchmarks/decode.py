@@ -7,7 +7,7 @@ thread, at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
 
-Decoding in a process apart (`images/apart.py`), as a run does it, is timed beside decoding in this one.
+Decoding in a process apart (`images/sandbox.py`), as a run does it, is timed beside decoding in this one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from pixelmill.images import decode
-from pixelmill.images.apart import decode_apart
 from pixelmill.images.decode import DecodeOptions, decode_image
-from pixelmill.images.discover import discover
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
+from pixelmill.images.sandbox import decode_apart
+from pixelmill.sources.discover import discover
 
 MARGINS = (3.0, 4.0, 5.0)
 SHORTER_EDGES = (500, 1000, 1800, 3000, 4000)

@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 
 from pixelmill.bench import PICTURES, render
-from pixelmill.job import Job
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.run.worker import embed_shard, prepare
 from pixelmill.store.commit import StoreWriter
-from pixelmill.work import embed_shard, prepare
 from tests.support.checkpoints import make_tiny_models
 
 SHARD = 1000

@@ -32,9 +32,9 @@ from pathlib import Path
 from settings import load_settings
 from settings.job import make_job
 from pixelmill.report.build import build, close
-from pixelmill.scan import scan_sources
+from pixelmill.run.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
-from pixelmill.work import embed_shard, prepare
+from pixelmill.run.worker import embed_shard, prepare
 job = make_job(load_settings(Path(sys.argv[1])))
 with StoreWriter(job.store) as writer:
     scan = scan_sources(writer.ledger, job.sources)

@@ -33,11 +33,11 @@ import torch
 import torchvision
 
 from pixelmill import catalog
-from pixelmill.memory import keep_freed
+from pixelmill.embedding.precision import least_cosine
+from pixelmill.malloc import keep_freed
 from pixelmill.models.fuse import quicken
 from pixelmill.models.load import instantiate
 from pixelmill.models.openai_clip import OpenAIClip
-from pixelmill.precision import least_cosine
 
 SIDE = 224
 Way = Callable[[], torch.Tensor | np.ndarray]

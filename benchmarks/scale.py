@@ -29,8 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the parent stays small: a child's peak memory cannot be told apart below its parent's
-    from pixelmill.images.found import FoundFile
     from pixelmill.plan import Shard
+    from pixelmill.sources.found import FoundFile
     from pixelmill.store.commit import Content, Harvest, StoreWriter
     from pixelmill.store.manifest import Matrix, Provenance
 
@@ -71,7 +71,7 @@ class Given(argparse.Namespace):
 
 def file_of(root: str, number: int) -> FoundFile:
     """Image `number`: a thousand a folder, so that the numbers are in the order of the paths."""
-    from pixelmill.images.found import FoundFile
+    from pixelmill.sources.found import FoundFile
 
     return FoundFile(root, f"album-{number // 1000:06d}/image-{number:010d}.jpg", 2_000_000 + number, number, number)
 
@@ -99,8 +99,8 @@ class MadeUp:
     """Stands for the walk of a folder: asks the ledger about each file, as the walk does, and finds every one."""
 
     def __init__(self, root: str, rows: int, known: Callable[[FoundFile], bool]) -> None:
-        from pixelmill.images.discover import parse_source
-        from pixelmill.remote.listing import Notes
+        from pixelmill.sources.discover import parse_source
+        from pixelmill.sources.listing import Notes
 
         self.sources, self.notes = [parse_source(root)], Notes()
         self._root, self._rows, self._known = root, rows, known
@@ -119,14 +119,14 @@ def scan(given: Given) -> Details:
     """Record `rows` found files, and mark what is gone."""
     from unittest import mock
 
-    from pixelmill.scan import scan_sources
+    from pixelmill.run.scan import scan_sources
     from pixelmill.store.commit import StoreWriter
 
     def discover(sources: list[str], known: Callable[[FoundFile], bool], **_: object) -> MadeUp:
         return MadeUp(sources[0], given.rows, known)
 
     given.photos.mkdir(exist_ok=True)
-    with StoreWriter(given.store) as writer, mock.patch("pixelmill.scan.discover", discover):
+    with StoreWriter(given.store) as writer, mock.patch("pixelmill.run.scan.discover", discover):
         found = scan_sources(writer.ledger, [str(given.photos)])
     assert found.seen == given.rows
     given.last_scan.write_text(str(found.number))
@@ -284,7 +284,7 @@ def rebuild(given: Given) -> Details:
 
 def walk(given: Given) -> Details:
     """Walk real files, twenty bytes each, all of them known."""
-    from pixelmill.images.discover import discover
+    from pixelmill.sources.discover import discover
 
     root = given.folder / "walked"
     for number in range(given.walk):

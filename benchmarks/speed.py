@@ -43,16 +43,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.decode import photographs
 from pixelmill import catalog
-from pixelmill.images.discover import discover
-from pixelmill.images.found import FoundFile
-from pixelmill.job import Job
+from pixelmill.embedding.precision import least_cosine
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.pipeline import Pipeline, Target
-from pixelmill.precision import least_cosine
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.run.worker import embed_shard, loaded_model, prepare
+from pixelmill.sources.discover import discover
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
-from pixelmill.work import embed_shard, loaded_model, prepare
 from tests.support.checkpoints import path_under, save_openai_archive
 
 NAME = "openai_clip_vit_b32"

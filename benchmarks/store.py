@@ -25,11 +25,11 @@ import h5py
 import numpy as np
 
 from benchmarks.scale import content_of, file_of, provenance
-from pixelmill.images.discover import discover
-from pixelmill.job import Job
 from pixelmill.plan import make_plan
 from pixelmill.report.build import build, close
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.sources.discover import discover
 from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.reader import Store

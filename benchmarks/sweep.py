@@ -22,11 +22,11 @@ from benchmarks import plot
 from benchmarks.speed import FINGERPRINT, decoded, embedded, encode, vit_b32
 from pixelmill import catalog
 from pixelmill.bench import rate
-from pixelmill.images.discover import discover
-from pixelmill.job import Job
 from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline, Target, Timing
-from pixelmill.work import loaded_model, measured_precision
+from pixelmill.run.job import Job
+from pixelmill.run.worker import loaded_model, measured_precision
+from pixelmill.sources.discover import discover
 
 SIZES = {0.19: (500, 375), 0.79: (1024, 768), 3.1: (2048, 1536), 12.0: (4000, 3000)}
 """By megapixels."""

@@ -20,13 +20,13 @@ from rich.console import Console
 
 from pixelmill.devices import describe_device, resolve_device
 from pixelmill.errors import PixelmillError
+from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.discover import FoundFile, discover
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.models.load import load_file
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.progress import download_bar
-from pixelmill.words import printable
+from pixelmill.sources.discover import FoundFile, discover
 from settings import load_settings
 from settings.job import find_model, make_cache
 

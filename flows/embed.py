@@ -7,12 +7,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from pixelmill.orders import Desk
+from pixelmill.run.handoff import Desk
+from pixelmill.run.worker import release_models
 from pixelmill.store.living import holding
 from pixelmill.watch import model_hangs, past
-from pixelmill.work import release_models
+from tasks._progress import shown
 from tasks.embed import embed_shard
-from tasks.progress import shown
 
 
 @flow(name="embed", flow_run_name="{worker}, run {run}")

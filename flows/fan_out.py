@@ -15,17 +15,17 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows.embed import embed
-from pixelmill.assign import assigned
 from pixelmill.errors import WorkersLost
-from pixelmill.job import Job
-from pixelmill.orders import Desk, Orders, whole
 from pixelmill.plan import Plan
 from pixelmill.report.history import speeds
+from pixelmill.run.handoff import Desk, Orders, whole
+from pixelmill.run.job import Job
 from pixelmill.run.rounds import Life, is_device_missing, needs_somebody, who_is_left_out, why_cluster_lost
+from pixelmill.run.schedule import assigned
+from pixelmill.run.worker import ShardReport, plan_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch import Unchanged, past
-from pixelmill.work import ShardReport, plan_for
 from tasks.embed import embed_ordered
 from tasks.workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
 

@@ -10,24 +10,24 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import deployment
 
+from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
+from flows._labels import label_run, run_name
+from flows._start import check_server
 from flows.fan_out import share_out
-from flows.labels import label_run, run_name
-from flows.parameters import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
-from flows.start import check_server
-from pixelmill.assign import assigned
 from pixelmill.errors import SourceError, TooManyRefused
-from pixelmill.job import Job
-from pixelmill.preflight import check_devices
+from pixelmill.formatting import percent
 from pixelmill.report.build import dry_run_report
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.preflight import check_devices
+from pixelmill.run.scan import scan_sources
+from pixelmill.run.schedule import assigned
+from pixelmill.run.worker import plan_of, preview
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import holding
 from pixelmill.store.master import MASTER
 from pixelmill.watch import ending_after
-from pixelmill.words import percent
-from pixelmill.work import plan_of, preview
 from settings import load_settings
 from settings.job import make_job
 from tasks.discover import discover_images

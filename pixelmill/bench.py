@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from pixelmill.errors import EmbeddingFailed, SourceError
-from pixelmill.images.discover import discover
-from pixelmill.job import Job
 from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline, Target, Timing
-from pixelmill.work import loaded_model, measured_precision
+from pixelmill.run.job import Job
+from pixelmill.run.worker import loaded_model, measured_precision
+from pixelmill.sources.discover import discover
 
 PICTURES = 256
 """At most so many images are looked at."""

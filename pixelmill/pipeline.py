@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pixelmill import watch
+from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.errors import ImageRejected
-from pixelmill.feed import Collect, Feed
-from pixelmill.images.apart import Pixels, decode_apart
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import normalize
+from pixelmill.images.sandbox import Pixels, decode_apart
 from pixelmill.models.base import EmbeddingModel
-from pixelmill.remote.reading import is_elsewhere, read_image
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import is_elsewhere, read_image
 from pixelmill.store.commit import Content, Harvest, Vectors
 from pixelmill.store.ledger import Failure
 from pixelmill.watch import LOOK, Hang, LeftBehind, RunningClock, Threads, begin, go_on, hanging, leave, wait_for

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from pixelmill import catalog
 from pixelmill.errors import SettingsError, UnknownModel, nearest
-from pixelmill.job import CacheSpec, Job, Worker
 from pixelmill.models.base import ModelSpec
 from pixelmill.paths import local_source
+from pixelmill.run.job import CacheSpec, Job, Worker
 from settings.root import Settings
 from settings.run import parse_deadline
 

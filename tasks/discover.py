@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pixelmill.job import Job
-from pixelmill.scan import Scan, scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import keep
 

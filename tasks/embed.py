@@ -10,13 +10,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
-from pixelmill import work
-from pixelmill.job import Job
-from pixelmill.orders import Desk
 from pixelmill.plan import Shard
+from pixelmill.run import worker as work
+from pixelmill.run.handoff import Desk
+from pixelmill.run.job import Job
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from tasks.retries import may_pass
+from tasks._retries import may_pass
 
 
 @task(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pixelmill.job import Job
 from pixelmill.plan import Plan
+from pixelmill.run.job import Job
+from pixelmill.run.worker import prepare
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from pixelmill.work import prepare
 
 
 @task(name="plan", cache_policy=NO_CACHE)

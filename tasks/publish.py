@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from pixelmill.job import Job
+from pixelmill.run.job import Job
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Changes
-from tasks.retries import may_pass
+from tasks._retries import may_pass
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=may_pass)

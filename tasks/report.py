@@ -10,17 +10,17 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from pixelmill.job import Job
+from pixelmill.formatting import printable
 from pixelmill.report.build import build, close
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
-from pixelmill.scan import Scan
+from pixelmill.run.job import Job
+from pixelmill.run.scan import Scan
+from pixelmill.run.worker import ShardReport
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
-from pixelmill.words import printable
-from pixelmill.work import ShardReport
-from tasks.shown import not_needed
+from tasks._artifacts import not_needed
 
 GALLERY_SECONDS = 5.0
 """A gallery that does not answer for so long is down."""

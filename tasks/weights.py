@@ -7,10 +7,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 from rich.console import Console
 
-from pixelmill.job import CacheSpec
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
-from tasks.retries import may_pass
+from pixelmill.run.job import CacheSpec
+from tasks._retries import may_pass
 
 
 @task(

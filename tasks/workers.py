@@ -15,8 +15,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from pixelmill.errors import SettingsError
-from pixelmill.job import Job, Worker
-from pixelmill.orders import ALIVE_SECONDS, Desk, Orders
+from pixelmill.run.handoff import ALIVE_SECONDS, Desk, Orders
+from pixelmill.run.job import Job, Worker
 from pixelmill.run.rounds import Life, why_worker_lost
 from pixelmill.watch import past
 

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelmill import catalog
-from pixelmill.assign import Assignment, assign, in_words
 from pixelmill.errors import DeviceUnavailable
-from pixelmill.job import Worker
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import gflops, memory_needed
-from pixelmill.pace import Pace
 from pixelmill.plan import Plan, cut
+from pixelmill.run.job import Worker
 from pixelmill.run.results import WorkerModel, WorkerReport
+from pixelmill.run.schedule import Assignment, assign, in_words
+from pixelmill.run.throughput import Pace
 
 NAMES = ["resnet18", "resnet50", "efficientnet_lite0", "vit_b_16"]
 

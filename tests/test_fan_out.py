@@ -22,12 +22,12 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 import tasks.workers
+from flows._start import check_server
 from flows.fan_out import _resources
-from flows.start import check_server
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
-from pixelmill.job import Job
-from pixelmill.orders import Desk
+from pixelmill.run.handoff import Desk
+from pixelmill.run.job import Job
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from settings import load_settings

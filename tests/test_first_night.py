@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from pixelmill.errors import EmbeddingFailed
-from pixelmill.job import CacheSpec, Job
 from pixelmill.plan import Shard
-from pixelmill.scan import scan_sources
-from pixelmill.selfcheck import forget_measured
+from pixelmill.run.drift import forget_measured
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.run.worker import ShardReport, embed_shard, prepare, release_models
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from pixelmill.work import ShardReport, embed_shard, prepare, release_models
 from tests.support.library_run import run
 from tests.test_state_machine import NUMBER_OF, BlockMeans, content, expected_vector, spec_of
 
@@ -48,7 +48,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of four pictures in two shards, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: Library(spec, file.sha256))
     monkeypatch.setattr(Library, "shift", 0.0)
     monkeypatch.setattr(Library, "meanwhile", None)
     (tmp_path / "weights").write_bytes(b"first")

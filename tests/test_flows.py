@@ -16,11 +16,12 @@ from PIL import Image
 
 from flows.maintain import maintain
 from flows.vectorize import checked, vectorize
-from pixelmill import catalog, work
+from pixelmill import catalog
 from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.report.model import PendingCount
+from pixelmill.run import worker as work
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
@@ -69,7 +70,7 @@ def test_a_second_run_makes_no_model_call(photos: Path, monkeypatch: pytest.Monk
     """With nothing new no model is even loaded, and the store's file stays as it is."""
     vectorize([str(photos)], store="store", precision="float32")
     before = Path("store/vectors.h5").read_bytes()
-    monkeypatch.setattr("pixelmill.work.load_file", lambda *_args, **_kwargs: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda *_args, **_kwargs: pytest.fail("a model was loaded"))
     report = vectorize([str(photos)], store="store", precision="float32")
     assert report.models[MODEL].embedded == 0
     assert report.models[MODEL].pending == 0
@@ -171,8 +172,8 @@ def test_a_server_that_is_too_busy_to_show_it_costs_no_work(
         raise RuntimeError("database is locked")
 
     monkeypatch.setattr("tasks.report.create_markdown_artifact", busy)
-    monkeypatch.setattr("tasks.progress.update_progress_artifact", busy)
-    monkeypatch.setattr("tasks.progress._EVERY", 0.0)
+    monkeypatch.setattr("tasks._progress.update_progress_artifact", busy)
+    monkeypatch.setattr("tasks._progress._EVERY", 0.0)
     report = vectorize([str(photos)], store="store", precision="float32")
     assert report.models[MODEL].embedded == 6
     for what in ("progress", "report"):
@@ -241,6 +242,6 @@ def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch
                 ledger.new_scan()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr("pixelmill.work.embed_shard", embed_shard)
+    monkeypatch.setattr("pixelmill.run.worker.embed_shard", embed_shard)
     report = vectorize([str(photos)], store="store", precision="float32")
     assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (6, 0)

@@ -14,14 +14,14 @@ import torch
 
 from pixelmill.cli.main import main
 from pixelmill.errors import EmbeddingFailed
-from pixelmill.job import CacheSpec, Job
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import sections
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.worker import embed_shard, prepare, release_models
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
 from pixelmill.store.reader import Store
-from pixelmill.work import embed_shard, prepare, release_models
 from tests.conftest import SavePicture
 from tests.support.library_run import run
 from tests.test_state_machine import BlockMeans, spec_of
@@ -41,7 +41,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of five pictures, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: Library(spec, file.sha256))
     monkeypatch.setattr(Library, "shift", 0.0)
     (tmp_path / "weights").write_bytes(b"first")
     for seed in range(5):
@@ -140,7 +140,7 @@ def test_a_worker_whose_vectors_differ_embeds_nothing(job: Job, save_picture: Sa
     run(job)
     save_picture(Path(job.sources[0]) / "9.png", 9)
     with StoreWriter(job.store) as writer:
-        from pixelmill.scan import scan_sources
+        from pixelmill.run.scan import scan_sources
 
         scan = scan_sources(writer.ledger, job.sources)
         matrices, plan = prepare(job, writer, scan.number)

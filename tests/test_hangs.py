@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelmill import pipeline, watch, work
-from pixelmill.images.found import FoundFile
-from pixelmill.job import CacheSpec, Job
+from pixelmill import pipeline, watch
 from pixelmill.report.model import RunReport
+from pixelmill.run import worker as work
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.conftest import SavePicture

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 
 from pixelmill.images import decode
-from pixelmill.job import Job
 from pixelmill.pipeline import decode_apart
 from pixelmill.report.model import RunReport
+from pixelmill.run.job import Job
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
@@ -52,8 +52,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over `photos` with a stand-in model that counts what it is given."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
-    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     (tmp_path / "weights").write_bytes(b"weights")
     return Job(
         sources=(str(photos),), store=tmp_path / "store", specs=(spec_of("one", tmp_path),),
@@ -240,7 +240,7 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr("pixelmill.pipeline.decode_apart", hungry)
-        patch.setattr("pixelmill.work.decode_apart", hungry)
+        patch.setattr("pixelmill.run.worker.decode_apart", hungry)
         report = run(job)
     assert (report.models["one"].pending, quarantine(job)) == (1, {})
     assert model_calls(job)[0] == 1

@@ -9,7 +9,7 @@ import pytest
 
 FAULTS = """
 import ctypes, resource, sys, threading
-from pixelmill.memory import keep_freed
+from pixelmill.malloc import keep_freed
 
 def work():
     for _ in range(10):

@@ -12,10 +12,10 @@ import pytest
 
 from pixelmill import catalog
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.discover import discover
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline, Target
+from pixelmill.sources.discover import discover
 
 IMAGES = Path(__file__).parent.parent / "examples" / "images"
 STAMPS = Path(os.environ.get("STAMPS", "/usr/share/tuxpaint/stamps"))

@@ -11,11 +11,11 @@ import pytest
 
 from pixelmill import watch
 from pixelmill.errors import StoreError
-from pixelmill.job import Job
-from pixelmill.orders import Desk, whole
 from pixelmill.pipeline import Timing
 from pixelmill.plan import Shard
-from pixelmill.work import ShardReport, combined
+from pixelmill.run.handoff import Desk, whole
+from pixelmill.run.job import Job
+from pixelmill.run.worker import ShardReport, combined
 from tests.test_state_machine import spec_of
 
 NAME = os.fsdecode(b"/photos/caf\xe9.jpg")
@@ -131,7 +131,7 @@ def test_a_sign_of_life_counts_by_its_change(desk: Desk) -> None:
 
 def test_a_sign_of_life_says_how_far_the_work_has_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that hangs goes on to say that it lives, and not that it goes forward; what it does can be read."""
-    monkeypatch.setattr("pixelmill.orders.ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("pixelmill.run.handoff.ALIVE_SECONDS", 0.05)
     with desk.alive("gpu0"):
         watch.begin("embed", "one with 32 images")
         time.sleep(0.2)
@@ -159,7 +159,7 @@ def test_a_deadline_does_not_depend_on_the_clocks_of_two_machines(
     )  # fmt: skip
     desk.give(whole(job, 7, (), (Shard(0, 0, 10),), "inline"))
     now = time.time
-    monkeypatch.setattr("pixelmill.orders.time.time", lambda: now() + skew)
+    monkeypatch.setattr("pixelmill.run.handoff.time.time", lambda: now() + skew)
     deadline = desk.orders().job.deadline
     assert deadline is not None
     assert abs(deadline - time.time() - 1000) < 5

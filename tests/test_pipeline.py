@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from pixelmill import pipeline as module
-from pixelmill.feed import Collect, Feed
-from pixelmill.images.apart import Pixels, decode_apart
+from pixelmill.embedding.precision import fastest_precision
+from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import Preprocessing
+from pixelmill.images.sandbox import Pixels, decode_apart
 from pixelmill.pipeline import Pipeline, Result, Target
-from pixelmill.precision import fastest_precision
+from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
 from tests.test_state_machine import BlockMeans, spec_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelmill.job import Job
 from pixelmill.plan import cut
+from pixelmill.run.job import Job
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.support.library_run import run
@@ -21,7 +21,7 @@ NAMES = [f"{chr(97 + i)}.png" for i in range(20)]
 @pytest.fixture
 def job(tmp_path: Path, save_picture, monkeypatch: pytest.MonkeyPatch) -> Job:  # type: ignore[no-untyped-def]
     """Twenty pictures, whose times of modification are in no order of their names."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     (tmp_path / "weights").write_bytes(b"weights")
     for i, name in enumerate(NAMES):
         save_picture(tmp_path / "photos" / name, i)
@@ -70,7 +70,7 @@ def test_a_deadline_in_the_middle_leaves_the_oldest(job: Job, monkeypatch: pytes
 
     real = BlockMeans.encode_image
     monkeypatch.setattr(BlockMeans, "encode_image", encode)
-    monkeypatch.setattr("pixelmill.work.past", lambda deadline: deadline is not None and len(over) >= 4)
+    monkeypatch.setattr("pixelmill.run.worker.past", lambda deadline: deadline is not None and len(over) >= 4)
     report = run(job.model_copy(update={"deadline": 1e12}))
     done = embedded(job)
     assert 8 <= len(done) < 20

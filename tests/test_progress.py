@@ -36,8 +36,8 @@ def test_progress_is_an_artifact_of_the_run_that_was_started(save_picture: SaveP
 def test_progress_is_told_while_it_runs(save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two batches, not only at the end."""
     told: list[float] = []
-    monkeypatch.setattr("tasks.progress._EVERY", 0.0)
-    monkeypatch.setattr("tasks.progress.update_progress_artifact", lambda _id, percent, _words: told.append(percent))
+    monkeypatch.setattr("tasks._progress._EVERY", 0.0)
+    monkeypatch.setattr("tasks._progress.update_progress_artifact", lambda _id, percent, _words: told.append(percent))
     for seed in range(4):
         save_picture(Path(f"photos/{seed}.png"), seed)
     vectorize(["photos"], store="store", precision="float32", batch_size=1)

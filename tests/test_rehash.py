@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pixelmill import rehash as module
-from pixelmill.job import Job
 from pixelmill.report.model import RunReport
-from pixelmill.scan import scan_sources
+from pixelmill.run import rehash as module
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
@@ -32,8 +32,8 @@ NAMES = ["a.png", "b.png", "c.png", "sub/d.png"]
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over four pictures that has been done once."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
-    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     for number, name in enumerate(NAMES):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "photos" / name).write_bytes(content(number).ljust(1000, b"\0"))

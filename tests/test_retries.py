@@ -8,8 +8,8 @@ import pytest
 from prefect import Task
 
 from pixelmill.errors import DeviceUnavailable, StoreBusy, StoreDamaged, WeightsRefused, WeightsUnavailable
+from tasks._retries import may_pass
 from tasks.embed import embed_ordered, embed_shard
-from tasks.retries import may_pass
 from tasks.weights import fetch_weights
 
 

@@ -29,10 +29,10 @@ from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTen
 
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
-from pixelmill.job import CacheSpec, Job
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.report.model import RunReport
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.folders import KINDS
@@ -134,7 +134,7 @@ class Collection(RuleBasedStateMachine):
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("time.time", side_effect=lambda: real() + self.ahead))
         self.patches.enter_context(
-            mock.patch("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+            mock.patch("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
         )
         self.clock = 10**18
         self.files: dict[str, int] = {}
@@ -261,7 +261,7 @@ class Collection(RuleBasedStateMachine):
         """A run whose deadline comes after so many photos: what it has embedded stays, what waits is pending, and no
         photo that is what it was loses its path."""
         asked = iter(range(after))
-        with mock.patch("pixelmill.work.past", side_effect=lambda _deadline: next(asked, None) is None):
+        with mock.patch("pixelmill.run.worker.past", side_effect=lambda _deadline: next(asked, None) is None):
             before, seen = self.known.held, BlockMeans.seen
             report = run(self.job(models).model_copy(update={"deadline": 1.0}))
         self.known.held = self.read(read_plain(self.store))

@@ -14,13 +14,13 @@ from unittest import mock
 import h5py
 import pytest
 
-from pixelmill.job import CacheSpec, Job
 from pixelmill.report.model import RunReport
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.consult import consulted
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
+from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import Crash
 from tests.support.library_run import run
@@ -34,7 +34,7 @@ OVER = 1.0
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over three pictures in `photos` that has been done once; there is an empty folder `other` beside it."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     for number, name in enumerate(NAMES):
         write(tmp_path / "photos" / name, number)
     (tmp_path / "other").mkdir()
@@ -238,7 +238,7 @@ def test_a_copy_of_what_waits_is_a_duplicate(job: Job, monkeypatch: pytest.Monke
     os.utime(photo(job, "z.png"), ns=(2 * 10**18, 2 * 10**18))
     os.utime(photo(job, "a.png"), ns=(10**18, 10**18))
     asked = iter([False, False])
-    monkeypatch.setattr("pixelmill.work.past", lambda _deadline: next(asked, True))
+    monkeypatch.setattr("pixelmill.run.worker.past", lambda _deadline: next(asked, True))
     assert counts(run(job.model_copy(update={"deadline": OVER, "batch_size": 1}))) == {"duplicate": 1}
 
 

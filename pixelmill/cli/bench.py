@@ -11,7 +11,7 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.run import PRECISIONS
-from pixelmill.words import number_of
+from pixelmill.formatting import number_of
 
 if TYPE_CHECKING:
     from pixelmill.bench import Figures

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelmill.cli import common
-from pixelmill.words import printable
+from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
     from pixelmill.report.model import RunReport
@@ -72,7 +72,7 @@ def _show_lines(lines: Sequence[str]) -> None:
 def _last(store: Path) -> RunReport:
     from pixelmill.errors import StoreError
     from pixelmill.report.model import read_report
-    from pixelmill.store.consult import ledger_of
+    from pixelmill.store.readonly import ledger_of
 
     with ledger_of(store) as ledger:
         runs = ledger.runs(1) if ledger else []

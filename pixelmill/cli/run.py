@@ -11,12 +11,12 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
+from pixelmill.formatting import number_of, printable
 from pixelmill.proxies import check_proxies
-from pixelmill.words import number_of, printable
 
 if TYPE_CHECKING:
-    from pixelmill.job import Job
     from pixelmill.report.model import DryRunReport, RunReport
+    from pixelmill.run.job import Job
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -44,8 +44,8 @@ def run(
 
     Only what is new or missing is embedded: a second run makes no model call.
     """
-    from pixelmill.preflight import check
     from pixelmill.report.model import DryRunReport, RunReport
+    from pixelmill.run.preflight import check
     from settings import load_settings
     from settings.job import make_job
 
@@ -68,7 +68,7 @@ def run(
 
 def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: Path | None, **flags: Any) -> RunReport:
     _load_prefect()
-    from flows.start import check_server, prefect_api
+    from flows._start import check_server, prefect_api
     from flows.vectorize import vectorize
 
     check_server(job)
@@ -89,7 +89,7 @@ def _previewed(job: Job) -> DryRunReport:
 def _load_prefect() -> None:
     """Errors are told by the command, once, in words; nothing about this run leaves this machine. Raises SettingsError
     for settings of Prefect that it cannot read."""
-    from flows.loading import load_prefect
+    from flows._loading import load_prefect
 
     quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
     for name, value in quiet.items():

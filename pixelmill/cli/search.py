@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pixelmill.cli import common
-from pixelmill.words import printable
+from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -82,11 +82,11 @@ def search(
 
 def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
     from pixelmill.images.decode import DecodeOptions
-    from pixelmill.images.found import found_at
     from pixelmill.paths import at_home
-    from pixelmill.remote.address import checked_address, is_address
-    from pixelmill.remote.reading import read_image
     from pixelmill.search.query import Picture, Row, Text
+    from pixelmill.sources.address import checked_address, is_address
+    from pixelmill.sources.found import found_at
+    from pixelmill.sources.reading import read_image
 
     for text, sign in map(_signed, texts):
         yield Text(text, sign)

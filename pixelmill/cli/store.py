@@ -11,7 +11,7 @@ import click
 
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED
-from pixelmill.words import printable
+from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
     from pixelmill.store.ledger import Quarantined
@@ -156,7 +156,7 @@ def export(store: Path, out: Path, models: str, normalize: bool, weights: str | 
 
 def _listed(store: Path) -> list[Quarantined]:
     """The quarantine, read without writing a byte: the store may lie on read-only media."""
-    from pixelmill.store.consult import ledger_of
+    from pixelmill.store.readonly import ledger_of
 
     with ledger_of(store) as ledger:
         return ledger.quarantine() if ledger else []
@@ -233,7 +233,7 @@ def _entry(entry: Any) -> dict[str, Any]:
 
 
 def _deep(store: Path, config: Path | None) -> list[Any]:
-    from pixelmill.selfcheck import reembed
+    from pixelmill.run.drift import reembed
     from settings.job import find_model, make_cache
 
     settings = common.settings_from(config)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.colour import to_rgb
-from pixelmill.images.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
 from pixelmill.images.mended import mended
 from pixelmill.images.opening import opened
+from pixelmill.sources.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
 
 if TYPE_CHECKING:
     from PIL import Image

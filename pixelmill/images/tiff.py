@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.formats import REFUSED
+from pixelmill.sources.formats import REFUSED
 
 UNCOMPRESSED, PACKBITS, LZMA = 1, 32773, 34925
 DEFLATE: Final = frozenset({8, 32946})

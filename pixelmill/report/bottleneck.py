@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pixelmill.run.worker import ShardReport
 from pixelmill.store.manifest import Matrix
-from pixelmill.work import ShardReport
 
 
 def advice(did: ShardReport, matrices: Sequence[Matrix]) -> str:

@@ -7,11 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from pixelmill.assign import Assignment
+from pixelmill.embedding.precision import LEAST_COSINE
 from pixelmill.errors import StoreError
-from pixelmill.job import Job
 from pixelmill.plan import count_pending
-from pixelmill.precision import LEAST_COSINE
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.history import comparable, night, notable, recorded
 from pixelmill.report.model import (
@@ -24,15 +22,17 @@ from pixelmill.report.model import (
     SelfCheck,
     WorkerPlan,
 )
+from pixelmill.run.job import Job
 from pixelmill.run.results import WorkerModel, WorkerReport
 from pixelmill.run.rounds import who_is_left_out
-from pixelmill.scan import Scan
+from pixelmill.run.scan import Scan
+from pixelmill.run.schedule import Assignment
+from pixelmill.run.worker import ShardReport, combined
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes
 from pixelmill.watch import Hang, hanging
-from pixelmill.work import ShardReport, combined
 
 _RUNS = 50
 """How many runs back are looked through for those over the same sources."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pixelmill.formatting import printable
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import Names, Report, Section, headline, sections, summary
-from pixelmill.words import printable
 
 WARNINGS = 20
 """Warnings that are told one by one."""

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pixelmill.assign import in_words
+from pixelmill.formatting import moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
+from pixelmill.run.schedule import in_words
 from pixelmill.store.folders import KINDS
-from pixelmill.words import moment, number_of, percent
 
 Report = RunReport | DryRunReport
 Names = tuple[str, ...]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pixelmill.errors import DeviceUnavailable
+from pixelmill.run.worker import ShardReport, combined
 from pixelmill.watch import COMPUTING_SECONDS
-from pixelmill.work import ShardReport, combined
 
 _STUCK: Final = "its work has not gone forward"
 _NOBODY: Final = "no process of the cluster"

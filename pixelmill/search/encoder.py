@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from pixelmill.errors import NoTextTower, WeightsRefused
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.matrices import still_makes
 from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline, Target
+from pixelmill.provenance import still_makes
 from pixelmill.store.manifest import Provenance
 
 Float32 = NDArray[np.float32]

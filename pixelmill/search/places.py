@@ -10,10 +10,10 @@ from fnmatch import translate
 from pathlib import Path
 
 from pixelmill.errors import StoreError
-from pixelmill.images.found import FoundFile
-from pixelmill.store.consult import ledger_of
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.ledger import LEDGER
 from pixelmill.store.reader import Store
+from pixelmill.store.readonly import ledger_of
 
 Fits = Callable[[bytes, bytes], bool]
 """Whether a file passes: its source, and its path relative to that."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import QueryError
+from pixelmill.formatting import number_of
 from pixelmill.search.encoder import QueryEncoder
 from pixelmill.store.reader import MatrixView
-from pixelmill.words import number_of
 
 Float32 = NDArray[np.float32]
 

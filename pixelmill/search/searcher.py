@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pixelmill import catalog
 from pixelmill.errors import NoTextTower, QueryError
+from pixelmill.formatting import number_of
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
 from pixelmill.search.ann import Approximate, open_index
@@ -28,7 +29,6 @@ from pixelmill.store.generations import of_model
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
-from pixelmill.words import number_of
 
 _FILTERS_KEPT = 16
 _WORTH_AN_INDEX = 0.1

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from pixelmill.errors import ImageRejected, PixelmillError, StoreError
-from pixelmill.images.apart import scaled_apart
+from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.found import FoundFile
-from pixelmill.remote.reading import read_image
+from pixelmill.images.sandbox import scaled_apart
 from pixelmill.search.searcher import Found, Hit
-from pixelmill.words import printable
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import read_image
 
 EDGE: Final = 240
 """Longest edge of a thumbnail in pixels; 40 of them make a file of about half a megabyte."""

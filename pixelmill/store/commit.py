@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.images.found import FoundFile, below
+from pixelmill.sources.found import FoundFile, below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix

@@ -20,13 +20,11 @@ import numpy as np
 from pixelmill import __version__
 from pixelmill.batches import batched
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
-from pixelmill.images.found import FoundFile, below
-from pixelmill.remote.address import archive_kind
-from pixelmill.remote.files import Status
+from pixelmill.sources.address import archive_kind
+from pixelmill.sources.files import Status
+from pixelmill.sources.found import FoundFile, below
 from pixelmill.store import living
 from pixelmill.store.database import connect
-from pixelmill.store.explained import explained, what_stopped_it
-from pixelmill.store.failures import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.holders import ADOPTED_AT_ONCE, HELD, REFUSED, Holders
 from pixelmill.store.ledger_check import (
@@ -42,10 +40,12 @@ from pixelmill.store.ledger_check import (
 )
 from pixelmill.store.master import MASTER
 from pixelmill.store.places import Place, places_modified, places_of, shared_places
+from pixelmill.store.quarantine import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes as Changes
 from pixelmill.store.settlement import Settlement
 from pixelmill.store.sightings import Sightings
+from pixelmill.store.sqlite_errors import explained, what_stopped_it
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from pixelmill.words import number_of
+from pixelmill.formatting import number_of
 
 _TYPES = {"BLOB": "blob", "INTEGER": "integer", "REAL": "real", "TEXT": "text"}
 """What SQLite calls a value (`typeof`) by the type that a column declares; in the file any column may hold any."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pixelmill.errors import StoreError
+from pixelmill.formatting import number_of
 from pixelmill.store.database import connect
 from pixelmill.store.durable import FULL, no_space, sync_folder
 from pixelmill.store.ledger import LEDGER, Ledger, expected_schema
 from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import unwritable
 from pixelmill.store.reader import Store
-from pixelmill.words import number_of
 
 SCRATCH = ".ledger.repair"
 

@@ -19,7 +19,6 @@ import numpy as np
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import revisions
-from pixelmill.store.checked import check_manifest
 from pixelmill.store.durable import put_in_place, write_durably, written_aside
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.manifest import (
@@ -39,6 +38,7 @@ from pixelmill.store.manifest import (
 )
 from pixelmill.store.parts import PARTS as PARTS
 from pixelmill.store.parts import TEXT
+from pixelmill.store.validate import check_manifest
 
 log = logging.getLogger(__name__)
 

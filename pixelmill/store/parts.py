@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.store.checked import ENDS, JOINED
 from pixelmill.store.durable import file_sha256, write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
+from pixelmill.store.validate import ENDS, JOINED
 
 PARTS = "parts"
 TEXT = h5py.string_dtype("utf-8")

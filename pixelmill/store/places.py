@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pixelmill.images.found import below
+from pixelmill.sources.found import below
 from pixelmill.store.holders import IN_DOUBT, Holders
 
 _AT_ONCE = 500

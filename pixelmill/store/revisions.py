@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.errors import StoreError, StoreTooNew
-from pixelmill.store.checked import check_manifest
 from pixelmill.store.durable import make_folder_durably, sync_folder, write_new, written_aside
 from pixelmill.store.manifest import Manifest, unsealed
 from pixelmill.store.parts import PARTS
+from pixelmill.store.validate import check_manifest
 
 REVISIONS = "revisions"
 KEPT = 16

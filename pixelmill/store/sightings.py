@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.settlement import UNKNOWN
 
 READ_AHEAD = 4096

@@ -13,7 +13,6 @@ import numpy as np
 
 from pixelmill.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import ledger_repair
-from pixelmill.store.consult import consulted
 from pixelmill.store.durable import file_sha256
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
@@ -37,6 +36,7 @@ from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
 from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store
+from pixelmill.store.readonly import consulted
 from pixelmill.store.revisions import check_names_exclude, numbers, read_revision
 
 _NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
+from pixelmill.formatting import printable
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.web.api.answers import Model, Source
 from pixelmill.web.snapshot import Snapshot
-from pixelmill.words import printable
 
 
 def cover(snapshot: Snapshot, matrix: Matrix, ledger: Ledger | None, *, text: bool, default: bool) -> Model:

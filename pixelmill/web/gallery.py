@@ -14,8 +14,9 @@ from typing import Annotated, TypeVar, cast
 from fastapi import Depends, Query, Request
 from fastapi.exceptions import HTTPException
 
-from pixelmill.images.apart import Pixels, scaled_apart
+from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.sandbox import Pixels, scaled_apart
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import Picture, Place
@@ -24,7 +25,6 @@ from pixelmill.web.security import Door, RateLimit, client_of, kept_secret
 from pixelmill.web.snapshot import Newest
 from pixelmill.web.thumbnails import SIZES, Thumbnails
 from pixelmill.web.uploads import Uploads
-from pixelmill.words import printable
 
 Result = TypeVar("Result")
 _AT_ONCE = 8

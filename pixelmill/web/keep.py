@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pixelmill.search.moments import LATEST_NS
-from pixelmill.store.consult import ledger_of
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.readonly import ledger_of
 from pixelmill.web.vectors import units
 
 

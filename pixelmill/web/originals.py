@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.decode import FileChanged
-from pixelmill.images.formats import HEAD, sniff
-from pixelmill.images.found import FoundFile
-from pixelmill.remote.reading import read_image
 from pixelmill.search.places import Place, places_of
+from pixelmill.sources.formats import HEAD, sniff
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import read_image
 from pixelmill.store.reader import Store
 
 TYPES = {

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from pixelmill.errors import PixelmillError
+from pixelmill.formatting import printable
 from pixelmill.web.originals import OriginalGone
-from pixelmill.words import printable
 
 MEDIA_TYPE = "application/problem+json"
 Answers = dict[int | str, dict[str, Any]]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from pixelmill.images.apart import scaled_apart
 from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.sandbox import scaled_apart
 
 SIZES = (160, 320, 640, 1600)
 """Longer edges in pixels. The last one is for a look at the whole picture."""

@@ -21,12 +21,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images import apart
-from pixelmill.images.apart import DecoderUnusable, DecodingInterrupted, decode_apart, end_idle_decoders
+from pixelmill.images import sandbox as apart
 from pixelmill.images.decode import DecodeOptions, decode_image
-from pixelmill.images.found import FoundFile
 from pixelmill.images.preprocess import Preprocessing, pixels
+from pixelmill.images.sandbox import DecoderUnusable, DecodingInterrupted, decode_apart, end_idle_decoders
 from pixelmill.pipeline import Pipeline, Target
+from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
 from tests.images.test_decode import EIGHT_BIT
 from tests.test_pipeline import Limited
@@ -147,7 +147,7 @@ def test_a_picture_is_resized_there_or_here(
     """Where PyTorch is quick the whole picture crosses, else a small one: both are upstream's of the upright picture."""
     from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
-    monkeypatch.setattr("pixelmill.images.apart._resizes_fast", lambda: quick)
+    monkeypatch.setattr("pixelmill.images.sandbox._resizes_fast", lambda: quick)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     assert upright.size == size
     expected = np.asarray(Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(upright)).astype(int)

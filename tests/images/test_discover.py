@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from pixelmill.errors import SourceError
-from pixelmill.images.discover import discover, parse_source
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.ledger import Ledger
 
 
@@ -82,7 +82,7 @@ def test_known_files_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     picture(tmp_path / "a.png")
     (tmp_path / "b.txt").write_text("no image")
     seen: list[str] = []
-    monkeypatch.setattr("pixelmill.images.discover._head", pytest.fail)
+    monkeypatch.setattr("pixelmill.sources.discover._head", pytest.fail)
     assert paths(tmp_path, known=lambda found: seen.append(found.path) is None) == ["a.png", "b.txt"]
     assert seen == ["a.png", "b.txt"]
 
@@ -435,7 +435,7 @@ def test_deep_folders_need_no_recursion(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     """Discovery needs neither torch nor Pillow, so that the command line answers at once."""
-    code = "import sys, pixelmill.images.discover; print({'torch', 'PIL', 'numpy'} & set(sys.modules))"
+    code = "import sys, pixelmill.sources.discover; print({'torch', 'PIL', 'numpy'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pixelmill.images.formats import describe, sniff
+from pixelmill.sources.formats import describe, sniff
 from tests.support.pictures import KINDS
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelmill.job import Job
-from pixelmill.remote import archives
 from pixelmill.report.model import RunReport
+from pixelmill.run.job import Job
+from pixelmill.sources import archives
 from pixelmill.store.reader import Store
 from tests.support.image_server import ImageServer
 from tests.support.library_run import run
@@ -38,7 +38,7 @@ def places(job: Job) -> set[str]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is asked again without a wait."""
-    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("pixelmill.sources.files.DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def web() -> Iterator[ImageServer]:
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job without sources. Nothing is waited for, and what is known of archives is asked for each time."""
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
-    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     monkeypatch.setattr(archives, "_STATUS_SECONDS", 1e-9)
     (tmp_path / "weights").write_bytes(b"weights")
     return Job(

@@ -17,14 +17,14 @@ import pytest
 
 from pixelmill.errors import ImageRejected, SourceError
 from pixelmill.images.decode import FileChanged
-from pixelmill.images.discover import discover
-from pixelmill.images.found import FoundFile
-from pixelmill.job import Job
-from pixelmill.remote import archives
-from pixelmill.remote.braces import expanded
-from pixelmill.remote.reading import read_image
-from pixelmill.store.consult import ledger_of
+from pixelmill.run.job import Job
+from pixelmill.sources import archives
+from pixelmill.sources.braces import expanded
+from pixelmill.sources.discover import discover
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import read_image
 from pixelmill.store.ledger import Ledger
+from pixelmill.store.readonly import ledger_of
 from pixelmill.store.verify import verify
 from tests.remote.conftest import Run, content, places
 from tests.support.image_server import Faults, ImageServer
@@ -816,7 +816,7 @@ def test_a_folder_that_cannot_be_read_under_a_pattern(
             raise OSError(5, "Input/output error")
         return real(folder)
 
-    monkeypatch.setattr("pixelmill.remote.pattern.os.listdir", failing)
+    monkeypatch.setattr("pixelmill.sources.pattern.os.listdir", failing)
     _, report = go(str(tmp_path / "d*" / "*.png"))
     assert (report.images.removed, len(places(job))) == (0, 3)
     assert any("d1: Input/output error" in warning for warning in report.warnings)
@@ -847,7 +847,7 @@ def test_patterns(tmp_path: Path) -> None:
 
 def test_a_row_group_is_read_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that passes costs the rows that were asked for then, and no others."""
-    from pixelmill.remote.files import LocalFiles
+    from pixelmill.sources.files import LocalFiles
 
     pack_parquet(tmp_path / "a.parquet", {f"{n}.png": os.urandom(200_000) for n in range(40)})
     found = list(discover([str(tmp_path / "a.parquet")]))
@@ -892,7 +892,7 @@ def test_a_slow_archive_does_not_hold_up_others(
     import time
     from concurrent.futures import ThreadPoolExecutor
 
-    from pixelmill.remote import http
+    from pixelmill.sources import http
 
     monkeypatch.setattr(archives, "_STATUS_SECONDS", 30.0)
     monkeypatch.setattr(http, "_SILENT_SECONDS", 1.0)

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from pixelmill.job import Job
-from pixelmill.remote import filesystem
+from pixelmill.run.job import Job
+from pixelmill.sources import fsspec as filesystem
 from tests.remote.conftest import Run, content, places
 from tests.support.serving import LocalServer
 

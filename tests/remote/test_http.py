@@ -14,15 +14,15 @@ import pytest
 
 from pixelmill.errors import SourceError
 from pixelmill.images.decode import FileChanged
-from pixelmill.images.discover import discover, parse_source
-from pixelmill.images.found import found_at
-from pixelmill.job import Job
 from pixelmill.pipeline import READS_AT_ONCE
-from pixelmill.remote import http, limits
-from pixelmill.remote.address import checked_address
-from pixelmill.remote.limits import wanted_wait
-from pixelmill.remote.reading import read_image
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.sources import http, limits
+from pixelmill.sources.address import checked_address
+from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.found import found_at
+from pixelmill.sources.limits import wanted_wait
+from pixelmill.sources.reading import read_image
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.verify import verify
@@ -423,8 +423,8 @@ def test_a_server_that_is_down_holds_nobody_up(
     (tmp_path / "list.txt").write_text("".join(f"{web.url}{path}\n" for path in web.files))
     http._clients.clear()
     waits = list[float]()
-    monkeypatch.setattr("pixelmill.remote.files.DELAYS", (1.0, 4.0))
-    monkeypatch.setattr("pixelmill.remote.files.time.sleep", waits.append)
+    monkeypatch.setattr("pixelmill.sources.files.DELAYS", (1.0, 4.0))
+    monkeypatch.setattr("pixelmill.sources.files.time.sleep", waits.append)
     found = list(discover([f"@{tmp_path / 'list.txt'}"]))
     assert len(found) == 200
     assert sum(file.size > 0 for file in found) < 32

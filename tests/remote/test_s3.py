@@ -17,12 +17,12 @@ import httpx
 import pytest
 
 from pixelmill.errors import SourceError
-from pixelmill.images.discover import discover, parse_source
-from pixelmill.images.found import FoundFile
-from pixelmill.job import Job
-from pixelmill.remote import filesystem
-from pixelmill.remote.reading import is_there, modified_ns, read_image
+from pixelmill.run.job import Job
 from pixelmill.search.sheet import thumbnail
+from pixelmill.sources import fsspec as filesystem
+from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import is_there, modified_ns, read_image
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.web.originals import OriginalGone, locate, read_original

@@ -19,9 +19,7 @@ import torch
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from pixelmill.assign import Assignment
 from pixelmill.cli.main import main
-from pixelmill.job import Job
 from pixelmill.pipeline import Timing
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.build import build, close, dry_run_report
@@ -29,13 +27,15 @@ from pixelmill.report.history import ENOUGH, FAILING, LAST, MANY, MEASURED, SHRU
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, ImageCounts, ModelReport, RunReport, SeenCount, read_report
 from pixelmill.report.text import headline, sections, summary
+from pixelmill.run.job import Job
 from pixelmill.run.results import WorkerReport
-from pixelmill.scan import Scan, scan_sources
-from pixelmill.store import failures
+from pixelmill.run.scan import Scan, scan_sources
+from pixelmill.run.schedule import Assignment
+from pixelmill.run.worker import ShardReport, embed_shard, prepare
+from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.failures import FailureGroup
 from pixelmill.store.folders import KINDS
-from pixelmill.work import ShardReport, embed_shard, prepare
+from pixelmill.store.quarantine import FailureGroup
 from tests.support.library_run import run
 from tests.test_state_machine import BlockMeans, spec_of
 
@@ -64,9 +64,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over two empty sources with one model."""
     stand_ins = {"half": Half}
     monkeypatch.setattr(
-        "pixelmill.work.load_file", lambda spec, file, **_: stand_ins.get(spec.name, BlockMeans)(spec, file.sha256)
+        "pixelmill.run.worker.load_file",
+        lambda spec, file, **_: stand_ins.get(spec.name, BlockMeans)(spec, file.sha256),
     )
-    monkeypatch.setattr("pixelmill.work._RETRY_DELAYS", (0.0,))
+    monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     (tmp_path / "weights").write_bytes(b"weights")
     for name in ("photos", "scans"):
         (tmp_path / name).mkdir()

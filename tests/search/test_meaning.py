@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from pixelmill.job import CacheSpec, Job
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
+from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.query import Text
 from pixelmill.search.searcher import Searcher
 from tests.support.captioned import KINDS, caption, draw, train

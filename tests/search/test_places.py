@@ -183,7 +183,7 @@ def test_a_sheet_shows_a_content_by_any_of_its_files(copied: Path, tiny: TinyMod
 
 def test_a_touched_copy_is_still_found(copied: Path, tiny: TinyModels, tmp_path: Path) -> None:
     """A scan finds that its time has changed; until it is read again it counts for what it held."""
-    from pixelmill.scan import scan_sources
+    from pixelmill.run.scan import scan_sources
     from pixelmill.store.commit import StoreWriter
 
     folder = Path(shutil.copytree(copied, tmp_path / "own"))

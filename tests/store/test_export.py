@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pixelmill.errors import StoreError
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.export import export
 from pixelmill.store.manifest import Matrix

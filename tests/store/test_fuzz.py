@@ -68,7 +68,7 @@ CONTROLS = {
         "ledger:rows", "from pixelmill.store.commit import StoreWriter; StoreWriter._check_identity = lambda *_: None",
     ),
     "what SQLite says is passed on": (
-        "ledger:values", "import pixelmill.store.explained as e; e._TROUBLE = (ZeroDivisionError,)",
+        "ledger:values", "import pixelmill.store.sqlite_errors as e; e._TROUBLE = (ZeroDivisionError,)",
     ),
 }  # fmt: skip
 

@@ -12,9 +12,9 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.consult import consulted
 from pixelmill.store.ledger import Failure
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair, verify
 from tests.support.stores import SOURCE, check_plain, file_of, harvest, provenance, record_files, sha256
 

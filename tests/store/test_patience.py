@@ -15,8 +15,8 @@ from filelock import FileLock
 
 from pixelmill.errors import StoreBusy
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.consult import consulted
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.readonly import consulted
 from tests.support.stores import check_plain, harvest, record_files, sha256
 
 

@@ -20,9 +20,9 @@ import pixelmill.store.export  # noqa: F401 - with those above: a stranger may n
 from pixelmill.cli.main import main
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.consult import consulted
 from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair
 from tests.conftest import SavePicture
 from tests.store.test_golden import check_with_h5py, check_with_reader, expected_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store import sightings
 from pixelmill.store.ledger import Ledger
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pixelmill.errors import StoreDamaged
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import RETENTION, compact
 from pixelmill.store.manifest import Matrix

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import torch
 
-from pixelmill.job import CacheSpec, Job
 from pixelmill.report.model import RunReport
+from pixelmill.run.job import CacheSpec, Job
 from pixelmill.store import commit as committing
 from pixelmill.store import master, parts
 from pixelmill.store.commit import StoreWriter
@@ -73,7 +73,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         for number in numbers:
             (tmp_path / "photos" / folder / f"{number}.png").write_bytes(content(number))
     (tmp_path / "weights").write_bytes(b"weights")
-    monkeypatch.setattr("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.store.compact.PART_LIMIT", 5)
     return [job(tmp_path, folders, models) for folders, models in RUNS]
 

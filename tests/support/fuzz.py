@@ -27,10 +27,10 @@ import numpy as np
 from pixelmill.errors import PixelmillError, StoreTooNew
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.consult import consulted
 from pixelmill.store.manifest import SEAL
 from pixelmill.store.master import HEADER_BYTES, read_manifest_copy
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN, committed
 from tests.support.stores import DIMS, provenance, vector

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pixelmill import __version__
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import Harvest, StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.ensembles import keep

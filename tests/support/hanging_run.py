@@ -12,7 +12,7 @@ from typing import Any
 from unittest import mock
 
 from pixelmill import watch
-from pixelmill.job import Job
+from pixelmill.run.job import Job
 from tests.support import library_run
 from tests.test_state_machine import BlockMeans
 
@@ -30,7 +30,7 @@ def main(job: Job, when: str) -> None:
     if when == "scan":
         marker.touch()
     with (
-        mock.patch("pixelmill.work.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)),
+        mock.patch("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)),
         mock.patch.object(library_run, "prepare", armed),
     ):
         print(library_run.run(job).model_dump_json())

@@ -15,8 +15,8 @@ from pathlib import Path
 from PIL import Image
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.apart import decode_apart
 from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.sandbox import decode_apart
 
 MEMORY = 700 << 20
 """Bytes of address space beside what the idle program has; its decoders, which inherit the limit, have the same in all."""

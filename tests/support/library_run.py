@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from pixelmill.job import Job
 from pixelmill.report.build import build, close
 from pixelmill.report.model import RunReport
-from pixelmill.scan import scan_sources
+from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
+from pixelmill.run.worker import embed_shard, prepare, release_models
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
-from pixelmill.work import embed_shard, prepare, release_models
 
 
 def run(job: Job) -> RunReport:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pixelmill.job import CacheSpec, Job
 from pixelmill.models.base import ModelSpec
+from pixelmill.run.job import CacheSpec, Job
 from tests.support.checkpoints import TinyModels
 from tests.support.library_run import run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pixelmill.images.found import FoundFile
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
 from pixelmill.store.ledger import Failure
 from pixelmill.store.manifest import Manifest, Matrix, Provenance

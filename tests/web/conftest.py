@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.job import CacheSpec, Job
+from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
 from pixelmill.web.app import make_app
 from pixelmill.web.gallery import Gallery, Limits

@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from pixelmill import catalog
-from pixelmill.job import CacheSpec, Job
 from pixelmill.models.weights import WeightsCache
+from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
 from tests.support import library_run
 from tests.ui.test_prefect_ui import CHROMIUM, ROOT, SCREENSHOTS

@@ -285,11 +285,11 @@ def test_a_picture_that_kills_its_decoder_leaves_the_server_alive(
     killer.mkdir()
     (killer / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'pixelmill.images.decoder' in ' '.join(sys.orig_argv):\n"
+        "if 'pixelmill.images.sandbox_process' in ' '.join(sys.orig_argv):\n"
         "    from PIL import WebPImagePlugin as W\n"
         "    W.WebPImageFile.load = lambda self: os.abort()\n"
     )
-    from pixelmill.images.apart import end_idle_decoders
+    from pixelmill.images.sandbox import end_idle_decoders
 
     end_idle_decoders()
     monkeypatch.setenv("PYTHONPATH", str(killer))

@@ -14,7 +14,7 @@ from pixelmill.errors import WeightsError, WeightsUnavailable
 from pixelmill.models.fetch.mirrors import Place
 from pixelmill.models.fetch.records import BLOCK
 from pixelmill.progress import DownloadProgress
-from pixelmill.remote.http import netrc_login
+from pixelmill.sources.http import netrc_login
 
 if TYPE_CHECKING:
     import httpx

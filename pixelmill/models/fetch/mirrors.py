@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from pixelmill.remote.address import is_http, shown
+from pixelmill.sources.address import is_http, shown
 
 HUB = "huggingface.co"
 

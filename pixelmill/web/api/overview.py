@@ -9,12 +9,12 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query
 
+from pixelmill.formatting import printable
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import DuplicateGroup, Duplicates, MapPoints, Twin
 from pixelmill.web.gallery import InGallery, ModelName, pictures
 from pixelmill.web.keep import Member, best_first
 from pixelmill.web.problems import documented
-from pixelmill.words import printable
 
 router = APIRouter(prefix="/api", tags=["overview"], responses=documented(404, 422, 503))
 

@@ -13,9 +13,9 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from pixelmill.errors import ImageRejected
-from pixelmill.remote.reading import is_there, modified_ns
-from pixelmill.store.consult import ledger_of
+from pixelmill.sources.reading import is_there, modified_ns
 from pixelmill.store.reader import Store
+from pixelmill.store.readonly import ledger_of
 from pixelmill.web.api.answers import Details, Page, RowModel
 from pixelmill.web.api.filtering import InFilters
 from pixelmill.web.gallery import Gallery, InGallery, pictures

@@ -9,15 +9,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from pixelmill.formatting import printable
 from pixelmill.report.history import recorded
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import Names, Section, headline, sections, summary
 from pixelmill.search.encoder import has_text
 from pixelmill.search.searcher import default_model
-from pixelmill.store.consult import ledger_of
-from pixelmill.store.failures import general
 from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.ledger import Quarantined
+from pixelmill.store.quarantine import general
+from pixelmill.store.readonly import ledger_of
 from pixelmill.web.api.answers import (
     NightReport,
     Quarantine,
@@ -30,7 +31,6 @@ from pixelmill.web.api.answers import (
 from pixelmill.web.coverage import by_source, cover
 from pixelmill.web.gallery import InGallery
 from pixelmill.web.problems import documented
-from pixelmill.words import printable
 
 router = APIRouter(prefix="/api", tags=["store"], responses=documented(503))
 

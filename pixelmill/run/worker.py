@@ -14,20 +14,20 @@ from itertools import groupby
 import numpy as np
 
 from pixelmill.devices import usable_device
+from pixelmill.embedding.precision import fastest_precision
 from pixelmill.errors import ImageRejected, StoreError
-from pixelmill.images.apart import decode_apart
-from pixelmill.images.found import FoundFile
-from pixelmill.job import Job
-from pixelmill.matrices import Decode, existing_matrices, provenance_of, still_makes
-from pixelmill.memory import give_back, keep_freed
+from pixelmill.images.sandbox import decode_apart
+from pixelmill.malloc import give_back, keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
 from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target, Timing
 from pixelmill.plan import Coverage, Plan, Shard, count_pending, cut, make_plan
-from pixelmill.precision import fastest_precision
-from pixelmill.remote.reading import read_image
-from pixelmill.selfcheck import Measured, forget_measured, reproduces
+from pixelmill.provenance import Decode, existing_matrices, provenance_of, still_makes
+from pixelmill.run.drift import Measured, forget_measured, reproduces
+from pixelmill.run.job import Job
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import read_image
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger

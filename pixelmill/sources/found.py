@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Final, NamedTuple
 
-from pixelmill.remote.address import is_archive
+from pixelmill.sources.address import is_archive
 
 SKIPPED_FOLDERS: Final = frozenset(
     {"@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}

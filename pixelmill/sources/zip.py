@@ -12,10 +12,10 @@ from typing import Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images.decode import check_size
-from pixelmill.images.formats import HEAD
-from pixelmill.remote.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path, time_of
-from pixelmill.remote.files import BufferedRanges, Files, RangeFile, Status, opened
-from pixelmill.remote.salvage import Salvaged
+from pixelmill.sources.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path, time_of
+from pixelmill.sources.files import BufferedRanges, Files, RangeFile, Status, opened
+from pixelmill.sources.formats import HEAD
+from pixelmill.sources.salvage import Salvaged
 
 _HEADER: Final = struct.Struct("<4s22xHH")
 """What precedes a member: a signature, and the lengths of the name and of the extra field that follow (APPNOTE.TXT,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pixelmill.devices import resolve_device
 from pixelmill.errors import StoreError
-from pixelmill.job import Job
-from pixelmill.remote.address import is_address
-from pixelmill.scan import source_in_time
+from pixelmill.run.job import Job
+from pixelmill.run.scan import source_in_time
+from pixelmill.sources.address import is_address
 from pixelmill.store.master import MASTER, home_of
 from pixelmill.watch import Unanswered
 

@@ -202,7 +202,7 @@ class _Decoder:
         handed = (theirs.fileno(), self._memory, _turns())
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", "pixelmill.images.decoder", *map(str, handed)],
+                [sys.executable, "-P", "-m", "pixelmill.images.sandbox_process", *map(str, handed)],
                 pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
             )  # fmt: skip
         self._channel.settimeout(_LOOK)

@@ -16,10 +16,8 @@ from itertools import groupby
 from typing import Final, Literal
 
 from pixelmill.errors import SourceError
-from pixelmill.images.formats import HEAD, has_image_extension, sniff
-from pixelmill.images.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
-from pixelmill.images.lists import listed_names
-from pixelmill.remote.address import (
+from pixelmill.formatting import printable
+from pixelmill.sources.address import (
     UNPACK,
     archive_kind,
     checked_address,
@@ -29,11 +27,13 @@ from pixelmill.remote.address import (
     is_http,
     shown,
 )  # fmt: skip
-from pixelmill.remote.braces import expanded
-from pixelmill.remote.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
-from pixelmill.remote.pattern import fits
+from pixelmill.sources.braces import expanded
+from pixelmill.sources.formats import HEAD, has_image_extension, sniff
+from pixelmill.sources.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
+from pixelmill.sources.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
+from pixelmill.sources.lists import listed_names
+from pixelmill.sources.pattern import fits
 from pixelmill.watch import begin
-from pixelmill.words import printable
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
 _new = tuple.__new__

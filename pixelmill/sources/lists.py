@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from pixelmill.images.formats import describe, sniff
+from pixelmill.sources.formats import describe, sniff
 
 _HEAD: Final = 4096
 _MARKS: Final = (

@@ -7,10 +7,10 @@ import os
 
 from pixelmill.errors import ImageRejected, SourceError
 from pixelmill.images.decode import DecodeOptions, FileChanged, read_image_file
-from pixelmill.images.found import FoundFile
-from pixelmill.remote.address import is_address, is_archive
-from pixelmill.remote.archives import read_member
-from pixelmill.remote.files import Status, files_of
+from pixelmill.sources.address import is_address, is_archive
+from pixelmill.sources.archives import read_member
+from pixelmill.sources.files import Status, files_of
+from pixelmill.sources.found import FoundFile
 
 
 def is_elsewhere(file: FoundFile) -> bool:

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
-from pixelmill.images.found import kept
-from pixelmill.remote.address import is_address, is_http
+from pixelmill.sources.address import is_address, is_http
+from pixelmill.sources.found import kept
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -51,10 +51,10 @@ def files_of(address: str) -> Files:
     if not is_address(address):
         return LocalFiles()
     if is_http(address):
-        from pixelmill.remote.http import http_files
+        from pixelmill.sources.http import http_files
 
         return http_files()
-    from pixelmill.remote.filesystem import filesystem_files
+    from pixelmill.sources.fsspec import filesystem_files
 
     return filesystem_files(address)
 

@@ -16,10 +16,10 @@ from typing import Final, Literal, Protocol
 
 from pixelmill.errors import ImageRejected, PixelmillError, SourceError
 from pixelmill.images.decode import FileChanged
-from pixelmill.images.formats import has_image_extension, sniff
-from pixelmill.images.found import FoundFile, is_hidden
-from pixelmill.remote.address import archive_kind, is_address, is_http, shown
-from pixelmill.remote.files import Status, files_of, tag_of
+from pixelmill.sources.address import archive_kind, is_address, is_http, shown
+from pixelmill.sources.files import Status, files_of, tag_of
+from pixelmill.sources.formats import has_image_extension, sniff
+from pixelmill.sources.found import FoundFile, is_hidden
 
 _PLACE_BITS: Final = 32
 _OPEN_AT_ONCE: Final = 16
@@ -230,22 +230,22 @@ def _opened(address: str, status: Status) -> Archive:
 def _archive(address: str, status: Status) -> Archive:
     files = files_of(address)
     if is_http(address):
-        from pixelmill.remote.http import http_files
+        from pixelmill.sources.http import http_files
 
         status = status._replace(size=http_files().length(address) or status.size)
     if not status.size:
         raise ArchiveDamaged(f"Expected an archive in {shown_path(address)}. It is empty, or its size is not known.")
     match archive_kind(address):
         case "zip":
-            from pixelmill.remote.zip import ZipArchive
+            from pixelmill.sources.zip import ZipArchive
 
             return ZipArchive(files, address, status)
         case "tar":
-            from pixelmill.remote.tar import TarArchive
+            from pixelmill.sources.tar import TarArchive
 
             return TarArchive(files, address, status)
         case _:
-            from pixelmill.remote.parquet import ParquetArchive
+            from pixelmill.sources.parquet import ParquetArchive
 
             return ParquetArchive(files, address, status)
 

@@ -12,7 +12,7 @@ from prefect.artifacts import ProgressArtifact, update_progress_artifact
 from prefect.runtime import flow_run
 
 from pixelmill.progress import embedding_bars
-from tasks.shown import not_needed
+from tasks._artifacts import not_needed
 
 _EVERY = 5.0
 """Seconds between two updates in the UI."""

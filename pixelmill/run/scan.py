@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pixelmill.images.discover import Discovery, Source, in_order, parse_source
-from pixelmill.images.found import FoundFile
-from pixelmill.rehash import rehash
-from pixelmill.remote.files import Status
-from pixelmill.remote.pattern import fits
+from pixelmill.run.rehash import rehash
+from pixelmill.sources.discover import Discovery, Source, in_order, parse_source
+from pixelmill.sources.files import Status
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.pattern import fits
 from pixelmill.store.ledger import Ledger
 from pixelmill.watch import Hang, Unanswered, answer, begin, hanging, past, patiently
 

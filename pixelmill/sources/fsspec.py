@@ -11,9 +11,9 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from pixelmill.errors import SourceError
-from pixelmill.remote.address import shown
-from pixelmill.remote.files import Status, patiently, tag_of
-from pixelmill.remote.pattern import fits
+from pixelmill.sources.address import shown
+from pixelmill.sources.files import Status, patiently, tag_of
+from pixelmill.sources.pattern import fits
 
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation", "ino")

@@ -13,8 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
 from pixelmill.errors import SourceError
-from pixelmill.remote.files import Status, tag_of
-from pixelmill.remote.limits import HostLimit, is_refusal, wanted_wait
+from pixelmill.sources.files import Status, tag_of
+from pixelmill.sources.limits import HostLimit, is_refusal, wanted_wait
 
 if TYPE_CHECKING:
     import httpx

@@ -11,9 +11,7 @@ from urllib.parse import quote, urljoin
 
 from pixelmill.batches import batched
 from pixelmill.errors import SourceError
-from pixelmill.images.formats import HEAD, sniff
-from pixelmill.images.found import FoundFile, found_at, is_hidden
-from pixelmill.remote.address import (
+from pixelmill.sources.address import (
     UNPACK,
     archive_kind,
     checked_address,
@@ -23,9 +21,11 @@ from pixelmill.remote.address import (
     is_http,
     shown,
 )  # fmt: skip
-from pixelmill.remote.archives import Listing, listed, may_be_image, shown_path
-from pixelmill.remote.files import Status, files_of, patiently, tag_of
-from pixelmill.remote.pattern import local
+from pixelmill.sources.archives import Listing, listed, may_be_image, shown_path
+from pixelmill.sources.files import Status, files_of, patiently, tag_of
+from pixelmill.sources.formats import HEAD, sniff
+from pixelmill.sources.found import FoundFile, found_at, is_hidden
+from pixelmill.sources.pattern import local
 
 AT_ONCE: Final = 32
 """Questions to servers at once."""
@@ -65,7 +65,7 @@ class Elsewhere:
 
     def folder(self, root: str) -> Iterator[FoundFile]:
         """The images below an address: by extension, and objects without one."""
-        from pixelmill.remote.filesystem import filesystem_files
+        from pixelmill.sources.fsspec import filesystem_files
 
         try:
             for path, status in filesystem_files(root).walk(root):
@@ -231,7 +231,7 @@ def words(error: Exception) -> str:
 
 def _fitting(root: str, pattern: str) -> list[tuple[str, Status]]:
     """The files whose addresses fit a pattern, by name."""
-    from pixelmill.remote.filesystem import filesystem_files
+    from pixelmill.sources.fsspec import filesystem_files
 
     return [(f"{root}/{path}", status) for path, status in filesystem_files(pattern).glob(root, pattern)]
 
@@ -248,7 +248,7 @@ def _looked(address: str) -> tuple[str, Status] | Exception:
 def _is_down(address: str) -> bool:
     if not is_http(address):
         return False
-    from pixelmill.remote.http import http_files
+    from pixelmill.sources.http import http_files
 
     return http_files().is_down(address)
 

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from pixelmill import __version__
-from pixelmill.job import Job
 from pixelmill.models.base import EmbeddingModel, ModelSpec
+from pixelmill.run.job import Job
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
-from pixelmill.images.apart import GOES_ON, MESSAGE, WAITS
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
-from pixelmill.memory import keep_freed
+from pixelmill.images.sandbox import GOES_ON, MESSAGE, WAITS
+from pixelmill.malloc import keep_freed
 
 if TYPE_CHECKING:
     import numpy as np

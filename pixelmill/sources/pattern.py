@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import translate
 
-from pixelmill.remote.files import LocalFiles, Status
+from pixelmill.sources.files import LocalFiles, Status
 
 Problem = Callable[[str, str], None]
 

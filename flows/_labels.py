@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from pixelmill.job import Job
+from pixelmill.run.job import Job
 
 _MOST = 3
 """How many names are said; the rest is counted."""

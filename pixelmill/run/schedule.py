@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pixelmill.errors import DeviceUnavailable
-from pixelmill.job import Job, Worker
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import memory_needed
-from pixelmill.pace import Pace
 from pixelmill.plan import Plan, Shard
+from pixelmill.run.job import Job, Worker
 from pixelmill.run.results import WorkerReport
+from pixelmill.run.throughput import Pace
 
 
 @dataclass(slots=True)

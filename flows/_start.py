@@ -27,9 +27,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows import server
+from flows import _server as server
 from pixelmill.errors import PrefectUnavailable, SettingsError
-from pixelmill.job import Job
+from pixelmill.run.job import Job
 
 ANSWER_SECONDS = 10.0
 START_SECONDS = 120.0

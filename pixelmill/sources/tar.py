@@ -10,9 +10,9 @@ from functools import partial
 from typing import Final
 
 from pixelmill.images.decode import FileChanged, check_size
-from pixelmill.images.formats import HEAD, describe
-from pixelmill.remote.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
-from pixelmill.remote.files import Files, RangeFile, Status, opened
+from pixelmill.sources.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
+from pixelmill.sources.files import Files, RangeFile, Status, opened
+from pixelmill.sources.formats import HEAD, describe
 
 _BLOCK = tarfile.BLOCKSIZE
 _LOST: Final = (64 << 20) // _BLOCK

@@ -10,8 +10,8 @@ from functools import partial
 from itertools import chain
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.found import FoundFile
-from pixelmill.remote.reading import digest_of, is_elsewhere
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import digest_of, is_elsewhere
 from pixelmill.store.ledger import Ledger
 from pixelmill.watch import Hang, Threads, Unanswered, answer, begin, past
 

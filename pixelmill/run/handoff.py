@@ -25,13 +25,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from pixelmill.devices import resolve_device, usable_device
 from pixelmill.errors import StoreError
-from pixelmill.job import Job
 from pixelmill.plan import Shard
+from pixelmill.run.job import Job
+from pixelmill.run.worker import ShardReport
 from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
 from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch import Unchanged, doing, progress
-from pixelmill.work import ShardReport
 
 log = logging.getLogger(__name__)
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pixelmill.devices import resolve_device
+from pixelmill.embedding.precision import LEAST_COSINE, least_cosine
 from pixelmill.errors import EmbeddingFailed
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.found import FoundFile
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline, Target
-from pixelmill.precision import LEAST_COSINE, least_cosine
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import Harvest, Overtaken, StoreWriter
 from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store

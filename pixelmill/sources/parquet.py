@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from pixelmill.errors import SourceError
 from pixelmill.images.decode import check_size
-from pixelmill.images.formats import HEAD, sniff
-from pixelmill.remote.archives import ArchiveDamaged, Member, Place, State, shown_path
-from pixelmill.remote.columns import Column, image_columns
-from pixelmill.remote.files import Files, Status, opened
+from pixelmill.sources.archives import ArchiveDamaged, Member, Place, State, shown_path
+from pixelmill.sources.columns import Column, image_columns
+from pixelmill.sources.files import Files, Status, opened
+from pixelmill.sources.formats import HEAD, sniff
 
 _ROWS: Final = 16
 """Rows that are read at once."""

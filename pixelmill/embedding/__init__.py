@@ -1,0 +1,1 @@
+"""From the pixels of many images to the vectors of many models."""

@@ -1,1 +1,0 @@
-"""Images that lie elsewhere: objects under an address, members of archives."""
