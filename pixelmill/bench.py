@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ import numpy as np
 
 from pixelmill.errors import EmbeddingFailed, SourceError
 from pixelmill.models.base import ModelSpec
-from pixelmill.pipeline import Pipeline, Target, Timing
+from pixelmill.pipeline import Pipeline, Prepared, Target, Timing
 from pixelmill.run.job import Job
 from pixelmill.run.worker import loaded_model, measured_precision
 from pixelmill.sources.discover import discover
+from pixelmill.sources.found import FoundFile
 
 PICTURES = 256
 """At most so many images are looked at."""
@@ -52,16 +55,29 @@ class Figures:
     device_memory_mb: int | None = None
 
 
-def measure_all(job: Job, seconds: float) -> Iterator[Figures]:
-    """The figures of each model of a job over its sources. About four times `seconds` a model."""
-    for spec in job.specs:
-        # A new process each: no model has the memory, caches and threads of the one before.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            yield process.submit(measure, job, spec, seconds).result()
+def measure_apart(job: Job, spec: ModelSpec, seconds: float) -> Figures:
+    """`measure` in a new process: no model has the memory, caches and threads of the one before."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as process:
+        try:
+            return process.submit(measure, job, spec, seconds).result()
+        except BrokenProcessPool as error:
+            raise EmbeddingFailed(
+                f"The process that measured {spec.name} was ended from outside: too little memory?"
+            ) from error
+        except BaseException:
+            for child in active_children():
+                child.terminate()
+            raise
+
+
+def _leave_ctrl_c() -> None:
+    """It is for the parent, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
-    """The figures of one model in this process. Raises SourceError when no image can be decoded."""
+    """The figures of one model in this process, in about four times `seconds` and the start of the model, however slow
+    it is. Raises SourceError when no image can be decoded."""
     file = job.cache.open().fetch_model(spec)
     files = list(itertools.islice(discover(list(job.sources)), PICTURES))
     precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, files)
@@ -69,14 +85,15 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     options = job.decode_options(job.decode or "fast")
     pipeline = Pipeline([target], options, batch_size=_BATCHES[-1], threads=job.threads)
     with ThreadPoolExecutor(job.threads) as pool:
-        prepare = partial(pool.map, partial(pipeline.prepare, lacking=_lacking), files)
-        inputs = [one for prepared in prepare() for one in prepared.inputs.values()]
+        prepare = partial(pool.map, partial(pipeline.prepare, lacking=_lacking))
+        files, inputs = _gathered(prepare, files, seconds, at_once=job.threads)
         if not inputs:
             raise SourceError(f"Expected images to measure with in {', '.join(job.sources)}. None can be decoded.")
-        decoding = rate(lambda: sum(len(prepared.inputs) for prepared in prepare()), seconds)
+        decoding = rate(lambda: sum(len(prepared.inputs) for prepared in prepare(files)), seconds)
     embed = lambda images: len(pipeline.embed(target, _many(inputs, images)))  # noqa: E731
     batch_size, embedding = best_batch(embed, seconds / len(_BATCHES))
     pipeline.batch_size, timing = batch_size, Timing()
+    files = files[: max(1, int(seconds * min(decoding, embedding)))]
 
     def run() -> int:
         result = pipeline.run(files, _lacking)
@@ -96,12 +113,14 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
 
 
 def rate(work: Callable[[], int], seconds: float) -> float:
-    """Images/s of `work`, which says how many it did; done again until `seconds` are over, and once to warm up.
-
-    Raises EmbeddingFailed if it does none.
+    """Images/s of `work`, which says how many it did; done again until `seconds` are over, and once to warm up, which
+    counts only where it takes that long. Raises EmbeddingFailed if it does none.
     """
-    if not work():
+    start = time.perf_counter()
+    if not (done := work()):
         raise EmbeddingFailed("Expected vectors to time. None of them was finite; try --precision float32.")
+    if (spent := time.perf_counter() - start) >= seconds:
+        return done / spent
     start, done = time.perf_counter(), 0
     while (spent := time.perf_counter() - start) < seconds or not done:
         done += work()
@@ -111,10 +130,13 @@ def rate(work: Callable[[], int], seconds: float) -> float:
 def best_batch(embed: Callable[[int], int], seconds: float) -> tuple[int, float]:
     """The smallest batch size that is about as fast as any, and its images/s. `embed` embeds so many images and counts.
 
-    Sizes are tried from 1 up, each twice the last, until two in a row gain nothing; each for `seconds`.
+    Sizes are tried from 1 up, each twice the last, until two in a row gain nothing or one batch would take as long as
+    all of them may; each for `seconds`.
     """
     best, best_rate, idle = 1, 0.0, 0
     for size in _BATCHES:
+        if size > 1 and size / best_rate > seconds * len(_BATCHES):
+            break
         found = rate(partial(embed, size), seconds)
         if _ENOUGH * found > best_rate:
             best, best_rate, idle = size, found, 0
@@ -131,6 +153,18 @@ def render(folder: Path, images: int = PICTURES) -> None:
     for number in range(images):
         coarse = Image.fromarray(numbers.integers(0, 256, (SIZE[1] // 8, SIZE[0] // 8, 3), dtype=np.uint8))
         coarse.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"{number:06}.jpg", quality=90)
+
+
+def _gathered(
+    prepare: Callable[[Sequence[FoundFile]], Iterator[Prepared]], files: list[FoundFile], seconds: float, *,
+    at_once: int,
+) -> tuple[list[FoundFile], list[Any]]:  # fmt: skip
+    """As many of the files as can be prepared in so many seconds, and the inputs that they give."""
+    end, inputs, used = time.perf_counter() + seconds, list[Any](), 0
+    while used < len(files) and (time.perf_counter() < end or not inputs):
+        inputs += [one for prepared in prepare(files[used : used + at_once]) for one in prepared.inputs.values()]
+        used += at_once
+    return files[:used], inputs
 
 
 def _lacking(_sha256: bytes) -> frozenset[str]:

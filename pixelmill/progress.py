@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,6 +40,21 @@ def embedding_bars(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], N
             bar.update(tasks[model], rate=f"{speed:.1f} images/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def going_on(what: str) -> Iterator[None]:
+    """`what` on stderr while the block runs, with the time that it has taken; a line off a terminal."""
+    from rich import progress as bars
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(what, file=sys.stderr, flush=True)
+    columns = (bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.TimeElapsedColumn())
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def test_the_batch_size_is_the_smallest_that_is_about_as_fast_as_any() -> None:
 
 
 def test_a_rate_counts_what_was_done() -> None:
-    """So many images by the seconds that they took; the first time does not count."""
+    """So many images by the seconds that they took; the first time does not count, unless it takes all of them."""
     calls = []
 
     def work() -> int:
@@ -69,5 +69,21 @@ def test_a_rate_counts_what_was_done() -> None:
         time.sleep(0.2 if len(calls) == 1 else 0.01)
         return 5
 
-    assert 100 < rate(work, 0.1) <= 500
+    assert 100 < rate(work, 0.3) <= 500
     assert len(calls) > 3
+    calls.clear()
+    assert 10 < rate(work, 0.1) <= 25
+    assert len(calls) == 1
+
+
+def test_a_slow_model_is_not_asked_for_more_than_the_time_allows() -> None:
+    """At 50 images/s and half a second in all, no batch is tried that takes longer than that alone."""
+    asked = []
+
+    def embed(images: int) -> int:
+        asked.append(images)
+        time.sleep(0.02 * images)
+        return images
+
+    best_batch(embed, 0.5 / 9)
+    assert sum(asked) * 0.02 < 1.5

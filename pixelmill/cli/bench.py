@@ -37,7 +37,9 @@ def bench(
     Without a SOURCE: over rendered JPEGs of 500 x 375 pixels. The batch size is the smallest that is about as fast
     as any.
     """
-    from pixelmill.bench import measure_all, render
+    from pixelmill.bench import measure_apart, render
+    from pixelmill.preflight import check_devices, check_sources
+    from pixelmill.progress import going_on
     from settings import load_settings
     from settings.job import make_job
 
@@ -46,8 +48,13 @@ def bench(
         if not sources:
             render(Path(scratch))
         job = make_job(settings, sources or [scratch])
+        check_devices(job)
+        check_sources(job)
         click.echo(f"{number_of(len(job.specs), 'model')}, about {4 * seconds:.0f} s each and its start.", err=True)
-        measured = list(measure_all(job, seconds))
+        measured = []
+        for number, spec in enumerate(job.specs, 1):
+            with going_on(f"{spec.name} ({number} of {len(job.specs)})"):
+                measured.append(measure_apart(job, spec, seconds))
     if as_json:
         common.print_json({"models": [asdict(figures) for figures in measured]})
     else:

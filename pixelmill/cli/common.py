@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from settings import Settings
+
+
+_WIDE = 10_000
 
 
 class Commands(click.Group):
@@ -57,11 +61,37 @@ def print_json(value: Any) -> None:
 
 
 def print_table(table: Table) -> None:
-    """A table on stdout, as wide as it needs to be when that is no terminal."""
+    """A table on stdout, as wide as it needs to be. On a terminal that is narrower each row is a paragraph instead: no
+    name and no path is broken in two."""
     from rich.console import Console
 
-    width = None if Console().is_terminal else 10_000
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)  # names may hold anything
+    terminal = Console()
+    console = Console(width=_WIDE, markup=False, emoji=False, highlight=False)  # names may hold anything
+    if terminal.is_terminal and console.measure(table).maximum > terminal.width:
+        for row in _rows(table):
+            click.echo("\n".join(_paragraph(row, terminal.width)))
+    else:
+        console.print(table)
+
+
+def _rows(table: Table) -> Iterator[list[tuple[str, str]]]:
+    """The cells that are not empty of each row, each with its column."""
+    names = [str(column.header) for column in table.columns]
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        row = [(name, str(cell)) for name, cell in zip(names, cells, strict=True)]
+        yield [row[0], *((name, cell) for name, cell in row[1:] if cell)]
+
+
+def _paragraph(row: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
+    """The first cell, and below it the others, as many in a line as fit."""
+    line = row[0][1]
+    for item in (f"{name}: {cell}" for name, cell in row[1:]):
+        if line.startswith("  ") and len(line) + 2 + len(item) <= width:
+            line += f", {item}"
+        else:
+            yield line
+            line = f"  {item}"
+    yield line
 
 
 def table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:

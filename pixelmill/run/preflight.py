@@ -23,14 +23,19 @@ def check(job: Job, *, writes: bool = True) -> None:
     not made.
     """
     check_devices(job)
-    for source in job.sources:
-        if not is_address(source.removeprefix("@")):  # the run asks for those, once
-            with suppress(Unanswered):  # the run does without it, and tells of it
-                source_in_time(source, job.deadline)
+    check_sources(job)
     if (home_of(job.store) / MASTER).exists():
         _open_store(job.store)
     elif writes:
         _check_room(job.store)
+
+
+def check_sources(job: Job) -> None:
+    """Raises SourceError for one that is not there. Addresses are asked by the run itself, once."""
+    for source in job.sources:
+        if not is_address(source.removeprefix("@")):
+            with suppress(Unanswered):  # the run does without it, and tells of it
+                source_in_time(source, job.deadline)
 
 
 def check_devices(job: Job) -> None:
