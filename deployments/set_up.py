@@ -7,6 +7,7 @@ What a person has paused stays paused: a deployment, a queue, an automation.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
 from pixelmill.errors import PixelmillError
+from pixelmill.proxies import settle_proxies
 from settings import Settings, load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -100,6 +102,7 @@ def install_automation(client: SyncPrefectClient, file: Path, **trigger: Any) ->
 
 def main() -> None:
     """Exits with words when no server is named or none answers: Prefect would start one of its own, for a moment."""
+    settle_proxies(os.environ)
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("Expected PREFECT_API_URL to name a server, as http://127.0.0.1:4200/api. It is not set.")

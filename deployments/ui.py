@@ -20,6 +20,7 @@ from typing import Never
 import httpx
 
 from pixelmill.errors import PixelmillError
+from pixelmill.proxies import settle_proxies
 from settings import Settings, load_settings
 
 HOST = "127.0.0.1"
@@ -34,7 +35,8 @@ class Stopped(Exception):
 
 
 def main() -> int:
-    port = int(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
+    settle_proxies(os.environ)
+    port = _port(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
     address = f"http://{HOST}:{port}"
     os.environ.update({**shipped_variables(), **os.environ, "PREFECT_API_URL": f"{address}/api"})
     for number in SIGNALS:
@@ -42,6 +44,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="pixelmill-") as scratch:
         os.environ["TMPDIR"] = scratch  # Prefect's workers share a folder in /tmp, which the first user of it owns
         return run(port, address)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:  # as Kubernetes sets it for a Service called prefect-server-api
+        sys.exit(f"Expected PREFECT_SERVER_API_PORT to be a port. Got {text!r}.")
+    return int(text)
 
 
 def run(port: int, address: str) -> int:

@@ -11,7 +11,6 @@ from pixelmill.errors import SettingsError
 
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 _NAMES: Final = ("http_proxy", "https_proxy", "all_proxy")
-_USABLE: Final = re.compile(r"((https?|socks5h?)://)?[^\s/:@]+.*", re.IGNORECASE)
 
 
 def settle_proxies(environment: MutableMapping[str, str]) -> None:
@@ -26,14 +25,18 @@ def settle_proxies(environment: MutableMapping[str, str]) -> None:
 
 
 def check_proxies(environment: Mapping[str, str]) -> None:
-    """Raise SettingsError for a proxy that no client here can use. A password in it is not shown."""
+    """Raise SettingsError for a proxy that HTTP clients cannot use. A password in it is not shown."""
     for name, value in _named(environment):
-        scheme = value.partition("://")[0] if "://" in value else value
-        if not _USABLE.fullmatch(value) or not _has_port(value):
+        import httpx
+
+        scheme, separator, _ = value.partition("://")
+        try:
+            httpx.Proxy(value if separator else f"http://{value}")
+        except (ValueError, httpx.InvalidURL) as error:
             raise SettingsError(
-                f"Expected {name} to be a proxy as http://, https://, socks5:// or socks5h://host:port. "
-                f"Got {scheme!r}. Correct the variable, or take it away."
-            )
+                f"Expected {name} to be a proxy: http://, https://, socks5:// or socks5h://, a host and a port. "
+                f"Got {scheme + '://…' if separator else 'something else'}. Correct the variable, or take it away."
+            ) from error
 
 
 def _named(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -49,8 +52,3 @@ def _entry(entry: str) -> str:
         return str(ipaddress.ip_address(bare))
     except ValueError:
         return ""
-
-
-def _has_port(value: str) -> bool:
-    port = re.search(r":([^/:\]]*)/?$", value.partition("://")[2] or value)
-    return port is None or not port[1] or (port[1].isdecimal() and int(port[1]) < 65_536)

@@ -115,3 +115,34 @@ def test_defaults_follow_the_environment_of_the_moment(tmp_path: Path, monkeypat
     for name in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
         assert load_settings().weights.cache_dir == tmp_path / name / "pixelmill" / "weights"
+
+
+@pytest.mark.parametrize("service", ["PIXELMILL", "PIXELMILL_WEB", "PIXELMILL_GALLERY_2"])
+def test_what_kubernetes_says_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    """In a pod beside a Service called `pixelmill` or `pixelmill-web`, as Kubernetes documents its variables."""
+    said = {
+        "SERVICE_HOST": "10.0.0.11", "SERVICE_PORT": "6379", "SERVICE_PORT_HTTPS": "443", "PORT": "tcp://10.0.0.11:6379",
+        "PORT_6379_TCP": "tcp://10.0.0.11:6379", "PORT_6379_TCP_PROTO": "tcp", "PORT_6379_TCP_PORT": "6379",
+        "PORT_6379_TCP_ADDR": "10.0.0.11", "PORT_53_UDP": "udp://10.0.0.11:53",
+    }  # fmt: skip
+    for name, value in said.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    assert load_settings().web.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "nearest"),
+    [
+        ("PIXELMILL_PORT", "9000", "PIXELMILL_WEB__PORT"),
+        ("PIXELMILL_WEB_PORT", "9000", "PIXELMILL_WEB__PORT"),
+        ("PIXELMILL_WEB__HOTS", "localhost", "PIXELMILL_WEB__HOST"),
+        ("PIXELMILL_SERVICE", "x", ""),
+    ],
+)
+def test_what_looks_like_a_setting_is_still_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, nearest: str
+) -> None:
+    """A port that is a number is nothing that Kubernetes says."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name} is not a setting.*{nearest}"):
+        load_settings()

@@ -99,7 +99,8 @@ def _exit_code(command: Callable[[], Any]) -> int:
         return _say(str(error), FAILED)
     except OSError as error:  # a disk, a permission, a full stdout: nothing that a traceback would explain
         leave_stdout()
-        return _say(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.", FAILED)
+        place = error.filename or "what was printed, or a file without a name"
+        return _say(f"{error.strerror or error}: {place}.", FAILED)
 
 
 def _uninterrupted(command: Callable[[], Any]) -> Any:

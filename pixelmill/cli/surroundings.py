@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import suppress
 
 
 def settle_streams() -> None:
@@ -16,6 +15,8 @@ def settle_streams() -> None:
         except OSError:
             # Closed: the next file opened would take its number, and get what libraries write to it.
             os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -29,8 +30,10 @@ def settle_home() -> None:
 
 
 def leave_stdout() -> None:
-    """What could not be written there is not tried once more when the process ends."""
-    with suppress(OSError, ValueError, AttributeError):
+    """What may not have been written there is not tried once more when the process ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

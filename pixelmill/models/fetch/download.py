@@ -14,6 +14,7 @@ from pixelmill.errors import WeightsError, WeightsUnavailable
 from pixelmill.models.fetch.mirrors import Place
 from pixelmill.models.fetch.records import BLOCK
 from pixelmill.progress import DownloadProgress
+from pixelmill.proxies import check_proxies
 from pixelmill.sources.http import netrc_login
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def copy(path: Path, partial: Path, *, progress: DownloadProgress, promised: str
 def _attempt(place: Place, partial: Path, *, progress: DownloadProgress, timeout: float, resumable: bool) -> Transfer:
     import httpx
 
+    check_proxies(os.environ)
     validator = _validator_of(partial)
     start = _size(partial) if validator or resumable else 0
     headers = _headers(place, start, validator)
