@@ -141,7 +141,12 @@ def _environment(home: Path) -> dict[str, str]:
         "PREFECT_HOME": str(home), "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
     }  # fmt: skip
-    return {**os.environ, **get_current_settings().to_environment_variables(exclude_unset=True), **own}
+    return {**os.environ, **_set(), **own}
+
+
+def _set() -> dict[str, str]:
+    """What variables, files or a profile say of Prefect's settings."""
+    return get_current_settings().to_environment_variables(exclude_unset=True)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -160,7 +165,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
 
 def _can_be_used(home: Path) -> bool:
     """Whether Prefect can keep its database in `home`. One that the settings name elsewhere is nobody's guess."""
-    if PREFECT_SERVER_DATABASE_CONNECTION_URL.value():
+    if PREFECT_SERVER_DATABASE_CONNECTION_URL.name in _set():
         return True
     try:
         home.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import signal
 import socket
 from contextlib import suppress
 from functools import partial
@@ -95,6 +96,8 @@ def _listen(gallery: Gallery, settings: Settings) -> None:
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = configured(make_app(gallery, url=settings.web.url))
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which uvicorn does not know
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     with _socket(settings.web.host, settings.web.port) as listening, suppress(KeyboardInterrupt):
         click.echo(f"The gallery of {gallery.newest.folder}: {_address(listening)} (Ctrl-C ends it)")
         uvicorn.Server(config).run(sockets=[listening])
