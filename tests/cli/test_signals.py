@@ -20,16 +20,16 @@ WAITING = """
 import sys, threading, time
 from pixelmill.cli import main, signals
 signals.GRACE_SECONDS = 0.5
+def ready(): print("ready", flush=True)
 def wait():
-    print("ready", flush=True)
     {waiting}
 sys.exit(main._exit_code(wait))
 """
-IN_ORDER = "time.sleep(60)"
-HANGING = "threading.Thread(target=time.sleep, args=(60,)).start(); time.sleep(60)"
+IN_ORDER = "ready(); time.sleep(60)"
+HANGING = "threading.Thread(target=time.sleep, args=(60,)).start(); ready(); time.sleep(60)"
 DEAF = """
     for _ in range(9):
-        try: time.sleep(60)
+        try: ready(); time.sleep(60)
         except BaseException: pass
 """
 
@@ -56,7 +56,7 @@ def test_a_signal_ends_a_command_in_one_sentence(number: signal.Signals, waiting
 
 def test_two_signals_at_once_are_one() -> None:
     """`timeout` sends two: what tidies up after the first is not torn away by the second."""
-    process = started("\n    try: time.sleep(60)\n    finally: time.sleep(0.2); print('tidied', flush=True)")
+    process = started("\n    try: ready(); time.sleep(60)\n    finally: time.sleep(0.2); print('tidied', flush=True)")
     process.terminate()
     process.terminate()
     told, said = process.communicate(timeout=10)
@@ -65,7 +65,7 @@ def test_two_signals_at_once_are_one() -> None:
 
 def test_what_was_ignored_stays_ignored() -> None:
     """A command under `nohup` goes on when the terminal is closed."""
-    process = started("time.sleep(0.5)", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = started("ready(); time.sleep(0.5)", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.send_signal(signal.SIGHUP)
     _, said = process.communicate(timeout=10)
     assert (process.returncode, said) == (0, b"")
