@@ -38,8 +38,8 @@ def bench(
     as any.
     """
     from pixelmill.bench import measure_apart, render
-    from pixelmill.preflight import check_devices, check_sources
     from pixelmill.progress import going_on
+    from pixelmill.run.preflight import check_devices, check_sources
     from settings import load_settings
     from settings.job import make_job
 
