@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import start
+from flows import _start as start
 from pixelmill.errors import PrefectUnavailable
 from tests.conftest import SavePicture
 

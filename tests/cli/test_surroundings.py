@@ -89,7 +89,7 @@ def test_modules_of_others_are_not_taken_for_ours(pixelmill: Pixelmill, tmp_path
     assert json.loads(done.stdout)["models"], done.stderr
     loaded = (
         "from pixelmill.cli.ours import prefer_ours; prefer_ours()\n"
-        "import flows.parameters, settings.job, tasks.retries; print('ours')"
+        "import flows._form, settings.job, tasks._retries; print('ours')"
     )
     found = subprocess.run(
         [sys.executable, "-c", loaded],
