@@ -257,3 +257,14 @@ def test_models_lists_the_whole_catalog(capfd: pytest.CaptureFixture[str]) -> No
 def test_pull_verifies_and_says_where(capfd: pytest.CaptureFixture[str]) -> None:
     """`pull` of the embedded model needs no network and prints the checksum."""
     assert "sha256=579344248a93" in output(capfd, "pull", MODEL)
+
+
+def test_a_dry_run_over_what_cannot_be_read_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As the run would: exit code 1, and why, in words and in JSON; no store is made."""
+    Path("broken.zip").write_bytes(b"PK\3\4 and no more")
+    arguments = ("run", "broken.zip", "--store", "store", "--models", MODEL, "--dry-run", "--json")
+    assert code(*arguments) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["failure"]
+    assert "Error: Expected images in the sources. None was found" in told.err
+    assert not Path("store").exists()

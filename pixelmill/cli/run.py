@@ -60,7 +60,7 @@ def run(
         _show_preview(report)
     else:
         _show(report)
-    if isinstance(report, RunReport) and report.failure:
+    if report.failure:
         click.echo(f"Error: {printable(report.failure)}", err=True)
         return FAILED
     return TOO_MANY_REFUSED if isinstance(report, RunReport) and report.exceeded_failure_rate else DONE

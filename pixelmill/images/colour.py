@@ -15,6 +15,9 @@ _A_LITTLE_OVER: Final = 1.25
 _A_LITTLE_UNDER: Final = 0.01
 """A range still holds samples that pass it by so much of it: resampling and sharpening overshoot."""
 
+_BEYOND: Final = 1e30
+"""Programs fill what is not known with the largest floats."""
+
 _LOOKED_AT: Final = 1_000_000
 _AT_ONCE: Final = 1 << 22
 """So many samples are scaled at once, for each of which floats are held."""
@@ -37,7 +40,7 @@ def to_rgb(image: Image.Image, *, background: Literal["white", "none"]) -> Image
     return image.convert("RGB")
 
 
-def grey(image: Image.Image) -> Image.Image:
+def grey(image: Image.Image, nodata: float | None = None) -> Image.Image:
     """Deep grey as 8-bit grey, by the full scale of its kind: Pillow's own conversion would clip it to white."""
     import numpy as np
     from PIL import Image
@@ -45,7 +48,19 @@ def grey(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray(by_full_scale(values, 16))
-    return Image.fromarray(by_usual_range(values, (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)))
+    if image.mode == "F":
+        return Image.fromarray(by_usual_range(without(nodata, values), (1.0, 255.0, 65535.0)))
+    return Image.fromarray(by_usual_range(values, (255.0, 65535.0)))
+
+
+def without(nodata: float | None, samples: NDArray[Any]) -> NDArray[Any]:
+    """Floats with NaN for those that stand for no sample: `nodata`, and what no picture reaches."""
+    import numpy as np
+
+    absent = np.abs(samples) >= _BEYOND
+    if nodata is not None:
+        absent |= samples == samples.dtype.type(nodata)
+    return np.where(absent, samples.dtype.type(np.nan), samples) if absent.any() else samples
 
 
 def by_full_scale(samples: NDArray[Any], bits: int, *, signed: bool = False) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ def _jpeg(data: bytes) -> Mended | None:
     if scans is None:
         return None
     note = "JPEG without its end marker" if len(data) - len(scans) < 16 else "JPEG with other data for its end marker"
-    return Mended(scans + jpeg.END, note, scans + jpeg.OTHER_BYTES + jpeg.END)
+    return Mended(scans + jpeg.END, note, jpeg.with_other_rest(scans))
 
 
 def _png(data: bytes) -> Mended | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, jpeg, png, tiff
+from pixelmill.images import bmp, jpeg, jpeg2000, png, tiff
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,11 +20,8 @@ _PLUGINS: Final = {
     "GIF": "GifImagePlugin.GifImageFile",
     "TIFF": "TiffImagePlugin.TiffImageFile",
     "AVIF": "AvifImagePlugin.AvifImageFile",
-    "JPEG2000": "Jpeg2KImagePlugin.Jpeg2KImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
-_COMPONENT_DEPTH: Final = 38
-"""Where the precision of the first component is after the start of a JPEG 2000 codestream (ITU T.800, A.5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +63,23 @@ def _jpeg(kind: str, data: bytes) -> Opened:
         size = image.size
         drafted = image.draft(None, (need, need)) if need is not None and _is_subsampled(image) else None
         image.load()
-        jpeg.require_end(data)
+        _require_whole_jpeg(image, data, need if drafted else None)
         return Loaded(image, size, round(size[0] / drafted[1][2]) if drafted else 1, image)
 
     return Opened(image.size, _bands(image), load)
+
+
+def _require_whole_jpeg(image: ImageFile, data: bytes, need: int | None) -> None:
+    """libjpeg only warns of what is missing, and Pillow does not tell: raise OSError."""
+    jpeg.require_end(data)
+    jpeg.require_no_hole(data)
+    jpeg.require_restarts(data)
+    if jpeg.may_be_cut(image) and (scans := jpeg.whole_scans(data)) is not None:
+        other = _plugin("JPEG", jpeg.with_other_rest(scans))
+        if need is not None:
+            other.draft(None, (need, need))
+        if other.tobytes() != image.tobytes():
+            raise OSError("truncated: the picture data end before the picture does")
 
 
 def _png(_: str, data: bytes) -> Opened:
@@ -79,8 +89,12 @@ def _png(_: str, data: bytes) -> Opened:
 
 def _tiff(kind: str, data: bytes) -> Opened:
     found = tiff.layout(data)
-    if tiff.read_by(found) == "pillow":
-        return _by_pillow(_plugin(kind, data))
+    by = tiff.read_by(found)
+    tiff.require_strips(found, data)
+    if by == "pillow":
+        image = _plugin(kind, data)
+        image.seek(found.page)
+        return _by_pillow(image, lambda: _deep_grey(_loaded(image), found.nodata))
     from pixelmill.images import tiff_samples
 
     def load(_: int | None) -> Loaded:
@@ -92,6 +106,12 @@ def _tiff(kind: str, data: bytes) -> Opened:
 
     deep = found.depth > 8 or found.colours > 1
     return Opened((found.width, found.height), 3 if deep else 1, load)
+
+
+def _deep_grey(image: Image.Image, nodata: float | None) -> Image.Image:
+    from pixelmill.images.colour import grey
+
+    return grey(image, nodata) if image.mode == "F" else image
 
 
 def _bmp(_: str, data: bytes) -> Opened:
@@ -118,20 +138,9 @@ def _on_canvas(image: Image.Image, box: tuple[int, int, int, int] | None) -> Ima
     return canvas
 
 
-def _jpeg2000(kind: str, data: bytes) -> Opened:
-    """A few bits a sample are shifted by Pillow, so that the largest is not white."""
-    image = _plugin(kind, data)
-    start = data.find(b"\xff\x4f\xff\x51")
-    depth = (data[start + _COMPONENT_DEPTH + 4] & 0x7F) + 1 if 0 <= start < len(data) - _COMPONENT_DEPTH - 4 else 8
-
-    def load() -> Image.Image:
-        image.load()
-        if depth >= 8 or image.mode not in {"L", "RGB"}:
-            return image
-        full = 256 - (1 << (8 - depth))
-        return image.point([min(255, round(value * 255 / full)) for value in range(256)] * _bands(image))
-
-    return _by_pillow(image, load)
+def _jpeg2000(_: str, data: bytes) -> Opened:
+    found, image = jpeg2000.header(data), jpeg2000.opened(data)
+    return _by_pillow(image, lambda: jpeg2000.loaded(image, found, data))
 
 
 def _ppm(kind: str, data: bytes) -> Opened:

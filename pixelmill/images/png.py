@@ -21,6 +21,10 @@ _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _LEAST_TRANSPARENT: Final = {0: 2, 2: 6, 3: 1}
 """Bytes of a transparent colour, by type of colour."""
 
+_CHANNELS: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_INTERLACED: Final = 28
+_AT_ONCE: Final = 1 << 20
+
 _BYTE_ORDER_SWAPPED: Final = "RGB;16L"
 
 
@@ -75,7 +79,32 @@ def loaded(image: PngImageFile, data: bytes) -> Image.Image:
     transparent = image.info.get("transparency")
     sixteen = data[24] == 16 and isinstance(transparent, int | tuple)
     image.load()
+    _require_all_rows(image, data)
     return _with_alpha(image, transparent, data) if sixteen else image
+
+
+def _require_all_rows(image: Image.Image, data: bytes) -> None:
+    """Raise OSError if the rows end before the picture does. Pillow leaves those that are missing zero, and overlooks
+    it where the compressed data say that they end."""
+    import numpy as np
+    from PIL import Image
+
+    last = image.resize((image.width, 1), Image.Resampling.NEAREST, box=(0, image.height - 1, *image.size))
+    if data[_INTERLACED] or np.asarray(last).any():
+        return
+    row = 1 + (image.width * data[24] * _CHANNELS.get(data[25], 1) + 7) // 8
+    if _unpacked_size(data) < row * image.height:
+        raise OSError("truncated: rows of the picture are missing")
+
+
+def _unpacked_size(data: bytes) -> int:
+    size, unpacking = 0, zlib.decompressobj()
+    for chunk in chunks(data):
+        packed = bytes(chunk.body) if chunk.kind == b"IDAT" else b""
+        while packed and not unpacking.eof:
+            size += len(unpacking.decompress(packed, _AT_ONCE))
+            packed = unpacking.unconsumed_tail
+    return size
 
 
 def _transparent(data: bytes) -> int | tuple[int, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
 
 from pixelmill.errors import ImageRejected
+from pixelmill.images import jpeg
 from pixelmill.sources.formats import REFUSED
 
 UNCOMPRESSED, PACKBITS, LZMA = 1, 32773, 34925
@@ -49,6 +50,13 @@ _PILLOW_COMPRESSION: Final = _OWN_COMPRESSION | {2, 3, 4, 5, 6, 7, 50000}
 _OWN_PHOTOMETRIC: Final = frozenset({WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK})
 _OWN_BITS: Final = {SIGNED: {8, 16, 32, 64}, FLOAT: {16, 32, 64}, UNSIGNED: {*range(1, 33)}}
 _CMYK_INKS: Final = 1
+_GDAL_NODATA: Final = 42113
+_FIRST_PAGES: Final = 16
+"""So many are looked at for one that is not reduced."""
+
+_HOLE: Final = bytes(64)
+_NEVER_ENDS_IN_ZEROS: Final = frozenset({5, 50000, LZMA, *DEFLATE})
+_JPEG: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,8 @@ class Layout:
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     colormap: tuple[int, ...]
+    nodata: float | None = None
+    page: int = 0
 
     @property
     def format(self) -> int:
@@ -115,7 +125,7 @@ class Layout:
 
 
 def layout(data: bytes) -> Layout:
-    """Of the first image. Raises ImageRejected for what is no picture to embed: the previews of camera raw."""
+    """Of the first image that is no reduced one. Raises ImageRejected for camera raw, of which these are previews."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     if data.startswith(b"MM\0+"):
@@ -124,9 +134,31 @@ def layout(data: bytes) -> Layout:
     tags = ImageFileDirectory_v2(file.read(16 if data[2] == 43 else 8))
     file.seek(tags.next)
     tags.load(file)
-    if tags.get(254, 0) & 1 or 50706 in tags:  # NewSubfileType: a reduced image; DNGVersion
+    page = 0
+    while tags.get(254, 0) & 1 and page < _FIRST_PAGES and tags.next and not _is_raw(tags):
+        file.seek(tags.next)  # NewSubfileType: a reduced image, of one that follows
+        tags.load(file)
+        page += 1
+    if _is_raw(tags) or tags.get(254, 0) & 1:
         raise ImageRejected("decode", REFUSED["camera raw"])
-    return _layout(tags)
+    return replace(_layout(tags), page=page)
+
+
+def _is_raw(tags: Mapping[int, Any]) -> bool:
+    """Whether it has DNGVersion, or the picture is in SubIFDs and here is a reduced one."""
+    return 50706 in tags or (330 in tags and bool(tags.get(254, 0) & 1))
+
+
+def require_strips(found: Layout, data: bytes) -> None:
+    """Raise OSError for strips and tiles of which the rest is missing or zeros, as in files that were never wholly
+    copied: libtiff takes what comes for the picture."""
+    if found.compression not in _NEVER_ENDS_IN_ZEROS | {_JPEG}:
+        return
+    for start, size in zip(found.offsets, found.counts, strict=False):
+        if data[max(start, start + size - len(_HOLE)) : start + size] == _HOLE:
+            raise OSError("truncated: zeros stand where there were picture data")
+        if found.compression == _JPEG and size:
+            jpeg.require_end(data[start : start + size])
 
 
 def read_by(found: Layout) -> str:
@@ -163,7 +195,16 @@ def _layout(tags: Mapping[int, Any]) -> Layout:
         subsampling=values(530, 2, 2), ink_set=value(332, _CMYK_INKS), orientation=value(274, 1),
         tile=tile, rows_per_strip=min(value(278, height), height) or height,
         offsets=values(324 if tile else 273), counts=values(325 if tile else 279), colormap=values(320),
+        nodata=_number(tags.get(_GDAL_NODATA)),
     )  # fmt: skip
+
+
+def _number(text: object) -> float | None:
+    """The value that stands for no sample, which geographic programs write as text."""
+    try:
+        return float(str(text).strip(" \0"))
+    except ValueError:
+        return None
 
 
 def _one_each(values: tuple[int, ...], samples: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.colour import by_full_scale, by_usual_range
+from pixelmill.images.colour import by_full_scale, by_usual_range, without
 from pixelmill.images.tiff import CMYK, DEFLATE, FLOAT, LZMA, PACKBITS, PALETTE, RGB, SIGNED, UNSIGNED, WHITE_IS_ZERO
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_USUAL: Final = {FLOAT: (1.0, 255.0, 65535.0)}
 _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -69,8 +68,10 @@ def _palette(found: Layout) -> NDArray[np.uint8]:
 
 
 def _scaled(found: Layout, samples: NDArray[Any]) -> NDArray[np.uint8]:
-    if found.format == FLOAT or found.depth > 16:
-        return by_usual_range(samples, _USUAL.get(found.format, (255.0, 65535.0)))
+    if found.format == FLOAT:
+        return by_usual_range(without(found.nodata, samples), (1.0, 255.0, 65535.0))
+    if found.depth > 16:
+        return by_usual_range(samples, (255.0, 65535.0))
     if found.format == SIGNED:
         return by_full_scale(samples, found.depth - 1, signed=True)
     return by_full_scale(samples, found.depth)

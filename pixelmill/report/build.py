@@ -238,6 +238,7 @@ def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], assignment:
         workers={
             share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in assignment.shares
         },
+        failure=scan.failure,
         warnings=tuple(_some(scan.problems)),
     )
 

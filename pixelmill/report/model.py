@@ -142,7 +142,8 @@ class WorkerPlan(_Part):
 
 
 class DryRunReport(_Part):
-    """What a run would do now: for each model how many of the images seen it would embed; who would, how long."""
+    """What a run would do now: for each model how many of the images seen it would embed; who would, how long;
+    `failure` is why it would fail, '' if nothing says so."""
 
     schema_version: int = SCHEMA_VERSION
     store: str
@@ -151,6 +152,7 @@ class DryRunReport(_Part):
     models: dict[str, PendingCount]
     plan: str
     workers: dict[str, WorkerPlan] = {}
+    failure: str = ""
     warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

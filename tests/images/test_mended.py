@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from pixelmill.errors import ImageRejected
+from pixelmill.images import jpeg
 from pixelmill.images.decode import Decoded, DecodeOptions, decode_image
+from pixelmill.images.png import chunks
 from tests.images.test_decode import encoded
 from tests.support.pictures import chunk, png, rows_of, tiff
 
@@ -24,6 +26,10 @@ JPEGS = {
     "grey": encoded(SMOOTH.convert("L"), "JPEG"),
     "restarts": encoded(SMOOTH, "JPEG", restart_marker_rows=1),
     "cmyk": encoded(SMOOTH.convert("CMYK"), "JPEG"),
+}
+CLOSED = {
+    "no subsampling": encoded(SMOOTH, "JPEG", quality=92, subsampling=0),
+    "scaled down": encoded(SMOOTH.resize((1280, 960)), "JPEG"),
 }
 SAMSUNG = (
     b"\0\0\x01\x0a\x0e\0\0\0Image_UTC_Data\0\0\0\x18ftypmp42"
@@ -65,6 +71,48 @@ def test_jpegs_that_are_cut_off_are_refused(kind: str, share: float, end: str) -
     cut = JPEGS[kind][: int(share * len(JPEGS[kind]))]
     with pytest.raises(ImageRejected, match=r"cut off|damaged"):
         seen(TAILS[end](cut) if end else cut)
+
+
+@pytest.mark.parametrize("kind", [*JPEGS, "no subsampling", "scaled down"])
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_jpegs_that_are_cut_off_and_closed_are_refused(kind: str, share: float) -> None:
+    """An end marker behind half a picture, as webcams and repairs write it: libjpeg fills the rest with grey."""
+    whole = CLOSED.get(kind) or JPEGS[kind]
+    with pytest.raises(ImageRejected, match="cut off"):
+        seen(whole[: int(share * len(whole))] + jpeg.END)
+
+
+def test_jpegs_with_a_lost_part_between_restart_markers_are_refused() -> None:
+    """Each part is sound, but there are too few of them, wherever the one was."""
+    whole = JPEGS["restarts"]
+    first, second = (whole.index(bytes([0xFF, marker])) for marker in (0xD1, 0xD2))
+    last = max(whole.rindex(bytes([0xFF, marker])) for marker in range(0xD0, 0xD8) if bytes([0xFF, marker]) in whole)
+    for cut in (whole[:first] + whole[second:], whole[:last] + jpeg.END, whole[:last]):
+        with pytest.raises(ImageRejected, match="cut off"):
+            seen(cut)
+
+
+def test_jpegs_with_a_hole_are_refused() -> None:
+    """Zeros in the middle, of a download into a file that was made in its full length; blank pages have zeros too."""
+    middle = len(BASELINE) // 2
+    with pytest.raises(ImageRejected, match="zeros stand where"):
+        seen(BASELINE[:middle] + bytes(2048) + BASELINE[middle + 2048 :])
+    for blank in (Image.new("RGB", (3000, 2000), "white"), Image.new("L", (3000, 2000), 128)):
+        page = encoded(blank, "JPEG", optimize=True)
+        assert not seen(page).note
+        assert bytes(256) in page
+    assert not seen(BASELINE[:20] + b"\xff\xe2\x08\x02" + bytes(2048) + BASELINE[20:]).note
+
+
+def test_grey_pictures_are_no_cut_ones() -> None:
+    """What libjpeg fills in may be what the picture shows."""
+    half = SMOOTH.copy()
+    half.paste((128, 128, 128), (0, 100, 320, 240))
+    assert not any(
+        seen(encoded(image, "JPEG", progressive=way)).note
+        for image in (half, Image.new("RGB", (90, 70), (128, 128, 128)))
+        for way in (False, True)
+    )
 
 
 def test_progressive_jpegs_without_their_last_scans_are_refused() -> None:
@@ -123,6 +171,31 @@ def test_pngs_without_all_pixels_are_refused() -> None:
             seen(data[:-300])
     with pytest.raises(ImageRejected, match="damaged"):
         seen(PNG[:20] + b"\1" + PNG[21:])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "1", "I;16"])
+def test_pngs_whose_data_say_too_early_that_they_end_are_refused(mode: str) -> None:
+    """Sound compressed data of half the rows; a picture whose last rows are black is none of these."""
+    black = SMOOTH.copy()
+    black.paste((0, 0, 0), (0, 120, 320, 240))
+    image = black.convert("L").convert("I;16") if mode == "I;16" else black.convert(mode)
+    whole = encoded(image, "PNG")
+    rows = zlib.decompress(b"".join(bytes(found.body) for found in chunks(whole) if found.kind == b"IDAT"))
+    start, end = whole.index(b"IDAT") - 4, whole.index(b"IEND") - 4
+    assert not seen(whole).note
+    with pytest.raises(ImageRejected, match="cut off"):
+        seen(whole[:start] + chunk(b"IDAT", zlib.compress(rows[: len(rows) // 2])) + whole[end:])
+
+
+@pytest.mark.parametrize("packing", ["lzw", "zlib", "zstd", "jpeg"])
+def test_tiffs_that_were_never_wholly_copied_are_refused(packing: str) -> None:
+    """They have their length, and zeros for their second half; or strips of JPEG without their end."""
+    whole = tiff(np.asarray(SMOOTH), photometric="rgb", compression=packing, rowsperstrip=240)
+    with pytest.raises(ImageRejected, match="cut off"):
+        seen(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    if packing == "jpeg":
+        with pytest.raises(ImageRejected, match="cut off"):
+            seen(whole[:-2])
 
 
 @pytest.mark.parametrize("off", [-8, -2, -1, 1, 2, 1000])

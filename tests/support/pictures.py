@@ -201,6 +201,23 @@ _UNDER = _FLOAT - 0.02
 _UNDER[3, 5] = -0.1
 _SHARE = ALPHA / 255
 
+
+def _unknown(value: float) -> Array:
+    """A tenth of it."""
+    array = _FLOAT.copy()
+    array[: HEIGHT // 10] = value
+    return array
+
+
+def _reduced_first(kind: Any = np.uint8) -> bytes:
+    file = io.BytesIO()
+    scene = SCENE if kind is np.uint8 else (SCENE / 255).astype(kind)
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(scene[::8, ::8], photometric="rgb", subfiletype=1, metadata=None)
+        writer.write(scene, photometric="rgb", metadata=None)
+    return file.getvalue()
+
+
 _REFUSED_TIFF = "refused: Not supported: a TIFF of "
 
 
@@ -257,6 +274,8 @@ def _tiff_kinds() -> list[Kind]:
         kind("float grey, predictor 3", "by 1", lambda: tiffs(_FLOAT, photometric="minisblack", packings=["zlib"], predictor=3), scaled(1)),
         kind("float grey from 0 to 255", "by 255", lambda: tiffs(GREY.astype(np.float32) * 1.01, photometric="minisblack"), scaled(255)),
         kind("float grey from -1 to 1", "from the least to 1", lambda: tiffs(np.linspace(-1, 1, WIDTH * HEIGHT).reshape(HEIGHT, WIDTH).astype(np.float32), photometric="minisblack"), scaled(1, -1)),
+        kind("float grey with a value for what is not known (GDAL), or beyond 1e30", "black there", lambda: [tiff(_unknown(value), photometric="minisblack", compression=packing, extratags=tags) for value, tags in ((-9999, [(42113, 2, 0, b"-9999\0", True)]), (-3.4028235e38, [])) for packing in (None, "zlib", "lzw")], lambda array: scaled(1)(np.where(array < -9000, 0, array))),
+        kind("a reduced picture first", "the one that follows", lambda: [_reduced_first(), _reduced_first(np.float32)], lambda array: SCENE),
         kind("8-bit RGB", "as it is", lambda: tiffs(SCENE, photometric="rgb", packings=(None, "zlib", "lzw", "zstd", "lzma"))),
         kind("8-bit RGB, predictor 2", "as it is", lambda: tiffs(SCENE, photometric="rgb", packings=("zlib", "lzw"), predictor=2)),
         kind("8-bit RGB in planes", "as it is", lambda: tiffs(planes(SCENE), photometric="rgb", planarconfig="separate", packings=(None, "zlib", "lzw"))),
@@ -532,6 +551,40 @@ def _jp2(array: Array, kind: str = "jp2", **how: Any) -> bytes:
     return bytes(imagecodecs.jpeg2k_encode(array, level=0, codecformat=kind, reversible=True, **how))
 
 
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def jp2_of(codestream: bytes, components: int, *boxes: bytes, colour: int = 16, bits: int = 8) -> bytes:
+    """A JPEG 2000 file box by box (ITU T.800, annex I)."""
+    header = struct.pack(">IIHBBBB", HEIGHT, WIDTH, components, bits - 1, 7, 0, 0)
+    known = _box(b"ihdr", header) + _box(b"colr", struct.pack(">BBBI", 1, 0, 0, colour))
+    start = _box(b"jP  ", b"\r\n\x87\n") + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+    return start + _box(b"jp2h", known + b"".join(boxes)) + _box(b"jp2c", codestream)
+
+
+def _jp2_palette(bits: int = 8, order: Sequence[int] = (0, 1, 2)) -> bytes:
+    indices, table = _palette_of(1 << bits)
+    stored = np.zeros_like(table)
+    stored[:, list(order)] = table
+    palette = _box(b"pclr", struct.pack(">HB", len(table), 3) + bytes([7, 7, 7]) + stored.tobytes())
+    mapping = _box(b"cmap", b"".join(struct.pack(">HBB", 0, 1, column) for column in order))
+    return jp2_of(_jp2(indices, "j2k", bitspersample=bits), 1, palette, mapping, bits=bits)
+
+
+def _jp2_grey_palette() -> bytes:
+    palette = _box(b"pclr", struct.pack(">HBB", 256, 1, 7) + bytes(range(255, -1, -1)))
+    return jp2_of(_jp2(255 - GREY, "j2k"), 1, palette, _box(b"cmap", struct.pack(">HBB", 0, 1, 0)), colour=17)
+
+
+def _jp2_in_order(array: Array, channels: Sequence[tuple[int, int]]) -> bytes:
+    """`channels` of each band: its type, and of which colour."""
+    told = b"".join(struct.pack(">HHH", index, *channel) for index, channel in enumerate(channels))
+    definition = _box(b"cdef", struct.pack(">H", len(channels)) + told)
+    stored = _jp2(np.ascontiguousarray(array), "j2k", mct=False)
+    return jp2_of(stored, array.shape[2], definition)
+
+
 def _pnm(magic: bytes, largest: int, array: Array, plain: bool = False) -> bytes:
     values = (array / 255 * largest).round().astype(">u2" if largest > 255 else np.uint8)
     body = (" ".join(map(str, values.ravel())) + "\n").encode() if plain else values.tobytes()
@@ -562,6 +615,12 @@ def _other_kinds() -> list[Kind]:
         Kind("JPEG 2000", "10 and 12 bits", "by the largest of the bits", "imagecodecs", lambda: [_jp2(SCENE16 >> 4, bitspersample=12), _jp2(GREY16 >> 4, bitspersample=12)], by_imagecodecs(imagecodecs.jpeg2k_decode, scaled(4095))),
         Kind("JPEG 2000", "fewer than 8 bits", "by the largest of the bits", "imagecodecs", lambda: [_jp2(GREY >> 4, bitspersample=4)], by_imagecodecs(imagecodecs.jpeg2k_decode, scaled(15))),
         Kind("JPEG 2000", "signed", "from the least", "imagecodecs", lambda: [_jp2((GREY.astype(int) - 128).astype(np.int8))], by_imagecodecs(imagecodecs.jpeg2k_decode, scaled(127, -128))),
+        Kind("JPEG 2000", "palette of 1, 4 and 8 bits", "its colours", "imagecodecs", lambda: [_jp2_palette(bits) for bits in (1, 4, 8)], jp2),
+        Kind("JPEG 2000", "palette with its columns in another order", "its colours", "the format's description", lambda: [_jp2_palette(8, (2, 1, 0)), _jp2_palette(4, (1, 2, 0))], lambda data: np.take(_palette_of(16 if b"\0\x10\3" in data else 256)[1], _palette_of(16 if b"\0\x10\3" in data else 256)[0], axis=0)),
+        Kind("JPEG 2000", "palette of grey", "its greys", "the format's description", lambda: [_jp2_grey_palette()], lambda data: GREY),
+        Kind("JPEG 2000", "channels in another order (cdef)", "in theirs", "the format's description", lambda: [_jp2_in_order(SCENE[..., ::-1], ((0, 3), (0, 2), (0, 1))), _jp2_in_order(np.dstack([np.full_like(ALPHA, 255), SCENE]), ((1, 0), (0, 1), (0, 2), (0, 3)))], lambda data: SCENE),
+        Kind("JPEG 2000", "sYCC and CMYK", "to RGB", "the format's description", lambda: [jp2_of(_jp2(YCC, "j2k", mct=False), 3, colour=18), jp2_of(_jp2(INKS, "j2k", mct=False), 4, colour=12)], lambda data: SCENE, 2),
+        Kind("JPEG 2000", "L\\*a\\*b\\* and other colours", "refused: Not supported: a JPEG 2000 with colour space", "", lambda: [jp2_of(_jp2(SCENE, "j2k", mct=False), 3, colour=space) for space in (14, 21)], jp2),
         Kind("WebP", "RGB, lossless and lossy", "as it is", "imagecodecs", lambda: [bytes(imagecodecs.webp_encode(SCENE, lossless=way)) for way in (True, False)], webp, 2),
         Kind("WebP", "with alpha", "over white", "imagecodecs", lambda: [bytes(imagecodecs.webp_encode(rgba, lossless=True))], webp),
         Kind("AVIF", "8, 10 and 12 bits", "8 bits", "imagecodecs", lambda: [bytes(imagecodecs.avif_encode(SCENE, level=100)), bytes(imagecodecs.avif_encode(GREY, level=100))], avif),
