@@ -16,6 +16,7 @@ from pixelmill.cli.common import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
 from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams, use_utf8
+from pixelmill.descriptors import admit_files
 from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
 from pixelmill.proxies import settle_proxies
 
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     a signal's number when it was stopped by one."""
     if arguments is None:
         use_utf8()
+    admit_files()
     settle_streams()
     settle_proxies(os.environ)
     settle_home()

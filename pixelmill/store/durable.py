@@ -16,6 +16,8 @@ from pixelmill.errors import StoreError
 BLOCK = 4096
 """Bytes that the smallest file or folder takes."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
+"""What reading something sound may be answered: to take it for damaged would lose it."""
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP)
 """What some file systems answer to fsync of a folder: they have no such thing (fsync(2))."""
 
@@ -81,6 +83,11 @@ def file_sha256(path: Path) -> str:
     """The sha256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refused(path: Path, error: OSError) -> StoreError:
+    """The error for a file that may be sound and cannot be read all the same (`NO_DAMAGE`)."""
+    return StoreError(f"Expected to read {path}. The system refuses: {error.strerror or error}. Nothing was touched.")
 
 
 def no_space(path: Path, needed: int) -> StoreError:

@@ -70,7 +70,10 @@ def check_lock_excludes(folder: Path) -> None:
 
     Some network and shared file systems accept locks and ignore them; two writers would then lose each other's rows.
     """
-    descriptor = os.open(folder / LOCK, os.O_RDWR)
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

@@ -19,7 +19,7 @@ import numpy as np
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import revisions
-from pixelmill.store.durable import put_in_place, write_durably, written_aside
+from pixelmill.store.durable import NO_DAMAGE, put_in_place, refused, write_durably, written_aside
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.manifest import (
     BEGINNING,
@@ -118,6 +118,8 @@ def manifest_of_master(store: Path) -> Manifest:
     except StoreError:
         raise
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+            raise refused(path, error) from error
         raise StoreDamaged(f"{path} cannot be read ({error}). Run `pixelmill repair {store}`.") from error
 
 
@@ -315,7 +317,9 @@ def read_manifest_copy(store: Path) -> Manifest | None:
         return check_manifest(unsealed(_read_whole(path))) if path.is_file() else None
     except StoreTooNew:
         raise
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+            raise refused(path, error) from error
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pixelmill.errors import StoreDamaged
+from pixelmill.store.durable import refused
 from pixelmill.store.ledger import LEDGER, SCHEMA_VERSION, too_new
 from pixelmill.store.master import MASTER, read_manifest, read_manifest_copy
 
@@ -27,8 +28,11 @@ def _refuse_newer_ledger(path: Path) -> None:
     """By the file's header, without SQLite, which would make files beside it."""
     if not path.is_file():
         return
-    with path.open("rb") as file:
-        header = file.read(100)
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError as error:
+        raise refused(path, error) from error
     version, made_by = (int.from_bytes(header[where], "big") for where in (_USER_VERSION, _APPLICATION_ID))
     if header.startswith(b"SQLite format 3\0") and version > SCHEMA_VERSION:
         raise too_new(path, version, made_by)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import mmap
 import secrets
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
@@ -15,8 +13,9 @@ import h5py
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.store.durable import file_sha256, write_durably
+from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused, write_durably
 from pixelmill.store.manifest import ArrayLayout, Extent, Part
+from pixelmill.store.mapping import map_file
 from pixelmill.store.validate import ENDS, JOINED
 
 PARTS = "parts"
@@ -67,7 +66,7 @@ class PartFiles:
     def __init__(self, folder: Path, parts: Mapping[str, Part]) -> None:
         self._folder = folder
         self._parts = parts
-        self._mapped: dict[str, mmap.mmap] = {}
+        self._mapped: dict[str, memoryview] = {}
 
     def array(self, extent: Extent, dataset: str) -> np.ndarray:
         """The rows of `extent` in `dataset`, read-only, on the file. Raises StoreDamaged, naming file and rows."""
@@ -106,7 +105,13 @@ class PartFiles:
         For whoever writes anew what it reads: damage would get a checksum that says it is sound.
         """
         path = self._checked(extent)
-        if file_sha256(path) != self._parts[extent.part].sha256:
+        try:
+            found = file_sha256(path)
+        except OSError as error:
+            if error.errno in NO_DAMAGE:
+                raise refused(path, error) from error
+            raise damaged(path, extent, f"cannot be read ({error.strerror})") from error
+        if found != self._parts[extent.part].sha256:
             raise damaged(path, extent, "has other content than was written (sha256 differs)")
 
     def _whole(self, extent: Extent, dataset: str) -> np.ndarray:
@@ -116,12 +121,10 @@ class PartFiles:
             raise damaged(self._folder / extent.part, extent, f"is not known to hold {dataset}")
         return np.ndarray(layout.shape, layout.dtype, buffer=self._mapped[extent.part], offset=layout.offset)
 
-    def _map(self, extent: Extent) -> mmap.mmap:
+    def _map(self, extent: Extent) -> memoryview:
         path = self._checked(extent)
-        options: dict[str, bool] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
         try:
-            with path.open("rb") as file:
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **options)  # type: ignore[call-overload, no-any-return, unused-ignore]
+            return map_file(path, self._parts[extent.part].bytes)
         except (OSError, ValueError) as error:
             raise StoreError(f"Part {path} cannot be mapped into memory ({error}).") from error
 
@@ -132,6 +135,8 @@ class PartFiles:
         try:
             found = path.stat().st_size
         except OSError as error:
+            if error.errno in NO_DAMAGE:
+                raise refused(path, error) from error
             raise damaged(path, extent, f"cannot be opened ({error.strerror})") from error
         if found != part.bytes:
             raise damaged(path, extent, f"has {found:,} bytes instead of {part.bytes:,}")

@@ -38,8 +38,8 @@ def what_stopped_it(path: Path, error: Exception) -> StoreError | None:
         return no_space(path, ROOM)
     if code == sqlite3.SQLITE_READONLY:
         return unwritable(path.parent, OSError(0, str(error)))
-    if code in _NOT_ITS_FAULT:
-        return StoreError(f"Expected to use the ledger {path}. The system refuses: {_refusal(path) or error}.")
+    if code in _NOT_ITS_FAULT and (refusal := _refusal(path)):
+        return StoreError(f"Expected to use the ledger {path}. The system refuses: {refusal}.")
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelmill.errors import StoreBusy, StoreDamaged, StoreError, StoreTooNew
+from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import ledger_repair
-from pixelmill.store.durable import file_sha256
+from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
 from pixelmill.store.ledger_check import Findings
@@ -38,9 +37,7 @@ from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import consulted
 from pixelmill.store.revisions import check_names_exclude, numbers, read_revision
-
-_NO_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
-"""What reading a sound part may be answered; to drop it for that would lose it."""
+from pixelmill.store.sqlite_errors import what_stopped_it
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +146,8 @@ def _part_problem(path: Path, part: Part | None) -> str:
             return f"has {size:,} bytes instead of {part.bytes:,}"
         return "" if file_sha256(path) == part.sha256 else "has other content than was written (sha256 differs)"
     except OSError as error:
-        if error.errno in _NO_DAMAGE:
-            raise StoreError(
-                f"Expected to read {path}. The system refuses: {error.strerror}. Nothing was touched."
-            ) from error
+        if error.errno in NO_DAMAGE:
+            raise refused(path, error) from error
         return f"cannot be read ({error.strerror})"
 
 
@@ -207,9 +202,11 @@ def _findings(folder: Path, *, compare: bool = True) -> Findings:
             return ledger.compare(lambda: Store(folder)) if compare and not list(found) else found
     except StoreDamaged:
         return Findings()  # told of with the parts
-    except (StoreTooNew, StoreBusy):
+    except StoreTooNew:
         raise
     except (StoreError, sqlite3.DatabaseError) as error:
+        if isinstance(error.__cause__, Exception) and what_stopped_it(folder / LEDGER, error.__cause__):
+            raise  # it may be sound
         return Findings((f"cannot be used ({error})",))
 
 
