@@ -251,18 +251,29 @@ class StoreWriter:
         """Publish where the contents of `rows` are now, as the ledger knows, and of all that have no path though a file
         holds them; the number of rows whose path changed. A row that is gone from where it was, and that a file which
         waits to be read may hold, keeps its path until that is known."""
-        return self.in_turn(lambda manifest: self._relocated(manifest, rows))
+        return self.in_turn(lambda manifest: self._locate(manifest, rows))
 
-    def _relocated(self, manifest: Manifest, rows: Sequence[int]) -> int:
+    def _locate(self, manifest: Manifest, rows: Sequence[int]) -> int:
+        changed, parts = 0, list[Part]()
         store = Store(self.folder, manifest)
-        wanted = {row for row in rows if row < manifest.rows}.union(_pathless(store, self.ledger))
-        changes = _relocated(store, self.ledger, sorted(wanted - self.ledger.elsewhere()))
-        if changes:
-            _require_sound_locations(store, list(changes))
-            part = write_part(self.folder / PARTS, _location_blocks(store, changes))
-            with self.discarding([part]):
-                publish(self.folder, _with_part(manifest, part, location=_block_extents(manifest, changes, part)))
-        return len(changes)
+        with self.discarding(parts):
+            for start, stop, members in _blocks(_to_locate(store, self.ledger, rows), manifest.rows):
+                part, number = self._relocate(store, start, stop, members)
+                if part:
+                    manifest = _with_part(manifest, part, location=[Extent(start, stop - start, part.file, 0)])
+                    parts.append(part)
+                    changed += number
+            if parts:
+                publish(self.folder, manifest)
+        return changed
+
+    def _relocate(self, store: Store, start: int, stop: int, rows: Sequence[int]) -> tuple[Part | None, int]:
+        """A part with where rows `start` to `stop` are, some of which may have changed, and how many have."""
+        columns, number = _relocated(store, self.ledger, start, stop, rows)
+        if not number:
+            return None, 0
+        _require_sound_locations(store, start, stop)
+        return write_part(self.folder / PARTS, columns), number
 
     @contextmanager
     def discarding(self, parts: Sequence[Part]) -> Iterator[None]:
@@ -465,49 +476,38 @@ def _pathless(store: Store, ledger: Ledger) -> list[int]:
     return rows
 
 
-def _relocated(store: Store, ledger: Ledger, rows: Sequence[int]) -> dict[int, tuple[bytes, bytes]]:
-    changes = {}
-    for block, members in _blocks(rows).items():
-        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, len(store))
-        paths, sources = (store.texts(name, start, stop) for name in LOCATION)
-        for row in members:
-            path, source = paths[row - start], sources[row - start]
-            current = os.path.join(source, path) if path else b""  # noqa: PTH118 - bytes
-            root, found = ledger.live_path(row, current)
-            if found != current:
-                changes[row] = (below(found, root) if found else b"", root if found else source)
-    return changes
+def _to_locate(store: Store, ledger: Ledger, rows: Iterable[int]) -> np.ndarray:
+    """The rows whose path may have to change, ascending; those that may be elsewhere keep theirs."""
+    wanted = np.union1d(np.fromiter(rows, np.int64), np.fromiter(_pathless(store, ledger), np.int64))
+    elsewhere = np.fromiter(ledger.elsewhere(), np.int64)
+    located: np.ndarray = np.setdiff1d(wanted[wanted < len(store)], elsewhere, assume_unique=True)
+    return located
 
 
-def _location_blocks(store: Store, changes: Mapping[int, tuple[bytes, bytes]]) -> dict[str, Sequence[bytes]]:
-    columns: dict[str, list[bytes]] = {name: [] for name in LOCATION}
-    for block in _blocks(list(changes)):
-        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, len(store))
-        paths, sources = (store.texts(name, start, stop) for name in LOCATION)
-        for row in range(start, stop):
-            path, source = changes.get(row, (paths[row - start], sources[row - start]))
-            columns["images/path"].append(path)
-            columns["images/source"].append(source)
-    return dict(columns)
+def _blocks(rows: np.ndarray, end: int) -> Iterator[tuple[int, int, list[int]]]:
+    """The blocks that ascending `rows` of `end` lie in, as (first row, end, those of the rows). One after the other:
+    what is known of the rows of all of them at once would be some hundred bytes each."""
+    for block in np.unique(rows // LOCATION_BLOCK).tolist():
+        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, end)
+        first, last = np.searchsorted(rows, (start, stop))
+        yield start, stop, rows[first:last].tolist()
 
 
-def _require_sound_locations(store: Store, rows: Sequence[int]) -> None:
-    for block in _blocks(rows):
-        for extent in clipped(store.manifest.location, block * LOCATION_BLOCK, (block + 1) * LOCATION_BLOCK):
-            store.parts.require_sound(extent)
+def _relocated(
+    store: Store, ledger: Ledger, start: int, stop: int, rows: Sequence[int]
+) -> tuple[dict[str, Sequence[bytes]], int]:
+    """The location columns of rows `start` to `stop`, with where some of them are now; how many of these changed."""
+    paths, sources = (store.texts(name, start, stop) for name in LOCATION)
+    changed = 0
+    for i in (row - start for row in rows):
+        current = os.path.join(sources[i], paths[i]) if paths[i] else b""  # noqa: PTH118 - bytes
+        root, found = ledger.live_path(i + start, current)
+        if found != current:
+            paths[i], sources[i] = (below(found, root), root) if found else (b"", sources[i])
+            changed += 1
+    return {LOCATION[0]: paths.tolist(), LOCATION[1]: sources.tolist()}, changed
 
 
-def _block_extents(manifest: Manifest, changes: Mapping[int, object], part: Part) -> list[Extent]:
-    extents, offset = [], 0
-    for block in _blocks(list(changes)):
-        start, stop = block * LOCATION_BLOCK, min((block + 1) * LOCATION_BLOCK, manifest.rows)
-        extents.append(Extent(start, stop - start, part.file, offset))
-        offset += stop - start
-    return extents
-
-
-def _blocks(rows: Sequence[int]) -> dict[int, list[int]]:
-    blocks: dict[int, list[int]] = {}
-    for row in sorted(rows):
-        blocks.setdefault(row // LOCATION_BLOCK, []).append(row)
-    return blocks
+def _require_sound_locations(store: Store, start: int, stop: int) -> None:
+    for extent in clipped(store.manifest.location, start, stop):
+        store.parts.require_sound(extent)

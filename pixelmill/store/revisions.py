@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.errors import StoreError, StoreTooNew
-from pixelmill.store.durable import make_folder_durably, sync_folder, write_new, written_aside
+from pixelmill.store.durable import NO_DAMAGE, make_folder_durably, refused, sync_folder, write_new, written_aside
 from pixelmill.store.manifest import Manifest, unsealed
 from pixelmill.store.parts import PARTS
 from pixelmill.store.validate import check_manifest
@@ -90,7 +90,9 @@ def read_revision(store: Path, number: int, store_id: str = "") -> Manifest | No
         found = check_manifest(unsealed(_path(store, number).read_bytes()))
     except StoreTooNew:
         raise
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+            raise refused(_path(store, number), error) from error
         return None
     return found if found.revision == number and store_id in ("", found.store_id) else None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -346,28 +345,14 @@ def test_a_failed_write_leaves_no_part(
 
 
 def test_readers_need_few_descriptors(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
-    """Reading every column and matrix takes at most one descriptor a part, and gives them all back."""
+    """Reading every column and matrix keeps no descriptor, however many parts there are."""
     for n in range(30):
         writer.commit(harvest([n], matrices))
     before = len(list(Path("/proc/self/fd").iterdir()))
     store = Store(folder)
     values = [store["a"].read(), store["b"].read(), store.widths, store.sha256(), store.paths]
-    assert len(list(Path("/proc/self/fd").iterdir())) - before <= 30
-    del store, values
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-def test_too_few_descriptors_are_said(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
-    """With too few file descriptors our reader raises; it never fills in NaN."""
-    for n in range(20):
-        writer.commit(harvest([n], matrices))
-    store, (soft, hard) = Store(folder), resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 6, hard))
-    try:
-        with pytest.raises(StoreError, match=r"descriptors|open files|opened"):
-            store["a"].read()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    del store, values
 
 
 def test_an_empty_harvest_is_no_commit(writer: StoreWriter) -> None:

@@ -87,10 +87,11 @@ def test_no_descriptor_at_all_is_no_damage(many: Path) -> None:
     """Without a descriptor left, nothing is taken for damaged, least of all by repair, which drops what is."""
 
     def use() -> None:
-        for try_it in (verify, repair, Store):
+        for try_it in (verify, repair, Store, lambda _: opened["a"].read()):
             with pytest.raises(StoreError, match="Too many open files"):
                 try_it(many)
 
+    opened = Store(many)
     before = sorted(path.name for path in (many / "parts").iterdir())
     limited(use, spare=0)
     assert sorted(path.name for path in (many / "parts").iterdir()) == before
