@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -95,23 +95,6 @@ def provenance(model: str) -> Provenance:
     )  # fmt: skip
 
 
-class MadeUp:
-    """Stands for the walk of a folder: asks the ledger about each file, as the walk does, and finds every one."""
-
-    def __init__(self, root: str, rows: int, known: Callable[[FoundFile], bool]) -> None:
-        from pixelmill.sources.discover import parse_source
-        from pixelmill.sources.listing import Notes
-
-        self.sources, self.notes = [parse_source(root)], Notes()
-        self._root, self._rows, self._known = root, rows, known
-
-    def __iter__(self) -> Iterator[FoundFile]:
-        for number in range(self._rows):
-            file = file_of(self._root, number)
-            self._known(file)
-            yield file
-
-
 # Stages: each gives what is worth telling beside its time and memory
 
 
@@ -120,14 +103,21 @@ def scan(given: Given) -> Details:
     from unittest import mock
 
     from pixelmill.run.scan import scan_sources
+    from pixelmill.sources.discover import Discovery, Source
     from pixelmill.store.commit import StoreWriter
 
-    def discover(sources: list[str], known: Callable[[FoundFile], bool], **_: object) -> MadeUp:
-        return MadeUp(sources[0], given.rows, known)
-
     given.photos.mkdir(exist_ok=True)
-    with StoreWriter(given.store) as writer, mock.patch("pixelmill.run.scan.discover", discover):
-        found = scan_sources(writer.ledger, [str(given.photos)])
+    with StoreWriter(given.store) as writer:
+
+        def walk(_: Discovery, source: Source) -> Iterator[FoundFile]:
+            """Asks the ledger about each file, as a walk of the folder does, and finds every one."""
+            for number in range(given.rows):
+                file = file_of(source.root, number)
+                writer.ledger.is_known(file)
+                yield file
+
+        with mock.patch.object(Discovery, "walk", walk):
+            found = scan_sources(writer.ledger, [str(given.photos)])
     assert found.seen == given.rows
     given.last_scan.write_text(str(found.number))
     return {"ledger_bytes_per_row": ledger_bytes(given) / given.rows}
@@ -220,6 +210,26 @@ def settle(given: Given) -> Details:
     return {"new": changes.new, "moved": changes.moved, "stale": len(changes.stale_rows)}
 
 
+def move(given: Given) -> Details:
+    """Let a scan find every image but the first thousand in another folder, and read it there."""
+    from pixelmill.sources.found import FoundFile
+    from pixelmill.store.commit import StoreWriter
+
+    root, kept = str(given.photos), 1000
+
+    def place(number: int) -> FoundFile:
+        name = f"renamed-{number // 1000:06d}/image-{number:010d}.jpg"
+        return file_of(root, number) if number < kept else FoundFile(root, name, 2_000_000 + number, number, number)
+
+    with StoreWriter(given.store) as writer:
+        number = writer.ledger.new_scan()
+        writer.ledger.record_scan(number, map(place, range(given.rows)))
+        writer.ledger.mark_gone(number, root)
+        with writer.ledger.transaction():
+            writer.ledger.record_read((place(row), row) for row in range(kept, given.rows))
+    return {}
+
+
 def open_store(given: Given) -> Details:
     """Open the store; the work of most readers: some rows."""
     import h5py
@@ -306,7 +316,7 @@ STAGES = {
     "discover again": scan,
     "settle again": settle, "plan, nothing": plan_none, "plan, 2nd model": plan_second,
     "commit, 2nd model": commit_second, "open": open_store, "all paths": read_texts, "verify": verify,
-    "compact": compact, "rebuild ledger": rebuild, "walk": walk,
+    "compact": compact, "move": move, "settle, moved": settle, "rebuild ledger": rebuild, "walk": walk,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix
 from pixelmill.store.ledger import Failure, Ledger
-from pixelmill.store.lock import check_lock_excludes, new_lock, store_lock
+from pixelmill.store.lock import check_lock_excludes, in_words, new_lock, store_lock
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
 from pixelmill.store.master import (
     MASTER,
@@ -97,7 +97,7 @@ class StoreWriter:
         self._lock = new_lock(self.folder)
         self._overtaken = False
         self._matrices: dict[str, Matrix] = {}
-        with self._locked():
+        with self._locked(), in_words(self.folder):
             check_lock_excludes(self.folder)
             check_names_exclude(self.folder)
             self._presence = Presence(self.folder)
@@ -106,7 +106,8 @@ class StoreWriter:
             except Exception:
                 self._presence.leave()
                 raise
-        self.warnings = (*warnings_for(self.folder), *old_copy(self.folder))
+        with in_words(self.folder):
+            self.warnings = (*warnings_for(self.folder), *old_copy(self.folder))
         """What the run's report should say about the store and the file system under it."""
 
     def _opened(self) -> Ledger:

@@ -95,6 +95,17 @@ def _ask_for_locks(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def in_words(folder: Path) -> Iterator[None]:
+    """Whatever the system refuses of a store that is to be written, a descriptor for one, is told as that."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def unwritable(folder: Path, error: OSError) -> StoreError:
     """The error for a store that cannot be written, or locked."""
     if error.errno in FULL:

@@ -16,7 +16,7 @@ from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
 from pixelmill.store.ledger_check import Findings
-from pixelmill.store.lock import check_lock_excludes, store_lock
+from pixelmill.store.lock import check_lock_excludes, in_words, store_lock
 from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
 from pixelmill.store.master import (
     MANIFEST_COPY,
@@ -94,7 +94,7 @@ def repair(folder: Path) -> Repair:
     folder = home_of(folder)
     refuse_newer(folder)
     actions: list[str] = []
-    with store_lock(folder):
+    with store_lock(folder), in_words(folder):
         check_lock_excludes(folder)
         check_names_exclude(folder)
         with Presence(folder):

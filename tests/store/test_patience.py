@@ -44,7 +44,7 @@ def held_by_another(folder: Path, seconds: float, how: str) -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("lock", "database", "explained"):
+    for module in ("lock", "database", "sqlite_errors"):
         monkeypatch.setattr(f"pixelmill.store.{module}.PATIENCE", 1.5)
     for module in ("lock", "database"):
         monkeypatch.setattr(f"pixelmill.store.{module}.TELL_AFTER", 0.2)
