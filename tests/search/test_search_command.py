@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.cli.test_commands import code
 from tests.support.checkpoints import TinyModels
 from tests.support.searchable import CACHE
-from tests.test_cli import code
 
 MODEL = "my_clip"
 

@@ -26,7 +26,7 @@ from pixelmill.sources.reading import read_image
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.readonly import ledger_of
 from pixelmill.store.verify import verify
-from tests.remote.conftest import Run, content, places
+from tests.sources.conftest import Run, content, places
 from tests.support.image_server import Faults, ImageServer
 
 Pack = Callable[[Path, Mapping[str, bytes]], None]

@@ -256,9 +256,7 @@ def test_a_decoder_that_is_stopped_keeps_its_picture(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("faulty")
 def test_a_run_that_is_stopped_keeps_its_pictures(tmp_path: Path) -> None:
     """Ctrl-Z, a frozen container, a laptop that sleeps: all processes stand still, and no sound picture is blamed."""
-    code = (
-        "from tests.images.test_apart import *;print(apart_array(EIGHT_BIT['jpeg'] + b'works', max_seconds=3.0).shape)"
-    )
+    code = "from tests.images.test_sandbox import *;print(apart_array(EIGHT_BIT['jpeg'] + b'works', max_seconds=3.0).shape)"
     environment = {**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{Path(__file__).parents[2]}"}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -341,7 +339,7 @@ def test_decoders_end_with_their_parent(tmp_path: Path) -> None:
     """After kill -9 of a run its decoders are gone within moments."""
     (tmp_path / "a.jpg").write_bytes(EIGHT_BIT["jpeg"])
     code = (
-        "import sys, time; from tests.images.test_apart import *; apart_array(Path('a.jpg').read_bytes());"
+        "import sys, time; from tests.images.test_sandbox import *; apart_array(Path('a.jpg').read_bytes());"
         "print(apart._idle[0]._process.pid, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

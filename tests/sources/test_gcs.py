@@ -14,7 +14,7 @@ import pytest
 
 from pixelmill.run.job import Job
 from pixelmill.sources import fsspec as filesystem
-from tests.remote.conftest import Run, content, places
+from tests.sources.conftest import Run, content, places
 from tests.support.serving import LocalServer
 
 
