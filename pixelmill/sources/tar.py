@@ -12,7 +12,7 @@ from typing import Final
 from pixelmill.images.decode import FileChanged, check_size
 from pixelmill.sources.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
 from pixelmill.sources.files import Files, RangeFile, Status, opened
-from pixelmill.sources.formats import HEAD, describe
+from pixelmill.sources.formats import HEAD, describe, has_image_extension
 
 _BLOCK = tarfile.BLOCKSIZE
 _LOST: Final = (64 << 20) // _BLOCK
@@ -97,7 +97,7 @@ class _Headers:
     def __init__(self, file: io.BufferedReader, size: int) -> None:
         self._file, self._size = file, size
         self._members = self._lost = self._after_end = self._zeros = self._inner_zeros = 0
-        self._cut = ""
+        self._cut, self._sparse = "", 0
 
     def __iter__(self) -> Iterator[tarfile.TarInfo]:
         archive, in_a_row = _Tar(fileobj=self._file), 0
@@ -135,12 +135,14 @@ class _Headers:
         self._inner_zeros += self._zeros
         self._zeros = 0
         self._members += 1
-        if member.isreg() and member.offset_data + member.size > self._size:
+        if member.issparse():
+            self._sparse += has_image_extension(member.name)
+        elif member.isreg() and member.offset_data + member.size > self._size:
             self._cut = member.name
 
     @property
     def state(self) -> State:
-        if self._lost or self._cut:
+        if self._lost or self._cut or self._sparse:
             return "damaged"
         unsure = not self._zeros or self._inner_zeros or self._zeros > _PADDING
         return "open" if unsure else "whole"
@@ -151,6 +153,8 @@ class _Headers:
             yield f"it is cut off in {self._cut}; what comes before is read"
         elif not self._zeros and not self._lost:
             yield "it ends without the blocks that end a tar, not closed or cut off; its whole members are read"
+        if self._sparse:
+            yield f"{self._sparse:,} images are stored with their zeros left out (`tar --sparse`), and are not read"
         if self._lost:
             yield f"{self._lost * _BLOCK:,} bytes are damaged, with the members that lay there; the others are read"
         if self._after_end:

@@ -73,6 +73,8 @@ class ZipArchive:
         packed = self._packed(info, most=info.compress_size)
         try:
             data = _unpacked(packed, info.compress_type, info.file_size)
+        except ImageRejected:
+            raise
         except (zlib.error, OSError, EOFError, ValueError) as error:  # bz2 takes OSError for damage
             raise ImageRejected("read", f"The archive is damaged there ({error}).") from error
         if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
@@ -120,6 +122,5 @@ def _unpacked(packed: bytes, method: int, size: int) -> bytes:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
         case zipfile.ZIP_BZIP2:
             return bz2.BZ2Decompressor().decompress(packed, size + 1)
-    raise ImageRejected(
-        "read", f"Expected a member that is stored, or compressed by deflate or bzip2. Got method {method}."
-    )
+    way = zipfile.compressor_names.get(method, f"method {method}")  # type: ignore[attr-defined]
+    raise ImageRejected("read", f"Not supported: a member of a zip that is compressed by {way}. Pack it by deflate.")

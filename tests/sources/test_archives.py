@@ -915,3 +915,29 @@ def test_a_slow_archive_does_not_hold_up_others(
     assert (sum(done[:16]), sum(done[16:])) == (0, 16)
     assert time.monotonic() - start < 16 * 1.0, "one after the other"
     http._clients.clear()
+
+
+def test_sparse_members_are_told_of(go: Run, tmp_path: Path) -> None:
+    """`tar --sparse` leaves the zeros of a member out: it is not read, which every run says; what follows it is."""
+    with (tmp_path / "a.png").open("wb") as file:
+        file.write(content(0))
+        file.truncate(1 << 20)
+    (tmp_path / "b.png").write_bytes(content(1))
+    for form in ("gnu", "posix"):
+        command = ["tar", "--sparse", f"--format={form}", "-cf", f"{form}.tar", "a.png", "b.png"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        for _ in range(2):
+            _, report = go(str(tmp_path / f"{form}.tar"))
+            assert (report.images.seen, report.images.quarantined) == (1, 0)
+            assert any("1 images are stored with their zeros left out" in warning for warning in report.warnings)
+            assert not any("cut off" in warning for warning in report.warnings)
+
+
+def test_zips_of_other_compressions_are_told_of_by_name(go: Run, job: Job, tmp_path: Path) -> None:
+    """They are not damaged."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", content(0))
+    go(str(tmp_path / "a.zip"))
+    with Ledger(job.store) as ledger:
+        (reason,) = [entry.reason for entry in ledger.quarantine()]
+    assert reason == "Not supported: a member of a zip that is compressed by lzma. Pack it by deflate."
