@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pixelmill.version import VERSION
+
 if TYPE_CHECKING:
     from pixelmill.store.reader import Store as Store
 
 __all__ = ["Store", "__version__"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

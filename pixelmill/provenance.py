@@ -7,10 +7,10 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
-from pixelmill import __version__
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.run.job import Job
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
+from pixelmill.version import VERSION
 
 if TYPE_CHECKING:
     from pixelmill.images.preprocess import Preprocessing
@@ -94,7 +94,7 @@ def fingerprint(made: dict[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {"pixelmill": __version__, **{name: found for name in _PACKAGES if (found := _version(name))}}
+    return {"pixelmill": VERSION, **{name: found for name in _PACKAGES if (found := _version(name))}}
 
 
 def _version(package: str) -> str:

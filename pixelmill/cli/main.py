@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 
-from pixelmill import __version__
 from pixelmill.cli.common import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
@@ -19,6 +18,7 @@ from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams
 from pixelmill.descriptors import admit_files
 from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
 from pixelmill.proxies import settle_proxies
+from pixelmill.version import VERSION
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_REFUSED = 0, 1, 2, 3
 
@@ -53,7 +53,7 @@ class _Lazy(Commands):
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="pixelmill")
+@click.version_option(VERSION, prog_name="pixelmill")
 def cli() -> None:
     """Mill growing image collections into embedding matrices (HDF5), one row an image, one matrix a model."""
     try:

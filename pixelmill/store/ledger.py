@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from pixelmill import __version__
 from pixelmill.batches import batched
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.sources.address import archive_kind
@@ -46,6 +45,7 @@ from pixelmill.store.settlement import Changes as Changes
 from pixelmill.store.settlement import Settlement
 from pixelmill.store.sightings import Sightings
 from pixelmill.store.sqlite_errors import explained, what_stopped_it
+from pixelmill.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -862,7 +862,7 @@ def too_new(path: Path, version: int, made_by: int) -> StoreTooNew:
 
 def _version_number() -> int:
     """This program's version as three bytes, which stand in the file's header as its application_id."""
-    major, minor, patch = (int(number) for number in re.findall(r"\d+", __version__)[:3])
+    major, minor, patch = (int(number) for number in re.findall(r"\d+", VERSION)[:3])
     return major << 16 | minor << 8 | patch
 
 

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from pixelmill import __version__
 from pixelmill.errors import StoreTooNew
+from pixelmill.version import VERSION
 
 FORMAT = "pixelmill"
 FORMAT_VERSION = 2
@@ -161,7 +161,7 @@ class Manifest(_Frozen):
 
     format: str = FORMAT
     format_version: int = 1
-    pixelmill_version: str = __version__
+    pixelmill_version: str = VERSION
     store_id: str
     revision: int = 0
     published_at: str = ""

@@ -16,7 +16,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
 from pixelmill.store import revisions
 from pixelmill.store.durable import NO_DAMAGE, put_in_place, refused, write_durably, written_aside
@@ -39,6 +38,7 @@ from pixelmill.store.manifest import (
 from pixelmill.store.parts import PARTS as PARTS
 from pixelmill.store.parts import TEXT
 from pixelmill.store.validate import check_manifest
+from pixelmill.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def publish(store: Path, manifest: Manifest) -> Manifest:
     """
     published = manifest.model_copy(
         update={
-            "pixelmill_version": __version__,
+            "pixelmill_version": VERSION,
             "revision": revisions.following(store, manifest),
             "published_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
-from pixelmill import __version__
+from pixelmill.version import VERSION
 from pixelmill.web.api import overview, pictures, search, session, store
 from pixelmill.web.assets import Assets
 from pixelmill.web.gallery import Gallery
@@ -23,7 +23,7 @@ def make_app(gallery: Gallery, *, url: str | None = None) -> FastAPI:
     """The application. `url` is the address by which people reach it if that is not a name of this machine."""
     app = FastAPI(
         title="Pixelmill gallery",
-        version=__version__,
+        version=VERSION,
         description="What the gallery's page asks, for scripts: search, images by row, coverage, quarantine, reports.",
         docs_url=None,  # both load their scripts from elsewhere
         redoc_url=None,

@@ -1,0 +1,5 @@
+"""The version of this program, as stores, ledgers and matrices record it."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"
