@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the parent stays small: a child's peak memory cannot be told apart below its parent's
     from pixelmill.plan import Shard
     from pixelmill.sources.found import FoundFile
-    from pixelmill.store.commit import Content, Harvest, StoreWriter
+    from pixelmill.store.commit import StoreWriter
     from pixelmill.store.manifest import Matrix, Provenance
+    from pixelmill.store.rows import Content, ShardRows
 
 DIM = 8
 AT_ONCE = 1000
@@ -78,7 +79,7 @@ def file_of(root: str, number: int) -> FoundFile:
 
 def content_of(file: FoundFile) -> Content:
     """The content of an image, each another."""
-    from pixelmill.store.commit import Content
+    from pixelmill.store.rows import Content
 
     return Content(file, hashlib.sha256(file.path.encode()).digest(), 4000, 3000)
 
@@ -350,27 +351,27 @@ def committed(given: Given, model: str, *, most: int | None) -> Details:
         for shard in shards:
             steps.append({})
             with clocked(steps[-1], "list_ms"):
-                harvest = harvested(writer, matrix, scanned, shard)
+                rows = rows_of(writer, matrix, scanned, shard)
             with clocked(steps[-1], "commit_ms"):
-                writer.commit(harvest)
+                writer.commit(rows)
             with clocked(steps[-1], "compact_ms"):
                 compact_if_needed(writer)
     return {"shards": len(shards), **{name: ends([step[name] for step in steps]) for name in steps[0]}, **sizes(given)}
 
 
-def harvested(writer: StoreWriter, matrix: Matrix, scanned: int, shard: Shard) -> Harvest:
+def rows_of(writer: StoreWriter, matrix: Matrix, scanned: int, shard: Shard) -> ShardRows:
     """What a worker makes of a shard, without the decoding and the model."""
     import numpy as np
 
     from pixelmill.plan import Coverage
-    from pixelmill.store.commit import Harvest, Vectors
+    from pixelmill.store.rows import ShardRows, Vectors
 
     coverage = Coverage(writer.snapshot(), writer.ledger, [matrix])
     contents = [content_of(file) for file, _ in writer.ledger.planned(scanned, shard.first, shard.images)]
     assert len(contents) == shard.images
     assert all(coverage.lacking(writer.ledger.row_of(content.sha256)) for content in contents)
     values = np.random.default_rng(shard.number).standard_normal((len(contents), DIM), dtype=np.float32)
-    return Harvest(contents, {matrix.provenance.fingerprint: Vectors(np.arange(len(contents)), values)})
+    return ShardRows(contents, {matrix.provenance.fingerprint: Vectors(np.arange(len(contents)), values)})
 
 
 def ends(values: list[float]) -> str:

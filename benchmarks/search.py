@@ -34,8 +34,9 @@ from pixelmill.search.exact import top_k
 from pixelmill.search.norms import Norms
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Searcher
-from pixelmill.store.commit import Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.rows import ShardRows, Vectors
 
 CENTRES, SHARD, BATCH, K = 1000, 65_536, 32, 10
 INNER, NOISE = 32, 0.1
@@ -67,7 +68,7 @@ def fill(folder: Path, rows: int, dim: int) -> None:
         for start in range(0, rows, SHARD):
             values = vectors(start, min(SHARD, rows - start), dim)
             contents = [content_of(file_of("/photos", start + n)) for n in range(len(values))]
-            writer.commit(Harvest(contents, {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}))
+            writer.commit(ShardRows(contents, {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}))
 
 
 def vectors(seed: int, number: int, dim: int) -> np.ndarray:

@@ -30,9 +30,10 @@ from pixelmill.report.build import build, close
 from pixelmill.run.job import Job
 from pixelmill.run.scan import scan_sources
 from pixelmill.sources.discover import discover
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
 
 DIM, SHARD, RANDOM = 512, 4096, 1000
 MADE = provenance("made-up").model_copy(update={"dim": DIM})
@@ -68,7 +69,7 @@ def commit(folder: Path, contents: list[Content], vectors: np.ndarray) -> None:
         for start in range(0, len(vectors), SHARD):
             values = vectors[start : start + SHARD]
             made = {matrix.provenance.fingerprint: Vectors(np.arange(len(values)), values)}
-            writer.commit(Harvest(contents[start : start + SHARD], made))
+            writer.commit(ShardRows(contents[start : start + SHARD], made))
             compact_if_needed(writer)
 
 

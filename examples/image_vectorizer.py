@@ -62,7 +62,7 @@ def vectorize(image_path: str, names: Sequence[str], batch_size: int, wanted_dev
     start = time.perf_counter()
     result = embed(models, list(discover([image_path])), batch_size)
     show(result, models, device, time.perf_counter() - start)
-    return 0 if result.harvest.contents and not (single and result.harvest.failures) else 1
+    return 0 if result.rows.contents and not (single and result.rows.failures) else 1
 
 
 def load_model(name: str, device: str) -> EmbeddingModel:
@@ -90,7 +90,7 @@ def embed(models: Sequence[EmbeddingModel], files: Sequence[FoundFile], batch_si
 
 def show(result: Result, models: Sequence[EmbeddingModel], device: str, seconds: float) -> None:
     """Device, models, seconds; then each picture's vector: shape, first elements, mean and standard deviation."""
-    contents, vectors = result.harvest.contents, side_by_side(result, len(models))
+    contents, vectors = result.rows.contents, side_by_side(result, len(models))
     print(RULE)
     print(f"Device: {device}")
     print(f"Models: {', '.join(model.spec.name for model in models)} ({len(models)})")
@@ -101,9 +101,9 @@ def show(result: Result, models: Sequence[EmbeddingModel], device: str, seconds:
         print(f"First 10 elements: {np.array2string(vector[:10], precision=4, separator=', ', max_line_width=110)}")
         print(f"Mean: {vector.mean():.6f}")
         print(f"Standard deviation: {vector.std():.6f}")
-    for path, _ in result.harvest.copies:
+    for path, _ in result.rows.copies:
         print(f"\n{printable(path)}\nHas the same content as one of the above.")
-    for failure in result.harvest.failures:
+    for failure in result.rows.failures:
         print(f"\n{printable(failure.path)}\nNot vectorized ({failure.stage}): {failure.reason}", file=sys.stderr)
     for file, reason in result.unread:
         print(f"\n{printable(file.absolute)}\nNot read: {reason}", file=sys.stderr)
@@ -113,7 +113,7 @@ def side_by_side(result: Result, models: int) -> dict[int, np.ndarray]:
     """For each content that every model embedded, its vectors one after the other, in the order of the models."""
     found: list[dict[int, np.ndarray]] = []
     for number in range(models):
-        made = result.harvest.vectors.get(str(number))
+        made = result.rows.vectors.get(str(number))
         found.append(dict(zip(made.index.tolist(), made.values, strict=True)) if made else {})
     common = sorted(set(found[0]).intersection(*found[1:]))
     return {index: np.concatenate([one[index] for one in found]) for index in common}

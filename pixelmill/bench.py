@@ -98,7 +98,7 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     def run() -> int:
         result = pipeline.run(files, _lacking)
         timing.add(result.timing)
-        return sum(len(vectors.index) for vectors in result.harvest.vectors.values())
+        return sum(len(vectors.index) for vectors in result.rows.vectors.values())
 
     _forget_peak()
     whole = rate(run, seconds)

@@ -22,8 +22,7 @@ from pixelmill.images.sandbox import Pixels, decode_apart
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import is_elsewhere, read_image
-from pixelmill.store.commit import Content, Harvest, Vectors
-from pixelmill.store.ledger import Failure
+from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
 from pixelmill.watch import LOOK, Hang, LeftBehind, RunningClock, Threads, begin, go_on, hanging, leave, wait_for
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class Result:
     these `hung` did not answer, or lie where others do not; `noted` those that were taken although something is wrong
     with them, with what."""
 
-    harvest: Harvest = field(default_factory=Harvest)
+    rows: ShardRows = field(default_factory=ShardRows)
     timing: Timing = field(default_factory=Timing)
     unread: list[tuple[FoundFile, str]] = field(default_factory=list)
     noted: list[tuple[FoundFile, str]] = field(default_factory=list)
@@ -395,21 +394,21 @@ class _Shard:
 
     def so_far(self) -> Result:
         """What is done, whatever is under way."""
-        self.result.harvest.vectors = {f: _joined(done) for f, done in self._done.items() if done}
+        self.result.rows.vectors = {f: _joined(done) for f, done in self._done.items() if done}
         return self.result
 
     def _reject(self, prepared: Prepared, rejected: ImageRejected) -> None:
         failure = Failure(prepared.file.absolute, prepared.sha256, rejected.stage, rejected.reason)
-        self.result.harvest.failures.append(failure)
+        self.result.rows.failures.append(failure)
 
     def _place(self, prepared: Prepared, sha256: bytes) -> None:
         """A content met for the first time, and not wholly stored, gets an index; a copy of one only its name."""
-        harvest = self.result.harvest
+        rows = self.result.rows
         if sha256 in self._known or not (prepared.wanted or prepared.rejected):
-            harvest.copies.append((prepared.file, sha256))
+            rows.copies.append((prepared.file, sha256))
             return
-        index = self._known[sha256] = len(harvest.contents)
-        harvest.contents.append(Content(prepared.file, sha256, *prepared.size))
+        index = self._known[sha256] = len(rows.contents)
+        rows.contents.append(Content(prepared.file, sha256, *prepared.size))
         for target in self._pipeline.targets:
             if target.fingerprint in prepared.wanted:
                 key = self._pipeline.input_key(target.model)
@@ -446,10 +445,10 @@ class _Shard:
     def _keep(self, target: Target, index: np.ndarray, values: np.ndarray) -> None:
         finite = np.isfinite(values).all(axis=1)
         for i in index[~finite]:
-            content = self.result.harvest.contents[i]
+            content = self.result.rows.contents[i]
             precision = str(target.model.dtype).removeprefix("torch.")
             reason = f"{target.model.spec.name} in {precision} gave a vector that is not finite"
-            self.result.harvest.failures.append(
+            self.result.rows.failures.append(
                 Failure(
                     content.file.absolute, content.sha256, "embed", reason, target.fingerprint, target.model.spec.name
                 )

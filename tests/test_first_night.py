@@ -112,10 +112,10 @@ class Night:
 
         real, waits = StoreWriter.commit, [True]
 
-        def commit(writer: StoreWriter, *harvest: Any, **looked_at: Any) -> Any:
+        def commit(writer: StoreWriter, *rows: Any, **looked_at: Any) -> Any:
             if waits and waits.pop():
                 meanwhile()
-            return real(writer, *harvest, **looked_at)
+            return real(writer, *rows, **looked_at)
 
         if storing:
             with mock.patch.object(StoreWriter, "commit", commit):

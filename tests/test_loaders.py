@@ -14,7 +14,7 @@ import pytest
 import pixelmill
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import MatrixView
-from tests.support.stores import harvest, provenance
+from tests.support.stores import provenance, shard_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "loaders.md"
 SECTIONS = dict(re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(), re.M | re.S))
@@ -26,7 +26,7 @@ SHARED = ["Python", "NumPy", "pandas"]
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     with StoreWriter(tmp_path / "store") as writer:
-        writer.commit(harvest(range(9), [writer.matrix(provenance("b"), "float32")], bad=[2]))
+        writer.commit(shard_rows(range(9), [writer.matrix(provenance("b"), "float32")], bad=[2]))
     return tmp_path / "store"
 
 

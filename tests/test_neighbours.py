@@ -27,9 +27,9 @@ def shares(folder: Path, kind_of: Callable[[str], str], least: int) -> tuple[int
     their own kind, and that share were the nearest drawn by lot. The kind '' is left out."""
     model = load(catalog.get("efficientnet_lite0"), WeightsCache(Path("cache")))
     pipeline = Pipeline([Target(model, "lite0")], DecodeOptions(), batch_size=8, threads=2)
-    harvest = pipeline.run(discover([str(folder)]), lambda _sha256: frozenset({"lite0"})).harvest
-    made = harvest.vectors["lite0"]
-    kinds = np.array([kind_of(harvest.contents[i].file.path) for i in made.index])
+    rows = pipeline.run(discover([str(folder)]), lambda _sha256: frozenset({"lite0"})).rows
+    made = rows.vectors["lite0"]
+    kinds = np.array([kind_of(rows.contents[i].file.path) for i in made.index])
     count = Counter(kinds.tolist())
     kept = np.array([kind != "" and count[kind] >= least for kind in kinds.tolist()])
     vectors, kinds = made.values[kept], kinds[kept]

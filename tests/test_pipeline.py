@@ -65,7 +65,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(files: list[FoundFile]) -> N
     _, expected = run(files, unlimited, batch_size=8)
     assert pipeline.batch_size == 2
     assert max(model.batches) == 2
-    np.testing.assert_allclose(result.harvest.vectors["one"].values, expected.harvest.vectors["one"].values, rtol=1e-5)
+    np.testing.assert_allclose(result.rows.vectors["one"].values, expected.rows.vectors["one"].values, rtol=1e-5)
 
 
 def test_a_single_image_that_does_not_fit_is_an_error(files: list[FoundFile]) -> None:
@@ -84,7 +84,7 @@ def test_each_image_is_decoded_once_for_all_models(files: list[FoundFile], monke
 
     monkeypatch.setattr(module, "decode_apart", counted)
     _, result = run(files, Limited("one"), Limited("second"))
-    assert [len(result.harvest.vectors[name].index) for name in ("one", "second")] == [10, 10]
+    assert [len(result.rows.vectors[name].index) for name in ("one", "second")] == [10, 10]
     assert asked == [1] * 10
 
 
@@ -98,17 +98,17 @@ def test_a_vector_that_is_not_finite_costs_that_image_and_model_only(files: list
             return values
 
     _, result = run(files, Overflows("one"), Limited("second"), batch_size=10)
-    assert len(result.harvest.vectors["one"].index) == 9
-    assert len(result.harvest.vectors["second"].index) == 10
-    assert [(f.stage, f.model) for f in result.harvest.failures] == [("embed", "one")]
+    assert len(result.rows.vectors["one"].index) == 9
+    assert len(result.rows.vectors["second"].index) == 10
+    assert [(f.stage, f.model) for f in result.rows.failures] == [("embed", "one")]
 
 
 def test_a_bad_image_does_not_cost_its_batch(files: list[FoundFile]) -> None:
     """The others of the batch are embedded; the bad one has a stage and a reason."""
     Path(files[3].absolute).write_bytes(b"\x89PNG\r\n\x1a\n broken")
     _, result = run(files, Limited())
-    assert len(result.harvest.vectors["one"].index) == 9
-    assert [(f.path, f.stage) for f in result.harvest.failures] == [(files[3].absolute, "decode")]
+    assert len(result.rows.vectors["one"].index) == 9
+    assert [(f.path, f.stage) for f in result.rows.failures] == [(files[3].absolute, "decode")]
 
 
 def test_what_may_pass_is_not_refused(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +124,8 @@ def test_what_may_pass_is_not_refused(files: list[FoundFile], monkeypatch: pytes
     Path(files[7].absolute).unlink()
     _, result = run(files, Limited())
     assert [file for file, _ in result.unread] == [files[2], files[7]]
-    assert result.harvest.failures == []
-    assert len(result.harvest.vectors["one"].index) == 8
+    assert result.rows.failures == []
+    assert len(result.rows.vectors["one"].index) == 8
 
 
 def test_stopping_finishes_what_was_read(files: list[FoundFile]) -> None:
@@ -135,7 +135,7 @@ def test_stopping_finishes_what_was_read(files: list[FoundFile]) -> None:
     pipeline = Pipeline([Target(model, "one")], DecodeOptions(), batch_size=4, threads=1)
     result = pipeline.run(files, lambda _sha256: frozenset({"one"}), stop=lambda: next(answers))
     assert result.read == 3
-    assert len(result.harvest.vectors["one"].index) == 3
+    assert len(result.rows.vectors["one"].index) == 3
 
 
 def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
@@ -182,8 +182,8 @@ def test_a_device_is_given_the_next_batch_before_the_last_is_collected(
     _, result = run(files, Limited())
     assert happened == ["given", "given", "collected", "given", "collected", "collected"]
     np.testing.assert_array_equal(
-        result.harvest.vectors["one"].values[np.argsort(result.harvest.vectors["one"].index)],
-        expected.harvest.vectors["one"].values[np.argsort(expected.harvest.vectors["one"].index)],
+        result.rows.vectors["one"].values[np.argsort(result.rows.vectors["one"].index)],
+        expected.rows.vectors["one"].values[np.argsort(expected.rows.vectors["one"].index)],
     )
 
 
@@ -195,4 +195,4 @@ def test_batches_on_a_gpu_are_those_of_the_cpu(files: list[FoundFile]) -> None:
     there.module.to(there.device)
     _, expected = run(files * 20, model)
     _, result = run(files * 20, there)
-    np.testing.assert_allclose(result.harvest.vectors["one"].values, expected.harvest.vectors["one"].values, rtol=1e-5)
+    np.testing.assert_allclose(result.rows.vectors["one"].values, expected.rows.vectors["one"].values, rtol=1e-5)

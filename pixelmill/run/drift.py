@@ -19,9 +19,10 @@ from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline, Target
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.commit import Harvest, Overtaken, StoreWriter
+from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.rows import ShardRows
 from pixelmill.watch import go_on
 
 if TYPE_CHECKING:
@@ -122,16 +123,16 @@ class Measured:
                     raise self._other_vectors(target.model, check)
         return unmeasured
 
-    def commit(self, harvest: Harvest) -> tuple[str, ...]:
-        """Store a harvest; warnings about vectors that could not be compared with those that are there."""
+    def commit(self, rows: ShardRows) -> tuple[str, ...]:
+        """Store the rows of a shard; warnings about vectors that could not be compared with those that are there."""
         while True:
             unmeasured = [
                 (matrix, model)
-                for matrix, model in (self.require() if harvest.vectors else ())
-                if matrix.provenance.fingerprint in harvest.vectors
+                for matrix, model in (self.require() if rows.vectors else ())
+                if matrix.provenance.fingerprint in rows.vectors
             ]
             try:
-                self._writer.commit(harvest, looked_at=[matrix for matrix, _ in unmeasured])
+                self._writer.commit(rows, looked_at=[matrix for matrix, _ in unmeasured])
             except Overtaken:
                 continue
             return tuple(self._unchecked(matrix) for matrix, model in unmeasured if not self._is_first(matrix, model))
@@ -192,10 +193,10 @@ def _compared(view: MatrixView, model: EmbeddingModel, rows: np.ndarray) -> Chec
     pipeline = Pipeline([Target(model, made.fingerprint)], _options(made), batch_size=SAMPLE, threads=2)
     wanted = {store.sha256(row, row + 1).tobytes(): row for row in rows.tolist()}
     result = pipeline.run(_files(store, rows), lambda sha: frozenset({made.fingerprint} if sha in wanted else ()))
-    vectors = result.harvest.vectors.get(made.fingerprint)
+    vectors = result.rows.vectors.get(made.fingerprint)
     if vectors is None:
         return Check(made.model, 0, float("nan"))
-    stored = view.take([wanted[result.harvest.contents[i].sha256] for i in vectors.index])
+    stored = view.take([wanted[result.rows.contents[i].sha256] for i in vectors.index])
     return Check(made.model, len(stored), least_cosine(stored.astype(np.float32), vectors.values))
 
 

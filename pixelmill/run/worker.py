@@ -302,7 +302,7 @@ def _shard_files(
 
 def _stored(job: Job, measured: Measured, result: Result) -> tuple[str, ...]:
     """Store what a shard gave. A model that hangs would hang again, should it have to be compared first."""
-    commit = partial(measured.commit, result.harvest)
+    commit = partial(measured.commit, result.rows)
     return answer(commit, deadline=job.deadline) if model_hangs() else commit()
 
 
@@ -315,8 +315,8 @@ def _committed(job: Job, measured: Measured, result: Result) -> ShardReport:
     names = {target.fingerprint: target.model.spec.name for target in measured.targets}
     return ShardReport(
         read=result.read,
-        refused=len({failure.path for failure in result.harvest.failures}),
-        embedded={names[f]: len(vectors.index) for f, vectors in result.harvest.vectors.items()},
+        refused=len({failure.path for failure in result.rows.failures}),
+        embedded={names[f]: len(vectors.index) for f, vectors in result.rows.vectors.items()},
         timing=result.timing,
         unread=_told(result),
         warnings=warnings,

@@ -10,18 +10,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.sources.found import FoundFile, below
+from pixelmill.sources.found import below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix
-from pixelmill.store.ledger import Failure, Ledger
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.lock import check_lock_excludes, in_words, new_lock, store_lock
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Provenance, extents_of_rows, overlay
 from pixelmill.store.master import (
@@ -40,6 +39,7 @@ from pixelmill.store.parts import write_part
 from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store, clipped
 from pixelmill.store.revisions import PublishedMeanwhile, check_names_exclude, newest
+from pixelmill.store.rows import Content, ShardRows, Vectors
 
 log = logging.getLogger(__name__)
 
@@ -52,35 +52,6 @@ _TURNS = 20
 T = TypeVar("T")
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """One content as it was read: its file, its sha256 (32 bytes), its size in pixels (0 if undecodable)."""
-
-    file: FoundFile
-    sha256: bytes
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class Vectors:
-    """Embeddings of one matrix: `values[i]` (k, dim) belongs to `contents[index[i]]` of the harvest."""
-
-    index: np.ndarray
-    values: np.ndarray
-
-
-@dataclass(slots=True)
-class Harvest:
-    """What a shard gave: contents in path order, each once; vectors by fingerprint; what was learnt of every file."""
-
-    contents: list[Content] = field(default_factory=list)
-    vectors: dict[str, Vectors] = field(default_factory=dict)
-    copies: list[tuple[FoundFile, bytes]] = field(default_factory=list)
-    """Files that hold a content that is listed or stored already, with its sha256."""
-    failures: list[Failure] = field(default_factory=list)
 
 
 class Overtaken(StoreError):
@@ -186,32 +157,32 @@ class StoreWriter:
         publish(self.folder, grown)
         return grown.matrices[-1]
 
-    def commit(self, harvest: Harvest, *, looked_at: Sequence[Matrix] = ()) -> Manifest:
-        """Add a harvest to the store, durably. Committing the same harvest twice changes nothing.
+    def commit(self, shard: ShardRows, *, looked_at: Sequence[Matrix] = ()) -> Manifest:
+        """Add the rows of a shard to the store, durably. Committing the same shard twice changes nothing.
 
         Raises Overtaken, and adds nothing, if one of the matrices `looked_at` is by now another than it was.
         """
-        part = self._write(harvest)
+        part = self._write(shard)
         with self.discarding([part] if part else []):
-            return self.in_turn(lambda manifest: self._commit(harvest, part, looked_at, manifest))
+            return self.in_turn(lambda manifest: self._commit(shard, part, looked_at, manifest))
 
-    def _commit(self, harvest: Harvest, part: Part | None, looked_at: Sequence[Matrix], manifest: Manifest) -> Manifest:
+    def _commit(self, shard: ShardRows, part: Part | None, looked_at: Sequence[Matrix], manifest: Manifest) -> Manifest:
         _require_unchanged(manifest, looked_at)
         if part and not (self.folder / PARTS / part.file).exists():
             # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
-            part = self._write(harvest)
+            part = self._write(shard)
         with self.discarding([part] if part else []):
-            return self._published(harvest, part, manifest)
+            return self._published(shard, part, manifest)
 
-    def _published(self, harvest: Harvest, part: Part | None, manifest: Manifest) -> Manifest:
-        rows = self._rows(harvest.contents, manifest)
-        manifest = self._with_matrices_of(harvest, manifest)
-        updated = self._added(manifest, harvest, part, rows) if part else manifest
+    def _published(self, shard: ShardRows, part: Part | None, manifest: Manifest) -> Manifest:
+        rows = self._rows(shard.contents, manifest)
+        manifest = self._with_matrices_of(shard, manifest)
+        updated = self._added(manifest, shard, part, rows) if part else manifest
         if updated is not manifest:
             updated = publish(self.folder, updated)
         elif part:
             self.discard(part)
-        self._record(harvest, rows, first_new=manifest.rows)
+        self._record(shard, rows, first_new=manifest.rows)
         return updated
 
     def continue_with(self, fingerprint: str) -> None:
@@ -314,23 +285,23 @@ class StoreWriter:
                 "back, or name another --store."
             )
 
-    def _write(self, harvest: Harvest) -> Part | None:
-        """The part of a harvest, written before the lock is taken; None when there is nothing to store."""
-        if not harvest.contents:
+    def _write(self, shard: ShardRows) -> Part | None:
+        """The part of a shard, written before the lock is taken; None when there is nothing to store."""
+        if not shard.contents:
             return None
-        if len({content.sha256 for content in harvest.contents}) < len(harvest.contents):
-            raise ValueError("Expected each content of a harvest once.")
-        matrices = self._with_matrices_of(harvest, read_manifest(self.folder))
-        datasets = _columns(harvest.contents)
-        for fingerprint, vectors in harvest.vectors.items():
+        if len({content.sha256 for content in shard.contents}) < len(shard.contents):
+            raise ValueError("Expected each content of a shard once.")
+        matrices = self._with_matrices_of(shard, read_manifest(self.folder))
+        datasets = _columns(shard.contents)
+        for fingerprint, vectors in shard.vectors.items():
             matrix = matrices.matrix(fingerprint)
             if matrix is None:
                 raise ValueError(f"Expected vectors of a matrix of {self.folder}. Got fingerprint {fingerprint}.")
-            datasets |= _matrix_datasets(matrix, vectors, len(harvest.contents))
+            datasets |= _matrix_datasets(matrix, vectors, len(shard.contents))
         return write_part(self.folder / PARTS, datasets)
 
-    def _with_matrices_of(self, harvest: Harvest, manifest: Manifest) -> Manifest:
-        return self._with_dropped(manifest, harvest.vectors)
+    def _with_matrices_of(self, shard: ShardRows, manifest: Manifest) -> Manifest:
+        return self._with_dropped(manifest, shard.vectors)
 
     def _with_dropped(self, manifest: Manifest, fingerprints: Iterable[str]) -> Manifest:
         """The manifest with those of the matrices named begun anew that were dropped as old ones while they were taken
@@ -355,12 +326,12 @@ class StoreWriter:
         wanted = np.frombuffer(b"".join(digests), "V32")
         return {stored[row].tobytes(): int(row) for row in np.flatnonzero(np.isin(stored, wanted))}
 
-    def _added(self, manifest: Manifest, harvest: Harvest, part: Part, rows: np.ndarray) -> Manifest:
+    def _added(self, manifest: Manifest, shard: ShardRows, part: Part, rows: np.ndarray) -> Manifest:
         new = np.flatnonzero(rows >= manifest.rows)
         fresh = extents_of_rows(rows[new], new, part.file)
-        matrices = tuple(self._with_vectors(manifest, matrix, harvest, part, rows) for matrix in manifest.matrices)
-        self._check_identity(manifest, harvest.contents, rows)
-        known = self._now_decoded(manifest, harvest.contents, rows)
+        matrices = tuple(self._with_vectors(manifest, matrix, shard, part, rows) for matrix in manifest.matrices)
+        self._check_identity(manifest, shard.contents, rows)
+        known = self._now_decoded(manifest, shard.contents, rows)
         identity = (*extents_of_rows(rows[known], known, part.file), *fresh)
         if not identity and matrices == manifest.matrices:
             return manifest
@@ -392,9 +363,9 @@ class StoreWriter:
         return unsized
 
     def _with_vectors(
-        self, manifest: Manifest, matrix: Matrix, harvest: Harvest, part: Part, rows: np.ndarray
+        self, manifest: Manifest, matrix: Matrix, shard: ShardRows, part: Part, rows: np.ndarray
     ) -> Matrix:
-        vectors = harvest.vectors.get(matrix.provenance.fingerprint)
+        vectors = shard.vectors.get(matrix.provenance.fingerprint)
         if vectors is None:
             return matrix
         embedded = Store(self.folder, manifest).embedded(matrix)
@@ -403,15 +374,15 @@ class StoreWriter:
         added = _spanning(rows, index, part.file, manifest.rows)
         return matrix.model_copy(update={"extents": overlay(matrix.extents, added)})
 
-    def _record(self, harvest: Harvest, rows: np.ndarray, first_new: int) -> None:
+    def _record(self, shard: ShardRows, rows: np.ndarray, first_new: int) -> None:
         ledger = self.ledger
         with ledger.transaction():
-            pairs = list(zip(harvest.contents, rows.tolist(), strict=True))
+            pairs = list(zip(shard.contents, rows.tolist(), strict=True))
             ledger.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
             ledger.record_read((content.file, row) for content, row in pairs)
-            known = ledger.rows_of([sha256 for _, sha256 in harvest.copies])
-            ledger.record_read((file, known[sha256]) for file, sha256 in harvest.copies if sha256 in known)
-            ledger.record_failures(harvest.failures)
+            known = ledger.rows_of([sha256 for _, sha256 in shard.copies])
+            ledger.record_read((file, known[sha256]) for file, sha256 in shard.copies if sha256 in known)
+            ledger.record_failures(shard.failures)
 
 
 def _columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:

@@ -41,6 +41,7 @@ from pixelmill.store.master import MASTER
 from pixelmill.store.places import Place, places_modified, places_of, shared_places
 from pixelmill.store.quarantine import QUARANTINED, REFUSED_SEEN, FailureGroup, grouped
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import Failure
 from pixelmill.store.settlement import Changes as Changes
 from pixelmill.store.settlement import Settlement
 from pixelmill.store.sightings import Sightings
@@ -117,18 +118,6 @@ _UNEVEN_SECONDS = 3600.0
 """A clock that is set right by less has not jumped."""
 _LEFT_ALONE_SECONDS = 60 * 86_400.0
 """Seconds between two writers of a store, at most; what is longer is a clock that jumped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why one image was not embedded. `sha256` None: its bytes could not be had; `fingerprint` '': every model."""
-
-    path: str
-    sha256: bytes | None
-    stage: str
-    reason: str
-    fingerprint: str = ""
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,8 +312,8 @@ def test_a_shard_with_every_fault_embeds_the_rest(tmp_path: Path, save_picture: 
     options = DecodeOptions(max_seconds=1)
     pipeline = Pipeline([Target(Limited(), "one")], options, batch_size=4, threads=3)
     result = pipeline.run([FoundFile(str(tmp_path), name, 0, 0, 0) for name in names], lambda _: frozenset({"one"}))
-    assert len(result.harvest.vectors["one"].index) == 34
-    refused = {Path(failure.path).name for failure in result.harvest.failures}
+    assert len(result.rows.vectors["one"].index) == 34
+    refused = {Path(failure.path).name for failure in result.rows.failures}
     assert refused == {name for name, end in bad.items() if end != b"killed"}
     assert [file.path for file, _ in result.unread] == [name for name, end in bad.items() if end == b"killed"]
 

@@ -16,8 +16,9 @@ from pixelmill.search.exact import top_k
 from pixelmill.search.norms import Norms
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Searcher
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
 from tests.support.stores import file_of, provenance, sha256
 
 pytest.importorskip("faiss", reason="faiss-cpu is not installed")
@@ -33,7 +34,7 @@ def add(store: Path, start: int, stop: int) -> None:
         matrix = writer.matrix(provenance("a", dim=DIM), "float16")
         contents = [Content(file_of(n), sha256(n), 8, 8) for n in range(start, stop)]
         made = {matrix.provenance.fingerprint: Vectors(np.arange(stop - start), values.astype(np.float32))}
-        writer.commit(Harvest(contents, made))
+        writer.commit(ShardRows(contents, made))
 
 
 @pytest.fixture

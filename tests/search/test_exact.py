@@ -14,9 +14,10 @@ from pixelmill.search.best import Best
 from pixelmill.search.exact import BLOCK, top_k
 from pixelmill.search.kernels import FEW
 from pixelmill.search.norms import Norms
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.reader import Ensemble, MatrixView, Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
 from tests.support.stores import file_of, provenance, sha256
 
 ROWS = BLOCK + 77
@@ -38,7 +39,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 values *= RANDOM.uniform(0.1, 20, (len(index), 1))
                 made[matrix.provenance.fingerprint] = Vectors(index, values.astype(np.float32))
             contents = [Content(file_of(n), sha256(n), 8, 8) for n in range(start, stop)]
-            writer.commit(Harvest(contents, made))
+            writer.commit(ShardRows(contents, made))
     return Store(folder)
 
 
@@ -110,7 +111,7 @@ def test_equal_rows_come_in_their_order(tmp_path: Path) -> None:
         matrix = writer.matrix(provenance("a", dim=8), "float16")
         values = np.tile(np.arange(1, 9, dtype=np.float32), (ROWS, 1))
         contents = [Content(file_of(n), sha256(n), 8, 8) for n in range(ROWS)]
-        writer.commit(Harvest(contents, {matrix.provenance.fingerprint: Vectors(np.arange(ROWS), values)}))
+        writer.commit(ShardRows(contents, {matrix.provenance.fingerprint: Vectors(np.arange(ROWS), values)}))
     rows, scores = top_k(Store(tmp_path / "store")["a"], np.arange(1, 9, dtype=np.float32)[None], 5)
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
     assert scores[0] == pytest.approx(1)
@@ -141,7 +142,7 @@ def test_search_goes_on_after_compaction(tmp_path: Path) -> None:
         for start in range(0, 40, 4):
             values = np.random.default_rng(start).standard_normal((4, 8)).astype(np.float32)
             contents = [Content(file_of(n), sha256(n), 8, 8) for n in range(start, start + 4)]
-            writer.commit(Harvest(contents, {matrix.provenance.fingerprint: Vectors(np.arange(4), values)}))
+            writer.commit(ShardRows(contents, {matrix.provenance.fingerprint: Vectors(np.arange(4), values)}))
         before = top_k(Store(tmp_path / "store")["a"], queries(1, 8), 40)
         compact(writer, retention=0)
     after = top_k(Store(tmp_path / "store")["a"], queries(1, 8), 40)

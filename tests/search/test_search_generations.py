@@ -13,10 +13,11 @@ from pixelmill.search.ann import update_index
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Found, Searcher
 from pixelmill.store import ensembles
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
 from tests.support.stores import file_of, provenance, record_files, sha256
 
 ROWS, DIM = 600, 8
@@ -33,7 +34,7 @@ def fill(writer: StoreWriter, model: str, generation: int, rows: slice) -> Matri
     record_files(writer, numbers)
     contents = [Content(file_of(n), sha256(n), 8, 8) for n in numbers]
     made = {matrix.provenance.fingerprint: Vectors(np.arange(len(numbers)), vectors(generation)[rows])}
-    writer.commit(Harvest(contents, made))
+    writer.commit(ShardRows(contents, made))
     writer.serve([matrix.provenance.fingerprint])
     return matrix
 

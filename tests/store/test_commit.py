@@ -18,22 +18,23 @@ from hypothesis import strategies as st
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, UnknownModel
 from pixelmill.store import commit as committing
-from pixelmill.store.commit import Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import ShardRows, Vectors
 from pixelmill.store.verify import verify
 from tests.support.stores import (
     DIMS,
     SOURCE,
     check_plain,
     file_of,
-    harvest,
     path_of,
     provenance,
     record_files,
     rows_by_content,
     sha256,
+    shard_rows,
     size,
     vector,
 )
@@ -80,7 +81,7 @@ class StoreModel:
             dtype = "float16" if model == "b" else "float32"
             self.matrices[model] = self.writer.matrix(provenance(model), dtype)
         record_files(self.writer, numbers)
-        self.writer.commit(harvest(numbers, [self.matrices[m] for m in sorted(models)], bad=sorted(bad)))
+        self.writer.commit(shard_rows(numbers, [self.matrices[m] for m in sorted(models)], bad=sorted(bad)))
         for number in numbers:
             content = sha256(number)
             known = self.embedded.setdefault(content, {})
@@ -149,10 +150,10 @@ def test_attributes_say_what_made_a_matrix(writer: StoreWriter, folder: Path) ->
 def test_a_new_model_touches_no_other(writer: StoreWriter, folder: Path) -> None:
     """Filling a new matrix leaves every part and every extent of the others as they were."""
     a = writer.matrix(provenance("a"), "float32")
-    writer.commit(harvest(range(10), [a]))
+    writer.commit(shard_rows(range(10), [a]))
     before, files = Store(folder).manifest, {p.name: p.read_bytes() for p in (folder / "parts").iterdir()}
     b = writer.matrix(provenance("b"), "float32")
-    writer.commit(harvest(range(10), [b]))
+    writer.commit(shard_rows(range(10), [b]))
     after = Store(folder).manifest
     assert after.matrix(a.provenance.fingerprint) == before.matrix(a.provenance.fingerprint)
     assert (after.identity, after.location, after.rows) == (before.identity, before.location, 10)
@@ -160,22 +161,22 @@ def test_a_new_model_touches_no_other(writer: StoreWriter, folder: Path) -> None
     check_plain(folder, {sha256(n): {"a": True, "b": True} for n in range(10)})
 
 
-def test_same_harvest_twice_changes_nothing(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
-    """Committing a harvest again publishes no snapshot, adds no row and leaves no file behind."""
-    first = writer.commit(harvest(range(6), matrices, bad=[2]))
+def test_same_shard_twice_changes_nothing(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
+    """Committing a shard again publishes no snapshot, adds no row and leaves no file behind."""
+    first = writer.commit(shard_rows(range(6), matrices, bad=[2]))
     parts = set((folder / "parts").iterdir())
-    assert writer.commit(harvest(range(6), matrices, bad=[2])) == first
+    assert writer.commit(shard_rows(range(6), matrices, bad=[2])) == first
     assert set((folder / "parts").iterdir()) == parts
     assert len(writer.ledger.quarantined_rows("")) == 1
 
 
 def test_a_retried_image_fills_its_row(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """A refused image keeps a row of NaN without a size; once it succeeds, that row gets vectors and size."""
-    writer.commit(harvest(range(5), matrices, bad=[1, 3]))
+    writer.commit(shard_rows(range(5), matrices, bad=[1, 3]))
     check_plain(folder, {sha256(n): dict.fromkeys("ab", n not in (1, 3)) for n in range(5)})
     assert Store(folder).widths[[1, 3]].tolist() == [0, 0]
     writer.ledger.release()
-    writer.commit(harvest([3], matrices))
+    writer.commit(shard_rows([3], matrices))
     check_plain(folder, {sha256(n): dict.fromkeys("ab", n != 1) for n in range(5)})
     assert (Store(folder).widths[3], Store(folder).heights[3]) == size(sha256(3))
 
@@ -183,16 +184,16 @@ def test_a_retried_image_fills_its_row(writer: StoreWriter, folder: Path, matric
 def test_pieces_of_a_part_map_right(writer: StoreWriter, folder: Path) -> None:
     """Where a master uses only some rows of a part, from the start, the middle or the end, HDF5 gives those very rows."""
     a = writer.matrix(provenance("a"), "float32")
-    writer.commit(harvest([3, 4, 8], [a]))
-    writer.commit(harvest(range(12), [a]))  # its rows 3, 4 and 8 are known: the part is used in three pieces
+    writer.commit(shard_rows([3, 4, 8], [a]))
+    writer.commit(shard_rows(range(12), [a]))  # its rows 3, 4 and 8 are known: the part is used in three pieces
     check_plain(folder, {sha256(n): {"a": True} for n in range(12)})
     pieces = [e for e in Store(folder).manifest.matrices[0].extents if e.row >= 3]
     assert sorted((e.offset, e.rows) for e in pieces) == [(0, 3), (5, 3), (9, 3)]
 
 
-def test_a_content_twice_in_a_harvest_is_refused(writer: StoreWriter, matrices: list[Matrix]) -> None:
-    """A harvest that would give one content two rows is refused, and nothing is stored."""
-    twice = harvest([1], matrices)
+def test_a_content_twice_in_a_shard_is_refused(writer: StoreWriter, matrices: list[Matrix]) -> None:
+    """A shard that would give one content two rows is refused, and nothing is stored."""
+    twice = shard_rows([1], matrices)
     twice.contents *= 2
     with pytest.raises(ValueError, match="once"):
         writer.commit(twice)
@@ -201,18 +202,18 @@ def test_a_content_twice_in_a_harvest_is_refused(writer: StoreWriter, matrices: 
 
 def test_vectors_never_go_beside_another_image(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """A ledger that takes a row for another image than the store is found out before anything is written."""
-    writer.commit(harvest(range(4), matrices[:1]))
+    writer.commit(shard_rows(range(4), matrices[:1]))
     writer.ledger.record_rows([(sha256(77), 2)])
     parts = set((folder / "parts").iterdir())
     with pytest.raises(StoreDamaged, match="repair"):
-        writer.commit(harvest([77], matrices))
+        writer.commit(shard_rows([77], matrices))
     assert set((folder / "parts").iterdir()) == parts
     assert [d.file for d in verify(folder)] == ["ledger.sqlite"]
 
 
 def test_a_vector_too_large_for_float16_is_refused(writer: StoreWriter, matrices: list[Matrix]) -> None:
     """A finite vector never becomes infinite by being stored."""
-    large = harvest([1], matrices[1:])
+    large = shard_rows([1], matrices[1:])
     fingerprint = matrices[1].provenance.fingerprint
     large.vectors[fingerprint] = Vectors(np.array([0]), np.full((1, DIMS["b"]), 7e4, np.float32))
     with pytest.raises(StoreError, match="float32"):
@@ -224,7 +225,7 @@ def test_a_moved_store_opens_and_goes_on(
     move: str, writer: StoreWriter, folder: Path, matrices: list[Matrix], tmp_path: Path
 ) -> None:
     """A store reads right from another folder, through a link, from another working directory, and grows there."""
-    writer.commit(harvest(range(5), matrices))
+    writer.commit(shard_rows(range(5), matrices))
     writer.close()
     elsewhere = tmp_path / "deep" / "elsewhere"
     elsewhere.parent.mkdir()
@@ -234,7 +235,7 @@ def test_a_moved_store_opens_and_goes_on(
         "symlink": lambda to: to.symlink_to(folder),
     }[move](elsewhere)
     with StoreWriter(elsewhere) as again:
-        again.commit(harvest(range(3, 8), matrices))
+        again.commit(shard_rows(range(3, 8), matrices))
     os.chdir("/")
     check_plain(elsewhere, {sha256(n): {"a": True, "b": True} for n in range(8)})
     assert verify(elsewhere) == []
@@ -244,7 +245,7 @@ def test_a_linked_master_finds_its_parts(
     writer: StoreWriter, folder: Path, matrices: list[Matrix], tmp_path: Path
 ) -> None:
     """Plain h5py reads a relative path to the store from inside another folder."""
-    writer.commit(harvest(range(5), matrices))
+    writer.commit(shard_rows(range(5), matrices))
     (tmp_path / "work").mkdir()
     os.chdir(tmp_path / "work")
     with h5py.File("../store/vectors.h5") as file:
@@ -253,7 +254,7 @@ def test_a_linked_master_finds_its_parts(
 
 def test_part_names_are_relative(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """No dataset of the master names an absolute path."""
-    writer.commit(harvest(range(5), matrices))
+    writer.commit(shard_rows(range(5), matrices))
     with h5py.File(folder / "vectors.h5") as file:
         names = {piece.file_name for piece in file["vectors/a"].virtual_sources()}
     assert len(names) == 1
@@ -262,7 +263,7 @@ def test_part_names_are_relative(writer: StoreWriter, folder: Path, matrices: li
 
 def test_paths_that_are_no_utf8_are_kept(writer: StoreWriter, folder: Path) -> None:
     """The bytes of a file name come back exactly, whatever they are."""
-    one = harvest([1], [])
+    one = shard_rows([1], [])
     name = os.fsdecode(b"a\xff\xfe\nb c.png")
     one.contents[0] = replace(one.contents[0], file=file_of(1, name))
     writer.commit(one)
@@ -293,7 +294,7 @@ def test_a_newer_format_is_refused_by_name(writer: StoreWriter, folder: Path) ->
 
 def test_a_lost_master_is_not_overwritten(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """Where parts lie without a master, a writer asks for `repair` instead of starting over."""
-    writer.commit(harvest(range(3), matrices))
+    writer.commit(shard_rows(range(3), matrices))
     (folder / "vectors.h5").unlink()
     with pytest.raises(StoreError, match="repair"):
         StoreWriter(folder)
@@ -301,9 +302,9 @@ def test_a_lost_master_is_not_overwritten(writer: StoreWriter, folder: Path, mat
 
 def test_a_snapshot_stays_as_it_was(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """An opened snapshot gives the same rows after later commits and a compaction."""
-    writer.commit(harvest(range(4), matrices))
+    writer.commit(shard_rows(range(4), matrices))
     snapshot = Store(folder)
-    writer.commit(harvest(range(4, 9), matrices))
+    writer.commit(shard_rows(range(4, 9), matrices))
     compact(writer)
     expected = np.stack([vector(sha256(n), "a", 3) for n in range(4)])
     np.testing.assert_array_equal(snapshot["a"].read(), expected)
@@ -316,7 +317,7 @@ def test_a_failed_write_leaves_no_part(
     code: int, writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the disk is full or fails at any write of a commit, the snapshot stays, no part is left, and a retry works."""
-    writer.commit(harvest(range(3), matrices))
+    writer.commit(shard_rows(range(3), matrices))
     real, expected = os.fsync, {sha256(n): {"a": True, "b": True} for n in range(3)}
     for k in range(12):
         calls = iter(range(1000))
@@ -328,7 +329,7 @@ def test_a_failed_write_leaves_no_part(
 
         monkeypatch.setattr(os, "fsync", failing)
         try:
-            writer.commit(harvest(range(3, 6), matrices))
+            writer.commit(shard_rows(range(3, 6), matrices))
         except StoreError as error:
             assert "intact" in str(error) or "free" in str(error)  # noqa: PT017 - not every write is there to fail
             monkeypatch.setattr(os, "fsync", real)
@@ -340,14 +341,14 @@ def test_a_failed_write_leaves_no_part(
         else:
             break
     assert k >= 3, "several writes were made to fail"
-    writer.commit(harvest(range(3, 6), matrices))
+    writer.commit(shard_rows(range(3, 6), matrices))
     check_plain(folder, {sha256(n): {"a": True, "b": True} for n in range(6)})
 
 
 def test_readers_need_few_descriptors(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """Reading every column and matrix keeps no descriptor, however many parts there are."""
     for n in range(30):
-        writer.commit(harvest([n], matrices))
+        writer.commit(shard_rows([n], matrices))
     before = len(list(Path("/proc/self/fd").iterdir()))
     store = Store(folder)
     values = [store["a"].read(), store["b"].read(), store.widths, store.sha256(), store.paths]
@@ -355,10 +356,10 @@ def test_readers_need_few_descriptors(writer: StoreWriter, folder: Path, matrice
     del store, values
 
 
-def test_an_empty_harvest_is_no_commit(writer: StoreWriter) -> None:
+def test_an_empty_shard_is_no_commit(writer: StoreWriter) -> None:
     """Nothing to store publishes nothing."""
     before = writer.snapshot().manifest
-    assert writer.commit(Harvest()) == before
+    assert writer.commit(ShardRows()) == before
 
 
 def test_paths_of_many_blocks_move(
@@ -367,7 +368,7 @@ def test_paths_of_many_blocks_move(
     """Locations are rewritten a block at a time; rows of untouched blocks and neighbours in a block keep theirs."""
     monkeypatch.setattr(committing, "LOCATION_BLOCK", 4)
     record_files(writer, range(18))
-    writer.commit(harvest(range(18), matrices[:1]))
+    writer.commit(shard_rows(range(18), matrices[:1]))
     expected = {sha256(n): path_of(n) for n in range(18)}
     for n in (2, 9, 17):
         moved = file_of(n, f"moved/{n}.png")

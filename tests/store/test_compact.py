@@ -21,11 +21,11 @@ from pixelmill.store.verify import verify
 from tests.support.stores import (
     check_plain,
     file_of,
-    harvest,
     provenance,
     record_files,
     rows_by_content,
     sha256,
+    shard_rows,
     vector,
 )
 
@@ -40,7 +40,7 @@ def parts_on_disk(folder: Path) -> set[str]:
 
 def fill(writer: StoreWriter, matrices: list[Matrix], count: int) -> None:
     for n in range(count):
-        writer.commit(harvest([n], matrices))
+        writer.commit(shard_rows([n], matrices))
 
 
 def test_rows_keep_their_numbers(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
@@ -61,7 +61,7 @@ def test_any_target_size_keeps_the_rows(
 ) -> None:
     """Where packs end makes no difference to any row."""
     fill(writer, matrices, 9)
-    writer.commit(harvest(range(9, 15), matrices, bad=[10, 12]))
+    writer.commit(shard_rows(range(9, 15), matrices, bad=[10, 12]))
     monkeypatch.setattr(compaction, "TARGET_BYTES", target)
     monkeypatch.setattr(compaction, "_mergeable", lambda manifest: manifest.used_parts())
     compact(writer)
@@ -113,9 +113,9 @@ def test_a_large_and_a_small_part_are_left_alone(
     writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A single small part beside large ones is not written again each night."""
-    writer.commit(harvest(range(200), matrices))
+    writer.commit(shard_rows(range(200), matrices))
     monkeypatch.setattr(compaction, "TARGET_BYTES", 40_000)
-    writer.commit(harvest([200], matrices))
+    writer.commit(shard_rows([200], matrices))
     before = Store(folder).manifest
     compact(writer)
     assert Store(folder).manifest == before
@@ -158,7 +158,7 @@ def test_readers_never_notice(folder: Path) -> None:
 def commit_and_compact(folder: Path, matrices: list[Matrix]) -> None:
     with StoreWriter(folder) as writer:
         for n in range(40):
-            writer.commit(harvest([n], matrices))
+            writer.commit(shard_rows([n], matrices))
             if n % 5 == 4:
                 compact(writer, retention=2)
 
@@ -169,7 +169,7 @@ def test_damage_is_not_merged_into_sound_parts(
     """A part with a flipped bit is left as it is, with a warning that names it: merged, it would pass for sound."""
     record_files(writer, range(16))
     for start in (0, 4, 8, 12):
-        writer.commit(harvest(range(start, start + 4), matrices))
+        writer.commit(shard_rows(range(start, start + 4), matrices))
     bad = folder / "parts" / next(e.part for e in Store(folder).manifest.identity if e.row <= 5 < e.end)
     extent = next(e for e in Store(folder).manifest.matrices[0].extents if e.part == bad.name)
     layout = Store(folder).manifest.parts[bad.name].arrays[Store(folder).manifest.matrices[0].vectors]
@@ -199,8 +199,8 @@ def test_parts_are_merged_without_the_lock(
         monkeypatch.setattr(compaction, "write_part", write)
         start = time.monotonic()
         with StoreWriter(folder) as other:
-            other.commit(harvest(range(4), matrices))
-            other.commit(harvest([6, 7], matrices))
+            other.commit(shard_rows(range(4), matrices))
+            other.commit(shard_rows([6, 7], matrices))
             other.ledger.mark_path_gone(file_of(3).absolute)
             other.update_locations([3])
         waited.append(time.monotonic() - start)
@@ -220,13 +220,13 @@ def test_a_generation_taken_up_again_while_it_is_dropped_loses_no_vectors(
     """Vectors of an old generation that is dropped between their making and their commit are stored: it begins anew; so it
     does for a run that chose it before."""
     first, second = (writer.matrix(provenance("a", version=version), "float32") for version in (0, 1))
-    writer.commit(harvest([0, 1], [first, second]))
+    writer.commit(shard_rows([0, 1], [first, second]))
     writer.serve([second.provenance.fingerprint])
     with StoreWriter(folder) as other:
         assert other.snapshot().manifest.matrix(first.provenance.fingerprint)
         compact(writer, keep_generations=0)
         assert Store(folder).manifest.matrix(first.provenance.fingerprint) is None
-        other.commit(harvest([2], [first]))
+        other.commit(shard_rows([2], [first]))
         (again,) = (m for m in Store(folder).manifest.matrices if m.provenance == first.provenance)
         np.testing.assert_array_equal(Store(folder).embedded(again), [False, False, True])
         other.continue_with(second.provenance.fingerprint)
@@ -295,7 +295,7 @@ def test_a_clock_that_jumps_deletes_nothing_and_is_lived_down(
     offset[0] = jump
     for _ in range(2):
         with StoreWriter(folder) as other:
-            other.commit(harvest(range(20, 22) if not _ else [22], matrices))
+            other.commit(shard_rows(range(20, 22) if not _ else [22], matrices))
             assert compact(other).deleted == 0
     np.testing.assert_array_equal(old["a"].read(), np.stack([vector(sha256(n), "a", 3) for n in range(4)]))
     for days, left in ((0, True), (0.5, True), (3, False)):

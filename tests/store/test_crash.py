@@ -17,7 +17,7 @@ from pixelmill.store.ledger import Changes
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import crashing
-from tests.support.stores import check_plain, file_of, harvest, provenance, record_files, sha256
+from tests.support.stores import check_plain, file_of, provenance, record_files, sha256, shard_rows
 
 COMMIT = (
     "before part", "after part", "manifest.json aside", "vectors.h5 aside", "before revision", "after revision",
@@ -37,12 +37,12 @@ def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
         record_files(writer, range(4))
-        writer.commit(harvest(range(4), matrices))
+        writer.commit(shard_rows(range(4), matrices))
         assert writer.ledger.changes().new == 4
         writer.ledger.settle()
         record_files(writer, range(9))
         with crashing(step) as steps:
-            writer.commit(harvest(range(2, 9), matrices, bad=[5]))
+            writer.commit(shard_rows(range(2, 9), matrices, bad=[5]))
         assert steps.died == COMMIT[step]
     published = len(Store(folder))
     assert published == (9 if step >= COMMIT.index("after vectors.h5") else 4)
@@ -51,7 +51,7 @@ def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         assert verify(folder) == []
         assert len(Store(folder)) == (9 if step >= COMMIT.index("after revision") else 4)
-        writer.commit(harvest(range(2, 9), matrices, bad=[5]))
+        writer.commit(shard_rows(range(2, 9), matrices, bad=[5]))
         changes = replace(writer.ledger.changes(), folders=())
         named = step >= COMMIT.index("after revision")
         assert changes == Changes(new=5, stale_rows=tuple(range(4, 9)) if named else ())
@@ -68,11 +68,11 @@ def test_the_first_commit_survives_death_at(step: int, folder: Path) -> None:
         matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
         record_files(writer, range(3))
         with crashing(step) as steps:
-            writer.commit(harvest(range(3), matrices))
+            writer.commit(shard_rows(range(3), matrices))
         assert steps.died == COMMIT[step]
     with StoreWriter(folder) as writer:
         record_files(writer, range(3))
-        writer.commit(harvest(range(3), matrices))
+        writer.commit(shard_rows(range(3), matrices))
         told = writer.ledger.changes()
         assert (told.new, told.moved, told.duplicate, told.changed, told.removed) == (3, 0, 0, 0, 0)
     check_plain(folder, everything(3))
@@ -84,7 +84,7 @@ def test_a_file_that_moved_after_the_death_is_found(folder: Path) -> None:
         matrix = writer.matrix(provenance("a"), "float32")
         record_files(writer, range(2))
         with crashing(COMMIT.index("before ledger")):
-            writer.commit(harvest(range(2), [matrix]))
+            writer.commit(shard_rows(range(2), [matrix]))
     with StoreWriter(folder) as writer:
         ledger, scan = writer.ledger, writer.ledger.new_scan()
         ledger.record_scan(scan, [file_of(0), file_of(1, "new/1.png")])
@@ -102,7 +102,7 @@ def test_compaction_survives_death(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
         for start in range(0, 12, 3):
-            writer.commit(harvest(range(start, start + 3), matrices))
+            writer.commit(shard_rows(range(start, start + 3), matrices))
         with crashing(step) as steps:
             compact(writer, retention=-1)
     check_plain(folder, everything(12))
@@ -119,9 +119,9 @@ def test_these_are_all_the_steps(folder: Path) -> None:
     """A commit takes exactly the steps named above, and a compaction no more than were tried."""
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance("a"), "float32")]
-        writer.commit(harvest(range(3), matrices))
+        writer.commit(shard_rows(range(3), matrices))
         with crashing(None) as committing:
-            writer.commit(harvest(range(3, 6), matrices))
+            writer.commit(shard_rows(range(3, 6), matrices))
         with crashing(None) as compacting:
             compact(writer, retention=-1)
     assert committing.count == len(COMMIT)
@@ -134,8 +134,8 @@ def test_repair_survives_death(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
         record_files(writer, range(6))
-        writer.commit(harvest(range(3), matrices))
-        writer.commit(harvest(range(3, 6), matrices))
+        writer.commit(shard_rows(range(3), matrices))
+        writer.commit(shard_rows(range(3, 6), matrices))
     lost = min((folder / "parts").iterdir())
     lost.unlink()
     (folder / "vectors.h5").unlink()
@@ -145,7 +145,7 @@ def test_repair_survives_death(step: int, folder: Path) -> None:
     assert verify(folder) == []
     assert sum(done.to_embed.values()) == 6
     with StoreWriter(folder) as writer:
-        writer.commit(harvest(range(6), matrices))
+        writer.commit(shard_rows(range(6), matrices))
     check_plain(folder, everything(6))
 
 
@@ -158,7 +158,7 @@ def write_all(folder: Path, order: int, models: str, ready: object) -> None:
         matrices = [writer.matrix(provenance(m), "float32") for m in models]
         record_files(writer, numbers)
         for start in range(0, 40, 5):
-            writer.commit(harvest(numbers[start : start + 5], matrices))
+            writer.commit(shard_rows(numbers[start : start + 5], matrices))
             if start == 20:
                 compact(writer)
 
@@ -202,6 +202,6 @@ def test_a_dead_holder_of_the_lock_blocks_nobody(folder: Path) -> None:
     holder.join()
     start = time.monotonic()
     with StoreWriter(folder) as writer:
-        writer.commit(harvest(range(3), [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows(range(3), [writer.matrix(provenance("a"), "float32")]))
     assert time.monotonic() - start < 10
     check_plain(folder, {sha256(n): {"a": True} for n in range(3)})

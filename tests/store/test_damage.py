@@ -17,7 +17,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import check_plain, harvest, provenance, record_files, sha256
+from tests.support.stores import check_plain, provenance, record_files, sha256, shard_rows
 
 ALL = {sha256(n): {"a": True, "b": True} for n in range(12)}
 DATASETS = {
@@ -35,7 +35,7 @@ def matrices(folder: Path) -> list[Matrix]:
         made = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
         record_files(writer, range(12))
         for start in (0, 4, 8):
-            writer.commit(harvest(range(start, start + 4), made))
+            writer.commit(shard_rows(range(start, start + 4), made))
     assert verify(folder) == []
     return made
 
@@ -157,7 +157,7 @@ def test_a_lost_ledger_is_named_and_rebuilt(damage: str, folder: Path, matrices:
     assert verify(folder) == []
     assert done.to_embed == {"a": 0, "b": 0}
     with StoreWriter(folder) as writer:
-        assert writer.commit(harvest(range(12), matrices)) == writer.snapshot().manifest
+        assert writer.commit(shard_rows(range(12), matrices)) == writer.snapshot().manifest
         assert writer.ledger.row_count() == 12
     check_plain(folder, ALL)
 
@@ -167,7 +167,7 @@ def test_a_deleted_ledger_comes_back_without_repair(folder: Path, matrices: list
     (folder / "ledger.sqlite").unlink()
     with StoreWriter(folder) as writer:
         record_files(writer, range(14))
-        writer.commit(harvest(range(14), matrices))
+        writer.commit(shard_rows(range(14), matrices))
         assert writer.ledger.changes().new == 2
     check_plain(folder, {sha256(n): {"a": True, "b": True} for n in range(14)})
 
@@ -176,10 +176,10 @@ def test_a_ledger_of_another_store_is_not_believed(folder: Path, matrices: list[
     """A ledger that came from another store is emptied and built from this master."""
     with StoreWriter(tmp_path / "other") as other:
         matrix = other.matrix(provenance("a"), "float32")
-        other.commit(harvest(range(20, 26), [matrix]))
+        other.commit(shard_rows(range(20, 26), [matrix]))
     shutil.copy(tmp_path / "other" / "ledger.sqlite", folder / "ledger.sqlite")
     with StoreWriter(folder) as writer:
-        writer.commit(harvest([20, 0], matrices))
+        writer.commit(shard_rows([20, 0], matrices))
     check_plain(folder, {**ALL, sha256(20): {"a": True, "b": True}})
     assert verify(folder) == []
 
@@ -252,7 +252,7 @@ def test_a_lost_part_is_embedded_again(damage: str, folder: Path, matrices: list
     check_plain(folder, {sha256(n): dict.fromkeys("ab", not 4 <= n < 8) for n in range(12)})
     assert Store(folder).widths[4:8].tolist() == [0] * 4
     with StoreWriter(folder) as writer:
-        writer.commit(harvest(range(4, 8), matrices))
+        writer.commit(shard_rows(range(4, 8), matrices))
     check_plain(folder, ALL)
     assert Store(folder).widths.all()
     assert [bytes(s) for s in Store(folder).sha256()] == [sha256(n) for n in range(12)]
@@ -270,7 +270,7 @@ def test_a_lost_part_and_a_lost_ledger_cost_only_their_rows(ledger: str, folder:
     assert verify(folder) == []
     with StoreWriter(folder) as writer:
         record_files(writer, range(12))
-        writer.commit(harvest(range(12), matrices))
+        writer.commit(shard_rows(range(12), matrices))
     unknown: dict[bytes, dict[str, bool]] = {bytes(24) + row.to_bytes(8, "big"): {} for row in range(4, 8)}
     check_plain(folder, {**ALL, **unknown})
     assert len(Store(folder)) == 16
@@ -293,4 +293,4 @@ def test_verify_during_commits_raises_no_alarm(folder: Path, matrices: list[Matr
 def commit_many(folder: Path, matrices: list[Matrix]) -> None:
     with StoreWriter(folder) as writer:
         for n in range(12, 42):
-            writer.commit(harvest([n], matrices))
+            writer.commit(shard_rows([n], matrices))

@@ -15,7 +15,7 @@ from pixelmill.store.ensembles import drop, keep
 from pixelmill.store.export import export
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import harvest, provenance
+from tests.support.stores import provenance, shard_rows
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Path:
     """Models in two dtypes; the second lacks some rows."""
     with StoreWriter(tmp_path / "store") as writer:
         a, b = writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")
-        writer.commit(harvest(range(6), [a, b], only={"b": range(4)}))
+        writer.commit(shard_rows(range(6), [a, b], only={"b": range(4)}))
         keep(writer, "both", ["b", "a"], [0.25, 0.75])
     return tmp_path / "store"
 
@@ -50,7 +50,7 @@ def test_it_follows_commits_compaction_and_repair(store: Path) -> None:
     """New rows appear in it; merged parts and a rebuilt master show the same."""
     with StoreWriter(store) as writer:
         matrices = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
-        writer.commit(harvest(range(6, 9), matrices))
+        writer.commit(shard_rows(range(6, 9), matrices))
         check(store)
         compact(writer, retention=0)
     check(store)

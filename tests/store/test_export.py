@@ -19,7 +19,7 @@ from pixelmill.store.export import export
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Ensemble, Store
 from tests.store.test_io_errors import small_disk
-from tests.support.stores import SOURCE, harvest, sha256, vector
+from tests.support.stores import SOURCE, sha256, shard_rows, vector
 
 NAMES = [
     b"caf\xe9.png",
@@ -34,7 +34,7 @@ NAMES = [
 @pytest.fixture
 def opened(writer: StoreWriter, matrices: list[Matrix]) -> Store:
     """A store of pictures with those names, the last one in a source whose name is no UTF-8 either."""
-    given = harvest(range(len(NAMES)), matrices)
+    given = shard_rows(range(len(NAMES)), matrices)
     sources = [SOURCE] * (len(NAMES) - 1) + [os.fsdecode(b"/phot\xf6s")]
     files = [FoundFile(source, os.fsdecode(name), 10, 1, 1) for source, name in zip(sources, NAMES, strict=True)]
     given.contents = [replace(content, file=file) for content, file in zip(given.contents, files, strict=True)]

@@ -21,7 +21,7 @@ from pixelmill.store.filesystem import Mount, mount_of, warnings_for
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair
 from tests.conftest import SavePicture, is_tmpfs
-from tests.support.stores import check_plain, harvest, provenance, sha256
+from tests.support.stores import check_plain, provenance, sha256, shard_rows
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_machines_that_share_a_file_system_share_no_memory(kind: str, journal: s
     """SQLite's write-ahead log, which needs memory that all writers see, is left on a file system that machines share;
     what is in one is taken over, and the store goes on."""
     with StoreWriter(folder) as writer:
-        writer.commit(harvest(range(3), [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows(range(3), [writer.matrix(provenance("a"), "float32")]))
     with mock.patch.object(filesystem, "mount_of", return_value=Mount("/", kind)), StoreWriter(folder) as writer:
         assert writer.ledger._db.execute("PRAGMA journal_mode").fetchone() == (journal,)
         assert writer.ledger.row_count() == 3
-        writer.commit(harvest(range(3, 6), [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows(range(3, 6), [writer.matrix(provenance("a"), "float32")]))
     check_plain(folder, {sha256(number): {"a": True} for number in range(6)})
 
 
@@ -157,7 +157,7 @@ def failing_for_folders(code: int) -> mock._patch[mock.MagicMock]:
 def test_a_file_system_without_fsync_of_folders_is_told_of(code: int, folder: Path) -> None:
     """Such a file system is written to, and the report warns that a power cut may take rows."""
     with failing_for_folders(code), StoreWriter(folder) as writer:
-        writer.commit(harvest([0, 1], [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows([0, 1], [writer.matrix(provenance("a"), "float32")]))
         assert "a power cut may take rows" in writer.warnings[-1]
     check_plain(folder, {sha256(n): {"a": True} for n in (0, 1)})
     assert not any("power cut" in warning for warning in warnings_for(folder)), "only where fsync is refused"
@@ -168,4 +168,4 @@ def test_an_io_error_at_fsync_of_a_folder_is_an_error(folder: Path) -> None:
     with StoreWriter(folder) as writer:
         matrix = writer.matrix(provenance("a"), "float32")
         with failing_for_folders(errno.EIO), pytest.raises(StoreError, match="Could not write"):
-            writer.commit(harvest([0], [matrix]))
+            writer.commit(shard_rows([0], [matrix]))

@@ -27,7 +27,7 @@ from tests.support.nights import (
 )
 from tests.support.shim import Call, Kind, compiled
 from tests.support.shimmed import Refused, record, refuse_at
-from tests.support.stores import harvest
+from tests.support.stores import shard_rows
 
 COMMITS = 4
 BYTES = re.compile(r"Expected [\d,]+ bytes of free space .* Found [\d,]+\. .*free some space and run again")
@@ -125,6 +125,6 @@ def test_a_store_that_did_not_tidy_up_would_be_seen(tidies: bool, folder: Path) 
     with StoreWriter(folder) as writer:
         matrices = matrices_of(writer)
         with failing, nullcontext() if tidies else mock.patch.object(Path, "unlink"), pytest.raises(StoreError):
-            writer.commit(harvest(range(3), matrices))
+            writer.commit(shard_rows(range(3), matrices))
     with nullcontext() if tidies else pytest.raises(AssertionError):
         check_nothing_half_written(folder)

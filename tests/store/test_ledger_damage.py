@@ -12,11 +12,11 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import Failure
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.readonly import consulted
+from pixelmill.store.rows import Failure
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import SOURCE, check_plain, file_of, harvest, provenance, record_files, sha256
+from tests.support.stores import SOURCE, check_plain, file_of, provenance, record_files, sha256, shard_rows
 
 ALL = {sha256(n): {"a": n != 5, "b": n != 5} for n in range(12)}
 REPORT = {"store": "s", "sources": {SOURCE: 12}, "notable": ["nothing"]}
@@ -28,7 +28,7 @@ def matrices(folder: Path) -> list[Matrix]:
     with StoreWriter(folder) as writer:
         made = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
         record_files(writer, range(13))
-        given = harvest(range(12), made, bad=[5])
+        given = shard_rows(range(12), made, bad=[5])
         given.failures.append(Failure(file_of(12).absolute, None, "read", "too large"))
         writer.commit(given)
         writer.ledger.changes()
@@ -185,7 +185,7 @@ def check_next_run(folder: Path, matrices: list[Matrix]) -> None:
         scan = writer.ledger.new_scan()
         writer.ledger.record_scan(scan, [file_of(number) for number in range(13)])
         writer.ledger.mark_gone(scan, SOURCE)
-        writer.commit(harvest(range(12), matrices, bad=[5]))
+        writer.commit(shard_rows(range(12), matrices, bad=[5]))
         writer.update_locations(writer.ledger.changes().stale_rows)
         writer.ledger.settle()
         assert len(writer.snapshot()) == 12
@@ -195,7 +195,7 @@ def check_next_run(folder: Path, matrices: list[Matrix]) -> None:
 def grown(folder: Path, matrices: list[Matrix], numbers: range) -> None:
     with StoreWriter(folder) as writer:
         record_files(writer, [*range(13), *numbers])
-        writer.commit(harvest(numbers, matrices))
+        writer.commit(shard_rows(numbers, matrices))
         writer.ledger.changes()
         writer.ledger.settle()
 
@@ -224,7 +224,7 @@ def test_an_old_ledger_is_brought_level(folder: Path, matrices: list[Matrix], ba
         assert writer.ledger.row_count() == 16
         record_files(writer, range(20, 24))
         before = writer.snapshot().manifest
-        assert writer.commit(harvest(range(20, 24), matrices)) == before
+        assert writer.commit(shard_rows(range(20, 24), matrices)) == before
     assert kept(folder) == (2, 2)
     assert verify(folder) == []
 

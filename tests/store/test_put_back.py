@@ -14,7 +14,7 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.revisions import REVISIONS
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import check_plain, harvest, provenance, record_files, sha256
+from tests.support.stores import check_plain, provenance, record_files, sha256, shard_rows
 
 
 def contents(count: int) -> dict[bytes, dict[str, bool]]:
@@ -24,7 +24,7 @@ def contents(count: int) -> dict[bytes, dict[str, bool]]:
 def commit(writer: StoreWriter, numbers: range) -> None:
     for number in numbers:
         record_files(writer, range(number + 1))
-        writer.commit(harvest([number], [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows([number], [writer.matrix(provenance("a"), "float32")]))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_an_old_ledger_is_brought_level(folder: Path, backup: Path) -> None:
     shutil.copy(backup / LEDGER, folder)
     with StoreWriter(folder) as writer:
         assert writer.ledger.row_count() == 8
-        writer.commit(harvest(range(9), [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows(range(9), [writer.matrix(provenance("a"), "float32")]))
     assert verify(folder) == []
     check_plain(folder, contents(9))
 
@@ -87,10 +87,10 @@ def test_a_ledger_of_another_past_is_not_believed(folder: Path, backup: Path, tm
     """A ledger that went another way since the backup takes rows for other contents: it is made anew from the store, and
     no content is stored twice."""
     with StoreWriter(backup) as writer:
-        writer.commit(harvest(range(20, 25), [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows(range(20, 25), [writer.matrix(provenance("a"), "float32")]))
     shutil.copy(folder / LEDGER, backup)
     with StoreWriter(backup) as writer:
-        writer.commit(harvest([4, 21], [writer.matrix(provenance("a"), "float32")]))
+        writer.commit(shard_rows([4, 21], [writer.matrix(provenance("a"), "float32")]))
     assert verify(backup) == []
     check_plain(backup, {sha256(n): {"a": True} for n in (0, 1, 2, 20, 21, 22, 23, 24, 4)})
 
@@ -116,11 +116,11 @@ def test_names_of_another_store_are_passed_over(
     folder: Path, writer: StoreWriter, matrices: list[Matrix], backup: Path, tmp_path: Path
 ) -> None:
     """Revisions that another store left in the folder are neither published nor in the way."""
-    writer.commit(harvest([0], matrices[:1]))
+    writer.commit(shard_rows([0], matrices[:1]))
     with StoreWriter(tmp_path / "other") as other:
         commit(other, range(20))
     shutil.rmtree(folder / REVISIONS)
     shutil.copytree(tmp_path / "other" / REVISIONS, folder / REVISIONS)
-    writer.commit(harvest([30], matrices[:1]))
+    writer.commit(shard_rows([30], matrices[:1]))
     assert Store(folder).sha256()[-1].tobytes() == sha256(30)
     assert len(Store(folder)) == 9

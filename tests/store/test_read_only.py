@@ -28,7 +28,7 @@ from tests.conftest import SavePicture
 from tests.store.test_golden import check_with_h5py, check_with_reader, expected_of
 from tests.support.golden import GOLDEN
 from tests.support.media import as_stranger, mounted_read_only, without_permission
-from tests.support.stores import file_of, harvest, provenance, record_files
+from tests.support.stores import file_of, provenance, record_files, shard_rows
 
 STORE = GOLDEN / "v1" / "store"
 
@@ -127,10 +127,10 @@ def unfinished(tmp_path: Path) -> Iterator[Path]:
     with StoreWriter(folder) as writer:
         matrices: list[Matrix] = [writer.matrix(provenance("a"), "float32")]
         record_files(writer, [0])
-        writer.commit(harvest([0], matrices, bad=[0]))
+        writer.commit(shard_rows([0], matrices, bad=[0]))
     with StoreWriter(folder) as writer:
         record_files(writer, [0, 1])
-        writer.commit(harvest([1], matrices, bad=[1]))
+        writer.commit(shard_rows([1], matrices, bad=[1]))
         assert (folder / "ledger.sqlite-wal").stat().st_size
         shutil.copytree(folder, copy)
         (copy / "ledger.sqlite-shm").unlink()

@@ -24,7 +24,7 @@ from pixelmill.store.revisions import KEPT, REVISIONS, PublishedMeanwhile
 from pixelmill.store.verify import verify
 from tests.support import machine
 from tests.support.shim import compiled
-from tests.support.stores import check_aligned, check_plain, harvest, provenance, read_plain, sha256
+from tests.support.stores import check_aligned, check_plain, provenance, read_plain, sha256, shard_rows
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +132,8 @@ def test_an_overtaken_commit_goes_on_top_of_the_other(
     both have get one row, though the ledger of neither knows of the other's."""
     with StoreWriter(folder) as other:
         monkeypatch.setattr(other.ledger, "record_rows", lambda rows: None)
-        with meanwhile(lambda: other.commit(harvest([1, 2], matrices)), monkeypatch):
-            writer.commit(harvest([0, 1], matrices))
+        with meanwhile(lambda: other.commit(shard_rows([1, 2], matrices)), monkeypatch):
+            writer.commit(shard_rows([0, 1], matrices))
     assert [row.tobytes() for row in Store(folder).sha256()] == [sha256(number) for number in (1, 2, 0)]
     check_plain(folder, contents(3))
 
@@ -153,7 +153,7 @@ def test_everything_else_that_publishes_is_overtaken_as_well(
             lambda: keep(writer, "both", ["a", "b"]),
         )
         for number, act in enumerate(acts):
-            with meanwhile(lambda number=number: other.commit(harvest([number], matrices)), monkeypatch):
+            with meanwhile(lambda number=number: other.commit(shard_rows([number], matrices)), monkeypatch):
                 act()
     columns = read_plain(folder)
     both = columns.pop("ensembles/both")
@@ -168,7 +168,7 @@ def test_one_who_slept_publishes_nothing_old(folder: Path, writer: StoreWriter, 
     """A manifest from so long ago that the name after it is forgotten cannot be published."""
     old = Store(folder).manifest
     for number in range(KEPT + 2):
-        writer.commit(harvest([number], matrices))
+        writer.commit(shard_rows([number], matrices))
     assert len(list((folder / REVISIONS).iterdir())) == KEPT
     with pytest.raises(PublishedMeanwhile):
         master.publish(folder, old)
@@ -187,10 +187,10 @@ def test_a_file_system_without_links_has_other_names(folder: Path, monkeypatch: 
     monkeypatch.setattr(Path, "hardlink_to", refused)
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance(model), "float32") for model in "ab"]
-        writer.commit(harvest([0], matrices))
+        writer.commit(shard_rows([0], matrices))
         half = folder / REVISIONS / f"{Store(folder).manifest.revision + 1}.json"
         half.write_bytes((folder / "manifest.json").read_bytes()[:100])
-        writer.commit(harvest([1], matrices))
+        writer.commit(shard_rows([1], matrices))
         assert verify(folder) == []
     check_plain(folder, contents(2))
 
@@ -214,7 +214,7 @@ def test_a_reader_is_not_told_of_damage_while_a_network_shows_half_of_a_master(
 ) -> None:
     """sshfs shows a new master with the size of the old one for a while: readers take the revision by its name, which never
     changes. On a local disk it is damage, and said; verify says it anywhere."""
-    writer.commit(harvest([0], matrices))
+    writer.commit(shard_rows([0], matrices))
     whole = (folder / "vectors.h5").read_bytes()
     (folder / "vectors.h5").write_bytes(whole[:-100])
     with pytest.raises(StoreError, match="repair"):

@@ -29,11 +29,11 @@ from tests.support.stores import (
     check_plain,
     check_sizes,
     columns_of,
-    harvest,
     provenance,
     read_own,
     read_plain,
     sha256,
+    shard_rows,
 )
 
 SHORT = 2.0
@@ -66,7 +66,7 @@ class Nightly:
 
     def add(self, count: int) -> None:
         numbers = range(self.count, self.count + count)
-        given = harvest(numbers, [self.served, self.other])
+        given = shard_rows(numbers, [self.served, self.other])
         for content, number in zip(given.contents, numbers, strict=True):
             object.__setattr__(content, "file", self.file(number))
         self.count += count
@@ -83,9 +83,9 @@ class Nightly:
     def switch(self) -> None:
         """A new generation, half of it and then the rest; each time it is asked whether it may be served."""
         new = self.generation(self.round)
-        self.writer.commit(harvest(range(self.count // 2), [new]))
+        self.writer.commit(shard_rows(range(self.count // 2), [new]))
         assert self.writer.serve([new.provenance.fingerprint]) == []
-        self.writer.commit(harvest(range(self.count // 2, self.count), [new]))
+        self.writer.commit(shard_rows(range(self.count // 2, self.count), [new]))
         assert self.writer.serve([new.provenance.fingerprint]) == ["a"]
         self.served = new
 

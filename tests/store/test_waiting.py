@@ -17,7 +17,7 @@ from pixelmill.errors import StoreBusy
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.readonly import consulted
-from tests.support.stores import check_plain, harvest, record_files, sha256
+from tests.support.stores import check_plain, record_files, sha256, shard_rows
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def test_a_writer_waits_for_the_ledger_and_says_so(
     monkeypatch.setattr("pixelmill.store.database.TELL_AFTER", 0.2)
     record_files(writer, range(3))
     with held_by_another(writer.folder, 2.5, "IMMEDIATE"):
-        writer.commit(harvest(range(3), matrices))
+        writer.commit(shard_rows(range(3), matrices))
     assert "another program keeps it locked" in caplog.text
     check_plain(writer.folder, {sha256(n): {"a": True, "b": True} for n in range(3)})
 
@@ -71,10 +71,10 @@ def test_a_writer_gives_up_in_words_and_loses_nothing(
         held_by_another(writer.folder, 4, "IMMEDIATE"),
         pytest.raises(StoreBusy, match=r"backup.*Nothing stored is lost"),
     ):
-        writer.commit(harvest(range(3), matrices))
+        writer.commit(shard_rows(range(3), matrices))
     check_plain(writer.folder, {sha256(n): {"a": True, "b": True} for n in range(3)})
     before = writer.snapshot().manifest
-    assert writer.commit(harvest(range(3), matrices)) == before
+    assert writer.commit(shard_rows(range(3), matrices)) == before
     assert writer.ledger.row_count() == 3
 
 

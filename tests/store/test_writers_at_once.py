@@ -34,12 +34,12 @@ from tests.support.stores import (
     check_aligned,
     check_parts,
     check_plain,
-    harvest,
     provenance,
     read_own,
     read_plain,
     record_files,
     sha256,
+    shard_rows,
 )
 from tests.test_state_machine import BROKEN, BlockMeans, content, expected_vector, spec_of
 
@@ -237,7 +237,7 @@ def first_commit(folder: Path, own: int) -> str:
         numbers = [0, 1, 10 + own]
         matrix = writer.matrix(provenance("a"), "float32")
         record_files(writer, numbers)
-        return writer.commit(harvest(numbers, [matrix])).store_id
+        return writer.commit(shard_rows(numbers, [matrix])).store_id
 
 
 def test_a_writer_that_slept_for_days(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_writer_that_slept_for_days(folder: Path, monkeypatch: pytest.MonkeyPa
     with StoreWriter(folder) as writer:
         matrix = writer.matrix(provenance("a"), "float32")
         monkeypatch.setattr(committing, "write_part", slept)
-        writer.commit(harvest(range(3), [matrix]))
+        writer.commit(shard_rows(range(3), [matrix]))
     check_plain(folder, {sha256(n): {"a": True} for n in range(3)})
     check_parts(folder)
     assert verify(folder) == []

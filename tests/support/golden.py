@@ -21,12 +21,13 @@ import numpy as np
 
 from pixelmill import __version__
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.commit import Harvest, StoreWriter
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.ensembles import keep
 from pixelmill.store.ledger import SCHEMA_VERSION
 from pixelmill.store.manifest import FORMAT_VERSION, Matrix
-from tests.support.stores import SOURCE, file_of, harvest, provenance, sha256, size, vector
+from pixelmill.store.rows import ShardRows
+from tests.support.stores import SOURCE, file_of, provenance, sha256, shard_rows, size, vector
 
 GOLDEN = Path(__file__).parent.parent / "store" / "golden"
 ROWS = 12
@@ -59,9 +60,9 @@ def make(folder: Path) -> None:
     (folder / "expected.json").write_text(json.dumps(_expected(), indent=1) + "\n")
 
 
-def committed(numbers: Sequence[int], matrices: Sequence[Matrix]) -> Harvest:
+def committed(numbers: Sequence[int], matrices: Sequence[Matrix]) -> ShardRows:
     """The contents by number with their vectors, at their first places."""
-    result = harvest(numbers, matrices, bad=[n for n in numbers if n == REFUSED])
+    result = shard_rows(numbers, matrices, bad=[n for n in numbers if n == REFUSED])
     result.contents = [replace(c, file=found(n)) for n, c in zip(numbers, result.contents, strict=True)]
     return result
 

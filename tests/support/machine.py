@@ -19,7 +19,7 @@ from pixelmill.errors import StoreError
 from pixelmill.store import revisions
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.presence import Presence
-from tests.support.stores import harvest, provenance
+from tests.support.stores import provenance, shard_rows
 
 OWN = 1000
 """Machine `k` commits the contents from `k * OWN` on."""
@@ -63,7 +63,7 @@ def _main(store: str, number: int, commits: int, without: list[str]) -> None:
             print("ready", flush=True)
             sys.stdin.readline()
             for at in range(number * OWN, number * OWN + 2 * commits, 2):
-                writer.commit(harvest([at, at + 1], [writer.matrix(provenance("a"), "float32")]))
+                writer.commit(shard_rows([at, at + 1], [writer.matrix(provenance("a"), "float32")]))
                 time.sleep(random.random() / 50)
                 print(at, at + 1, sep="\n", flush=True)
     except StoreError as error:

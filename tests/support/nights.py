@@ -14,7 +14,7 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.store.master import MASTER, PARTS, read_manifest
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.stores import SOURCE, check_plain, file_of, harvest, provenance, sha256
+from tests.support.stores import SOURCE, check_plain, file_of, provenance, sha256, shard_rows
 
 SHARD = 3
 """New contents a commit."""
@@ -71,7 +71,7 @@ def _commit(writer: StoreWriter, matrices: list[Matrix], number: int) -> None:
     files = files_after(number + 1)
     _scan(writer, files.values())
     fresh = range(number * SHARD, (number + 1) * SHARD)
-    given = harvest(fresh, matrices, bad=_bad(fresh))
+    given = shard_rows(fresh, matrices, bad=_bad(fresh))
     if number % 4 == 2:
         given.copies.append((files[_moved(number)], sha256(_moved(number))))
     writer.commit(given)
@@ -118,7 +118,7 @@ def check_next_run(folder: Path, commits: int, done: Acknowledged) -> None:
     with StoreWriter(folder) as writer:
         matrices = matrices_of(writer)
         _scan(writer, files.values())
-        given = harvest(range(total), matrices, bad=_bad(range(total)))
+        given = shard_rows(range(total), matrices, bad=_bad(range(total)))
         given.contents = [replace(content, file=files[n]) for n, content in enumerate(given.contents)]
         writer.commit(given)
         told = _settle(writer)

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
-from pixelmill.store.ledger import Failure
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
 
 DIMS = {"a": 3, "b": 5, "c": 2}
 SOURCE = "/photos"
@@ -68,15 +68,15 @@ def file_of(number: int, path: str = "") -> FoundFile:
     return FoundFile(SOURCE, path or path_of(number), 10, 1, 1)
 
 
-def harvest(
+def shard_rows(
     numbers: Sequence[int],
     matrices: Sequence[Matrix],
     *,
     bad: Sequence[int] = (),
     only: Mapping[str, Sequence[int]] = {},
-) -> Harvest:
+) -> ShardRows:
     """Contents by number with their vectors; those in `bad` were refused, `only` limits a model to some."""
-    result = Harvest()
+    result = ShardRows()
     for number in numbers:
         content = sha256(number)
         result.contents.append(Content(file_of(number), content, *((0, 0) if number in bad else size(content))))

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pixelmill.store.commit import Content, Harvest, StoreWriter, Vectors
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
 from pixelmill.web.duplicates import near_duplicates
 from pixelmill.web.map import project
 from pixelmill.web.vectors import BLOCK
@@ -30,7 +31,7 @@ def view(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         matrix = writer.matrix(provenance("a", dim=24), request.param)
         index = np.flatnonzero(np.arange(ROWS) % LACKING)
         vectors = {matrix.provenance.fingerprint: Vectors(index, values[index].astype(np.float32))}
-        writer.commit(Harvest([Content(file_of(n), sha256(n), 8, 8) for n in range(ROWS)], vectors))
+        writer.commit(ShardRows([Content(file_of(n), sha256(n), 8, 8) for n in range(ROWS)], vectors))
     return Store(folder)["a"]
 
 
@@ -90,7 +91,7 @@ def test_groups_are_those_of_complete_link(tmp_path: Path, threshold: float) -> 
     with StoreWriter(tmp_path / "store") as writer:
         matrix = writer.matrix(provenance("a", dim=8), "float32")
         vectors = {matrix.provenance.fingerprint: Vectors(np.arange(60), values.astype(np.float32))}
-        writer.commit(Harvest([Content(file_of(n), sha256(n), 8, 8) for n in range(60)], vectors))
+        writer.commit(ShardRows([Content(file_of(n), sha256(n), 8, 8) for n in range(60)], vectors))
     rows, unit_vectors = unit(Store(tmp_path / "store")["a"])
     cosines = unit_vectors @ unit_vectors.T
     chained = [a for a in range(60) if (cosines[a] >= threshold).sum() > 2]
