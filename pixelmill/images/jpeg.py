@@ -25,9 +25,10 @@ _DECODED: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA})
 _SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
-_SCAN_ENDS: Final = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _PADDING: Final = re.compile(rb"(.)\1{7,}\Z", re.DOTALL)
-_RESTART: Final = re.compile(rb"\xff[\xd0-\xd7]")
+_MARK: Final = 0xFF
+_FIRST_RESTART: Final = 0xD0
+_AT_ONCE: Final = 1 << 18
 _HOLE: Final = bytes(256)
 _OF_AC: Final = 0x10
 _MIDDLE: Final = 128
@@ -129,7 +130,7 @@ def require_restarts(data: bytes) -> None:
             units = _units(segment.body)
         elif segment.marker == _START_OF_SCAN:
             wanted = -(-units // interval) - 1 if interval else 0
-            if wanted > 0 and len(_RESTART.findall(data, segment.end, _scan_end(data, segment.end))) < wanted:
+            if wanted > 0 and _scanned(data, segment.end)[1] < wanted:
                 raise OSError("truncated: picture data between restart markers are missing")
             return
 
@@ -178,8 +179,24 @@ def _whole_until(data: bytes) -> int | None:
 
 
 def _scan_end(data: bytes, start: int) -> int:
-    found = _SCAN_ENDS.search(data, start)
-    return found.start() if found else len(data)
+    return _scanned(data, start)[0]
+
+
+def _scanned(data: bytes, start: int) -> tuple[int, int]:
+    """Where the picture data of a scan end, and how many restart markers are among them."""
+    import numpy as np
+
+    view, restarts = np.frombuffer(data, np.uint8), 0
+    for at in range(start, len(data), _AT_ONCE):
+        piece = view[at : at + _AT_ONCE + 1]
+        marks = np.flatnonzero(piece[:-1] == _MARK)
+        after = piece[marks + 1]
+        is_restart = (after & 0xF8) == _FIRST_RESTART
+        ends = np.flatnonzero(~is_restart & (after != 0) & (after != _MARK))
+        if ends.size:
+            return at + int(marks[ends[0]]), restarts + int(is_restart[: ends[0]].sum())
+        restarts += int(is_restart.sum())
+    return len(data), restarts
 
 
 def segments(data: bytes) -> Iterator[Segment]:
