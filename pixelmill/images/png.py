@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,27 +84,30 @@ def loaded(image: PngImageFile, data: bytes) -> Image.Image:
 
 
 def _require_all_rows(image: Image.Image, data: bytes) -> None:
-    """Raise OSError if the rows end before the picture does. Pillow leaves those that are missing zero, and overlooks
-    it where the compressed data say that they end."""
-    import numpy as np
+    """Raise OSError if the rows end before the picture does, or are not what was written. Pillow leaves those that are
+    missing zero, overlooks it where the compressed data say that they end, and compares no checksum of theirs."""
     from PIL import Image
 
+    packed = [chunk for chunk in chunks(data) if chunk.kind == b"IDAT"]
+    if not all(chunk.is_sound for chunk in packed) and not _unpacked(packed)[1]:
+        raise OSError("the rows of the picture have another checksum, or zeros stand where they were")
     last = image.resize((image.width, 1), Image.Resampling.NEAREST, box=(0, image.height - 1, *image.size))
-    if data[_INTERLACED] or np.asarray(last).any():
+    if data[_INTERLACED] or any(last.tobytes()):
         return
     row = 1 + (image.width * data[24] * _CHANNELS.get(data[25], 1) + 7) // 8
-    if _unpacked_size(data) < row * image.height:
+    if _unpacked(packed)[0] < row * image.height:
         raise OSError("truncated: rows of the picture are missing")
 
 
-def _unpacked_size(data: bytes) -> int:
+def _unpacked(packed: Iterable[Chunk]) -> tuple[int, bool]:
+    """How many bytes the compressed data hold, and whether they end with the right checksum."""
     size, unpacking = 0, zlib.decompressobj()
-    for chunk in chunks(data):
-        packed = bytes(chunk.body) if chunk.kind == b"IDAT" else b""
-        while packed and not unpacking.eof:
-            size += len(unpacking.decompress(packed, _AT_ONCE))
-            packed = unpacking.unconsumed_tail
-    return size
+    for chunk in packed:
+        rest = bytes(chunk.body)
+        while rest and not unpacking.eof:
+            size += len(unpacking.decompress(rest, _AT_ONCE))
+            rest = unpacking.unconsumed_tail
+    return size, unpacking.eof
 
 
 def _transparent(data: bytes) -> int | tuple[int, ...]:

@@ -187,6 +187,17 @@ def test_pngs_whose_data_say_too_early_that_they_end_are_refused(mode: str) -> N
         seen(whole[:start] + chunk(b"IDAT", zlib.compress(rows[: len(rows) // 2])) + whole[end:])
 
 
+def test_pngs_with_zeros_for_their_rest_are_refused() -> None:
+    """They have their length, as files that were never wholly copied; a wrong checksum of sound rows is overlooked."""
+    whole = encoded(SMOOTH, "PNG")
+    half = len(whole) // 2
+    for broken in (whole[:half] + bytes(len(whole) - half), whole[:half] + bytes(2000) + whole[half + 2000 :]):
+        with pytest.raises(ImageRejected, match=r"zeros stand|damaged|cut off"):
+            seen(broken)
+    end = whole.index(b"IEND") - 8
+    assert same(seen(whole[:end] + b"\0\0\0\0" + whole[end + 4 :]), seen(whole))
+
+
 @pytest.mark.parametrize("packing", ["lzw", "zlib", "zstd", "jpeg"])
 def test_tiffs_that_were_never_wholly_copied_are_refused(packing: str) -> None:
     """They have their length, and zeros for their second half; or strips of JPEG without their end."""
