@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from prefect import Flow
 from pydantic import MISSING, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from pixelmill import catalog
+from pixelmill import catalog, choices
 from settings.run import DEADLINE
 
 AnyFlow = TypeVar("AnyFlow", bound=Flow[..., Any])
@@ -42,8 +42,8 @@ Count = Annotated[int, Field(ge=1)] | Unset
 Switch = bool | Unset
 Models = Annotated[list[str] | None, WithJsonSchema(_MODELS)]
 Device = Annotated[str | None, WithJsonSchema({"type": "string", "enum": _DEVICES})]
-Precision = Literal["auto", "float32", "bfloat16", "float16"] | Unset
-Decode = Literal["fast", "reference"] | Unset
+Precision = choices.AskedPrecision | Unset
+Decode = choices.Decode | Unset
 Deadline = Annotated[str | None, WithJsonSchema(_DEADLINE)]
 
 

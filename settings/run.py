@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from pixelmill.run.options import DEVICE, RunOptions
 from settings.group import Group, LocalPath
 
-DEVICE = r"^(auto|cpu|gpu|cuda(:\d+)?)$"
 DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
 WORDS = {
     DEVICE: "Expected auto, cpu, gpu, cuda or cuda:N",
@@ -23,28 +22,19 @@ WORDS = {
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class RunSettings(Group):
-    """Defaults of `pixelmill run`. `decode` None keeps what a matrix was made with, and is "fast" for a new one."""
+class RunSettings(RunOptions, Group):
+    """Defaults of `pixelmill run`, and what it looks at."""
 
     sources: tuple[str, ...] = ()
     models: Annotated[tuple[str, ...], NoDecode] = ("efficientnet_lite0",)
     store: LocalPath = Path("pixelmill-store")
-    device: str = Field("auto", pattern=DEVICE)
-    batch_size: int = Field(32, ge=1)
-    shard_size: int = Field(4096, ge=1)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    decode: Literal["fast", "reference"] | None = None
-    vector_dtype: Literal["float32", "float16"] = "float32"
-    threads: int = Field(default_factory=lambda: max(os.cpu_count() or 1, 2), ge=1)
     deadline: str | None = Field(None, pattern=DEADLINE)
-    max_failure_rate: float = Field(0.05, ge=0, le=1)
     keep_generations: int = Field(1, ge=0)
-    paranoid: bool = False
-    fan_out: Literal["inline", "workers", "dask", "ray"] = "inline"
-    cluster: str | None = None
-    cluster_size: int = Field(2, ge=1)
-    worker_start_seconds: float = Field(300.0, gt=0)
-    missing_device: Literal["fail", "cpu"] = "fail"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a job takes over as it is."""
+        return self.model_dump(include=set(RunOptions.model_fields))
 
     @field_validator("models", mode="before")
     @classmethod

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from pixelmill.run.options import DEVICE
 from settings.group import Group
-from settings.run import DEVICE
 
 
 class WorkerSettings(Group):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from pixelmill.choices import AskedPrecision, Decode
 from pixelmill.cli import common
-from pixelmill.cli.run import PRECISIONS
 from pixelmill.formatting import number_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ _COLUMNS = ("model", "device", "precision", "images/s", "ms/image", "bottleneck"
 @click.argument("sources", nargs=-1, metavar="[SOURCE…]")
 @click.option("--models", metavar="A,B", help="Models; see `pixelmill models`. Default: those of the settings.")
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="auto: the fastest with cosine >= 0.999, measured.")
-@click.option("--decode", type=click.Choice(("fast", "reference")), help="reference: upstream's own preprocessing.")
+@click.option(
+    "--precision", type=click.Choice(get_args(AskedPrecision)), help="auto: the fastest with cosine >= 0.999, measured."
+)
+@click.option("--decode", type=click.Choice(get_args(Decode)), help="reference: upstream's own preprocessing.")
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="For each measurement.")
 @common.as_json
 @common.config_file

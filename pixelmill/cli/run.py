@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from pixelmill.choices import AskedPrecision, Decode
 from pixelmill.cli import common
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
 from pixelmill.formatting import number_of, printable
@@ -17,8 +18,6 @@ from pixelmill.proxies import check_proxies
 if TYPE_CHECKING:
     from pixelmill.report.model import DryRunReport, RunReport
     from pixelmill.run.job import Job
-
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 @click.command(short_help="Embed what is new or missing.")
@@ -29,8 +28,10 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 )
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a model takes at once.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="auto: the fastest with cosine >= 0.999, measured.")
-@click.option("--decode", type=click.Choice(("fast", "reference")), help="reference: upstream's own preprocessing.")
+@click.option(
+    "--precision", type=click.Choice(get_args(AskedPrecision)), help="auto: the fastest with cosine >= 0.999, measured."
+)
+@click.option("--decode", type=click.Choice(get_args(Decode)), help="reference: upstream's own preprocessing.")
 @click.option("--deadline", metavar="06:00|90m", help="Stop then; the next run does the rest.")
 @click.option("--paranoid", is_flag=True, default=None, help="Also hash what looks unchanged.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from pixelmill.choices import Background, Decode
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.colour import to_rgb
 from pixelmill.images.mended import mended
@@ -56,9 +57,9 @@ class DecodeOptions:
     the processes stood still, or others had the processors, does not count.
     """
 
-    decode: Literal["fast", "reference"] = "fast"
+    decode: Decode = "fast"
     exif_orientation: bool = True
-    background: Literal["white", "none"] = "white"
+    background: Background = "white"
     max_pixels: int = 200_000_000
     max_aspect: float = 100.0
     max_bytes: int = 1 << 30

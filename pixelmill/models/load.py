@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from pixelmill.choices import Precision
 from pixelmill.errors import WeightsRefused
 from pixelmill.models.backends import backend
 from pixelmill.models.base import EmbeddingModel, ModelSpec
@@ -13,7 +14,7 @@ from pixelmill.progress import DownloadProgress
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = get_args(Precision)
 
 
 def load(

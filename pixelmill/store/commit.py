@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
+from pixelmill.choices import VectorDtype
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.sources.found import below
 from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
@@ -145,11 +146,11 @@ class StoreWriter:
         with store_lock(self.folder, self._lock):
             yield
 
-    def matrix(self, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
+    def matrix(self, provenance: Provenance, dtype: VectorDtype) -> Matrix:
         """The matrix of this fingerprint: the one there is, or a new one. A model's first one is served at once."""
         return self.in_turn(lambda manifest: self._made(manifest, provenance, dtype))
 
-    def _made(self, manifest: Manifest, provenance: Provenance, dtype: Literal["float32", "float16"]) -> Matrix:
+    def _made(self, manifest: Manifest, provenance: Provenance, dtype: VectorDtype) -> Matrix:
         found = manifest.matrix(provenance.fingerprint)
         if found:
             return found

@@ -6,11 +6,12 @@ import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from pixelmill.choices import Background, Decode, Precision, VectorDtype
 from pixelmill.errors import StoreTooNew
 from pixelmill.version import VERSION
 
@@ -88,10 +89,10 @@ class Provenance(_Frozen):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
-    precision: Literal["float32", "bfloat16", "float16"]
-    decode: Literal["fast", "reference"]
+    precision: Precision
+    decode: Decode
     exif_orientation: bool
-    background: Literal["white", "none"]
+    background: Background
     fingerprint: str
     normalized: bool = False
     versions: dict[str, str]
@@ -111,7 +112,7 @@ class Matrix(_Frozen):
     """One generation of one model's embeddings. `serving`: it is what `/vectors/<model>` shows."""
 
     provenance: Provenance
-    dtype: Literal["float32", "float16"]
+    dtype: VectorDtype
     serving: bool
     extents: tuple[Extent, ...] = ()
 
