@@ -17,8 +17,9 @@ import psutil
 
 from pixelmill.bench import PICTURES, render
 from pixelmill.run.job import Job
+from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard, prepare
+from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from tests.support.checkpoints import make_tiny_models
 

@@ -34,7 +34,8 @@ from settings.job import make_job
 from pixelmill.report.build import build, close
 from pixelmill.run.scan import scan_sources
 from pixelmill.store.commit import StoreWriter
-from pixelmill.run.worker import embed_shard, prepare
+from pixelmill.run.prepare import prepare
+from pixelmill.run.worker import embed_shard
 job = make_job(load_settings(Path(sys.argv[1])))
 with StoreWriter(job.store) as writer:
     scan = scan_sources(writer.ledger, job.sources)

@@ -47,8 +47,10 @@ from pixelmill.embedding.precision import least_cosine
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.pipeline import Pipeline, Target
 from pixelmill.run.job import Job
+from pixelmill.run.loaded import loaded_model
+from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard, loaded_model, prepare
+from pixelmill.run.worker import embed_shard
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter

@@ -25,7 +25,8 @@ from pixelmill.bench import rate
 from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline, Target, Timing
 from pixelmill.run.job import Job
-from pixelmill.run.worker import loaded_model, measured_precision
+from pixelmill.run.loaded import loaded_model
+from pixelmill.run.matrices import measured_precision
 from pixelmill.sources.discover import discover
 
 SIZES = {0.19: (500, 375), 0.79: (1024, 768), 3.1: (2048, 1536), 12.0: (4000, 3000)}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from pixelmill.run.handoff import Desk
-from pixelmill.run.worker import release_models
+from pixelmill.run.handoff import RunFolder
+from pixelmill.run.loaded import release_models
 from pixelmill.store.living import holding
 from pixelmill.watch import model_hangs, past
 from tasks._progress import shown
@@ -26,15 +26,15 @@ def embed(store: str, run: int, worker: str) -> None:
         run: The number of the run, which left its orders in the store.
         worker: The name of the worker in the settings of the run.
     """
-    desk = Desk(Path(store), run)
-    orders = desk.orders()
+    folder = RunFolder(Path(store), run)
+    orders = folder.orders()
     job, warning = orders.job_of(worker)
-    with holding(Path(store), run), desk.alive(worker), shown(orders.images(worker)) as on_embedded:
+    with holding(Path(store), run), folder.alive(worker), shown(orders.images(worker)) as on_embedded:
         for shard, matrices in orders.of(worker):
             if past(job.deadline):
                 break
             did = embed_shard(job, matrices, run, shard, worker, on_embedded)
-            desk.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
+            folder.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
             if model_hangs():
                 break
     release_models()

@@ -18,11 +18,12 @@ from flows.embed import embed
 from pixelmill.errors import WorkersLost
 from pixelmill.plan import Plan
 from pixelmill.report.history import speeds
-from pixelmill.run.handoff import Desk, Orders, whole
+from pixelmill.run.handoff import RunFolder, RunOrders, whole
 from pixelmill.run.job import Job
+from pixelmill.run.prepare import plan_for
+from pixelmill.run.results import ShardReport
 from pixelmill.run.rounds import Life, is_device_missing, needs_somebody, who_is_left_out, why_cluster_lost
-from pixelmill.run.schedule import assigned
-from pixelmill.run.worker import ShardReport, plan_for
+from pixelmill.run.schedule import schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch import Unchanged, past
@@ -58,16 +59,16 @@ class Outcome:
 
 def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Outcome:
     """Have the shards of a plan embedded. What a lost worker left is done by the others."""
-    outcome, desk = Outcome(), Desk(job.store, scan)
+    outcome, folder = Outcome(), RunFolder(job.store, scan)
     for _ in range(ROUNDS):
         if not plan.images:
             break
         orders = orders_for(job, scan, matrices, plan)
-        desk.give(orders)
+        folder.give(orders)
         outcome.plan = outcome.plan or orders.plan
         outcome.unfinished = False
         lost = _run(job, orders)
-        did = [report for report in desk.reports() if report not in outcome.done]
+        did = [report for report in folder.reports() if report not in outcome.done]
         outcome.done += did
         if job.fan_out != "inline":  # where nobody else could do it
             lost |= {name: why for name, why in who_is_left_out(did).items() if name not in outcome.lost}
@@ -87,25 +88,25 @@ def share_out(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Ou
             break
     if outcome.unfinished and not past(job.deadline):
         outcome.left = "What it left was not done."
-    desk.clear()
+    folder.clear()
     return outcome
 
 
-def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> Orders:
+def orders_for(job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan) -> RunOrders:
     """Who does what; with workers, as their speed in earlier runs lets expect that it is done soonest."""
     if job.fan_out != "workers":
         return whole(job, scan, matrices, plan.shards, job.fan_out)
     specs = {spec.name: spec for spec in job.specs}
     with StoreWriter(job.store) as writer:
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
-        assignment = assigned(job, speeds(writer.ledger), lacking, plan)
-    shares = {share.worker: share.shards for share in assignment.shares}
-    words = str(assignment)
+        scheduled = schedule_for(job, speeds(writer.ledger), lacking, plan)
+    shares = {share.worker: share.shards for share in scheduled.shares}
+    words = str(scheduled)
     get_run_logger().info(words)
-    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares, plan=words)
+    return RunOrders(job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares, plan=words)
 
 
-def _run(job: Job, orders: Orders) -> dict[str, str]:
+def _run(job: Job, orders: RunOrders) -> dict[str, str]:
     """Do as ordered; who was lost on the way, and why."""
     store = os.fspath(job.store)
     if job.fan_out == "inline":
@@ -125,8 +126,8 @@ def embed_on_cluster(store: str, run: int) -> dict[str, str]:
         store: The store's folder, as every machine of the cluster sees it.
         run: The number of the run, which left its orders in the store.
     """
-    desk = Desk(Path(store), run)
-    orders = desk.orders()
+    folder = RunFolder(Path(store), run)
+    orders = folder.orders()
     with _resources(orders.job):
         futures = {shard: embed_ordered.submit(store, run, shard.number) for shard in orders.shards}
     lost = {}
@@ -135,10 +136,10 @@ def embed_on_cluster(store: str, run: int) -> dict[str, str]:
         for shard in [shard for shard, future in futures.items() if _is_done(orders.job, future)]:
             try:
                 did = futures.pop(shard).result()
-                desk.report(replace(did, seconds=did.seconds / orders.job.parallel))  # they pass beside each other
+                folder.report(replace(did, seconds=did.seconds / orders.job.parallel))  # they pass beside each other
             except Exception as error:
                 lost[f"{orders.job.fan_out}, shard {shard.number}"] = f"{type(error).__name__}: {error}"
-        life = _life(desk, orders.job, len(futures), unchanged)
+        life = _life(folder, orders.job, len(futures), unchanged)
         if why := why_cluster_lost(life, lost_seconds=LOST_SECONDS, start_seconds=orders.job.worker_start_seconds):
             lost[f"{orders.job.fan_out}, with {len(futures)} of {len(orders.shards)} shards"] = why
             for future in futures.values():
@@ -148,13 +149,13 @@ def embed_on_cluster(store: str, run: int) -> dict[str, str]:
     return lost
 
 
-def _life(desk: Desk, job: Job, left: int, unchanged: Unchanged) -> Life:
+def _life(folder: RunFolder, job: Job, left: int, unchanged: Unchanged) -> Life:
     """What is seen of the processes of a cluster, all together."""
-    lives = {name: life_of(desk, name, 0.0, job.deadline) for name in desk.workers()}
+    lives = {name: life_of(folder, name, 0.0, job.deadline) for name in folder.workers()}
     latest = min(lives.values(), key=lambda life: life.still, default=None)
     shards_still = unchanged.seconds("shards left", left)
     return Life(
-        since=unchanged.seconds("orders", desk.folder),
+        since=unchanged.seconds("orders", folder.path),
         silent=min((life.silent for life in lives.values() if life.silent is not None), default=None),
         still=min(latest.still, shards_still) if latest else shards_still,
         overdue=time.time() - job.deadline if job.deadline is not None and past(job.deadline) else None,

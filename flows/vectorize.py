@@ -21,9 +21,9 @@ from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.job import Job
 from pixelmill.run.preflight import check_devices
+from pixelmill.run.preview import plan_of, preview
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.schedule import assigned
-from pixelmill.run.worker import plan_of, preview
+from pixelmill.run.schedule import schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import holding
 from pixelmill.store.master import MASTER
@@ -127,7 +127,7 @@ def preview_run(job: Job) -> DryRunReport:
             )
             pending = preview(job, writer, scan.number)
             writer.ledger.forget_scan(scan.number)
-            assignment = assigned(
+            scheduled = schedule_for(
                 job, speeds(writer.ledger), {spec.name: spec for spec in job.specs}, plan_of(job, pending)
             )
-    return dry_run_report(job, scan, pending, assignment)
+    return dry_run_report(job, scan, pending, scheduled)

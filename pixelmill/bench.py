@@ -20,7 +20,8 @@ from pixelmill.errors import EmbeddingFailed, SourceError
 from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline, Prepared, Target, Timing
 from pixelmill.run.job import Job
-from pixelmill.run.worker import loaded_model, measured_precision
+from pixelmill.run.loaded import loaded_model
+from pixelmill.run.matrices import measured_precision
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 

@@ -25,3 +25,13 @@ def number_of(count: int, singular: str, plural: str = "") -> str:
 def moment(isoformat: str) -> str:
     """An ISO 8601 time as `Wed 25 Nov 02:00`."""
     return datetime.fromisoformat(isoformat).strftime("%a %d %b %H:%M")
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it: `40 s`, `38 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,56 +1,26 @@
-"""Which matrix of the store a model fills: the one that its fingerprint names, or a new one."""
+"""Exactly what makes a vector: what a matrix records of it, and the fingerprint that names it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pixelmill.models.base import EmbeddingModel, ModelSpec
-from pixelmill.run.job import Job
-from pixelmill.store.manifest import Manifest, Matrix, Provenance
+from pixelmill.models.base import EmbeddingModel
+from pixelmill.store.manifest import Provenance
 from pixelmill.version import VERSION
 
 if TYPE_CHECKING:
+    from pixelmill.images.decode import DecodeOptions
     from pixelmill.images.preprocess import Preprocessing
 
-Decode = Literal["fast", "reference"]
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm", "pillow", "numpy")
 _NOT_IN_FINGERPRINT = {"fingerprint", "versions", "normalized", "model"}
 
 
-def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str) -> list[Matrix]:
-    """The matrices of the store that this job could continue for a model, found without loading the model.
-
-    Those of the model whose recorded choices are the job's, which for `auto` are any: of the latest generation first,
-    then the one that is served, then the newest.
-    """
-    fitting = [m for m in reversed(manifest.matrices) if _fits(m.provenance, job, spec, weights_sha256)]
-    return sorted(fitting, key=lambda matrix: (-matrix.provenance.generation, not matrix.serving))
-
-
-def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str) -> bool:
-    wanted: dict[str, Any] = {
-        "model": spec.name,
-        "backend": spec.backend,
-        "architecture": spec.architecture,
-        "weights_sha256": weights_sha256,
-        "image_size": spec.image_size,
-        "exif_orientation": job.exif_orientation,
-        "background": job.background,
-        "mean": spec.mean,
-        "std": spec.std,
-        "precision": None if job.precision == "auto" else job.precision,
-        "decode": job.decode,
-    }
-    return all(value is None or getattr(made, name) == value for name, value in wanted.items())
-
-
-def provenance_of(
-    model: EmbeddingModel, job: Job, *, precision: str, decode: Decode, generation: int = 1
-) -> Provenance:
-    """What a model makes in this job, with the fingerprint that names it."""
+def provenance_of(model: EmbeddingModel, options: DecodeOptions, *, precision: str, generation: int = 1) -> Provenance:
+    """What a model makes of pictures decoded so, with the fingerprint that names it."""
     spec, pre = model.spec, model.preprocessing
     made: dict[str, Any] = {
         "model": spec.name,
@@ -61,9 +31,9 @@ def provenance_of(
         "dim": spec.dim,
         **preprocessing_attributes(pre),
         "precision": precision,
-        "decode": decode,
-        "exif_orientation": job.exif_orientation,
-        "background": job.background,
+        "decode": options.decode,
+        "exif_orientation": options.exif_orientation,
+        "background": options.background,
         **({"generation": generation} if generation > 1 else {}),
     }
     return Provenance(**made, fingerprint=fingerprint(made), versions=_versions())

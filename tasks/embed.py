@@ -12,8 +12,9 @@ from prefect.tasks import exponential_backoff
 
 from pixelmill.plan import Shard
 from pixelmill.run import worker as work
-from pixelmill.run.handoff import Desk
+from pixelmill.run.handoff import RunFolder
 from pixelmill.run.job import Job
+from pixelmill.run.results import ShardReport, this_process
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from tasks._retries import may_pass
@@ -26,7 +27,7 @@ from tasks._retries import may_pass
 def embed_shard(
     job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
     on_embedded: work.OnEmbedded = lambda _model, _images: None,
-) -> work.ShardReport:  # fmt: skip
+) -> ShardReport:  # fmt: skip
     """Embed what the images of a shard lack, and commit it; a retry does only what is still missing."""
     return _embedded(job, matrices, scan, shard, worker, on_embedded)
 
@@ -35,14 +36,14 @@ def embed_shard(
     name="embed-ordered", task_run_name="embed shard {number}", cache_policy=NO_CACHE, retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=5), retry_jitter_factor=0.5, retry_condition_fn=may_pass,
 )  # fmt: skip
-def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
+def embed_ordered(store: str, run: int, number: int) -> ShardReport:
     """Embed one shard of a run that left its orders in the store, in some process of a cluster."""
-    desk = Desk(Path(store), run)
-    orders = desk.orders()
+    folder = RunFolder(Path(store), run)
+    orders = folder.orders()
     (worker,) = orders.shares
     job, warning = orders.job_of(worker)
     ((shard, matrices),) = ((shard, matrices) for shard, matrices in orders.of(worker) if shard.number == number)
-    with desk.alive(work.this_process()):
+    with folder.alive(this_process()):
         did = _embedded(job, matrices, run, shard, worker)
     return replace(did, warnings=(*did.warnings, warning) if warning else did.warnings)
 
@@ -50,6 +51,6 @@ def embed_ordered(store: str, run: int, number: int) -> work.ShardReport:
 def _embedded(
     job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
     on_embedded: work.OnEmbedded = lambda _model, _images: None,
-) -> work.ShardReport:  # fmt: skip
+) -> ShardReport:  # fmt: skip
     with StoreWriter(job.store) as writer:
         return work.embed_shard(job, writer, matrices, scan, shard, worker=worker, on_embedded=on_embedded)

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from pixelmill.plan import Plan
 from pixelmill.run.job import Job
-from pixelmill.run.worker import prepare
+from pixelmill.run.prepare import prepare
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 

@@ -15,8 +15,8 @@ from pixelmill.report.build import build, close
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.job import Job
+from pixelmill.run.results import ShardReport
 from pixelmill.run.scan import Scan
-from pixelmill.run.worker import ShardReport
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix

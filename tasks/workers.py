@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from pixelmill.errors import SettingsError
-from pixelmill.run.handoff import ALIVE_SECONDS, Desk, Orders
+from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder, RunOrders
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.rounds import Life, why_worker_lost
 from pixelmill.watch import past
@@ -28,19 +28,19 @@ STARTING_SECONDS = 180.0
 """How long a process may take from its start to its first sign of life: it imports PyTorch."""
 
 
-def run_workers(job: Job, orders: Orders) -> dict[str, str]:
+def run_workers(job: Job, orders: RunOrders) -> dict[str, str]:
     """Start the `embed` deployment of each worker that has a share, and wait for all; who was lost, and why.
 
     Raises SettingsError when a worker's pool has no such deployment.
     """
     workers = [worker for worker in job.workers if worker.name in orders.shares]
     runs = {worker: _start(job, orders.scan, worker).id for worker in workers}
-    desk, lost = Desk(job.store, orders.scan), dict[str, str]()
+    folder, lost = RunFolder(job.store, orders.scan), dict[str, str]()
     with get_client(sync_client=True) as client:
         while runs:
             time.sleep(POLL_SECONDS)
             for worker, run in list(runs.items()):
-                reason = _reason_lost(client, client.read_flow_run(run), worker, desk, job)
+                reason = _reason_lost(client, client.read_flow_run(run), worker, folder, job)
                 if reason is not None:
                     del runs[worker]
                 if reason:
@@ -76,23 +76,23 @@ def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
     return cast("FlowRun", run)
 
 
-def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: Desk, job: Job) -> str | None:
+def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, folder: RunFolder, job: Job) -> str | None:
     """Why a worker's run will do no more; '' when it is done; None while it goes on."""
     state = run.state
     if state is None:
         return None
-    age = desk.unchanged.seconds(f"state of {worker.name}", state.id)
+    age = folder.unchanged.seconds(f"state of {worker.name}", state.id)
     if state.is_final():
         return "" if state.is_completed() else f"{state.name}: {(state.message or 'without a word').rstrip('.')}."
     if state.is_running():
-        life = life_of(desk, worker.name, age, job.deadline)
+        life = life_of(folder, worker.name, age, job.deadline)
         why = why_worker_lost(life, lost_seconds=LOST_SECONDS, starting_seconds=STARTING_SECONDS)
         return _end(client, run.id, Crashed(message=why)) if why else None
     if not (state.is_scheduled() or state.is_pending()):
         return None
     if past(job.deadline):
         return _end(client, run.id, Cancelled(message="The deadline came before it began."))
-    nobody = "" if state.is_pending() else _why_nobody_comes(client, worker, desk)
+    nobody = "" if state.is_pending() else _why_nobody_comes(client, worker, folder)
     if age <= job.worker_start_seconds:
         return None
     if state.is_pending():
@@ -103,18 +103,18 @@ def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, desk: 
     return None
 
 
-def life_of(desk: Desk, worker: str, since: float, deadline: float | None) -> Life:
-    """What the desk shows of a worker that has had its work for `since` seconds."""
+def life_of(folder: RunFolder, worker: str, since: float, deadline: float | None) -> Life:
+    """What the folder shows of a worker that has had its work for `since` seconds."""
     return Life(
         since=since,
-        silent=desk.seconds_since_alive(worker),
-        still=desk.seconds_since_progress(worker),
+        silent=folder.seconds_since_alive(worker),
+        still=folder.seconds_since_progress(worker),
         overdue=time.time() - deadline if deadline is not None and past(deadline) else None,
-        doing=desk.doing(worker),
+        doing=folder.doing(worker),
     )
 
 
-def _why_nobody_comes(client: SyncPrefectClient, worker: Worker, desk: Desk) -> str:
+def _why_nobody_comes(client: SyncPrefectClient, worker: Worker, folder: RunFolder) -> str:
     """Why no Prefect worker takes a run, and what to do; '' when it waits for its turn, or that is not known yet. When
     the queue was last asked is on the server's clock: only that it changes counts."""
     pool, queue = worker.work_pool, worker.work_queue
@@ -125,7 +125,7 @@ def _why_nobody_comes(client: SyncPrefectClient, worker: Worker, desk: Desk) -> 
     if found["is_paused"]:
         return f"queue {queue!r} of {pool!r} is paused. Let it go on: prefect work-queue resume {queue} --pool {pool}."
     last = found["last_polled"]
-    if last and desk.unchanged.seconds(f"last poll for {worker.name}", last) < LOST_SECONDS:
+    if last and folder.unchanged.seconds(f"last poll for {worker.name}", last) < LOST_SECONDS:
         return ""
     return f"no Prefect worker polls queue {queue!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
 

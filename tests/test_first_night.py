@@ -17,8 +17,11 @@ from pixelmill.errors import EmbeddingFailed
 from pixelmill.plan import Shard
 from pixelmill.run.drift import forget_measured
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.loaded import release_models
+from pixelmill.run.prepare import prepare
+from pixelmill.run.results import ShardReport
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import ShardReport, embed_shard, prepare, release_models
+from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
@@ -48,7 +51,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of four pictures in two shards, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: Library(spec, file.sha256))
     monkeypatch.setattr(Library, "shift", 0.0)
     monkeypatch.setattr(Library, "meanwhile", None)
     (tmp_path / "weights").write_bytes(b"first")

@@ -17,7 +17,9 @@ from pixelmill.errors import EmbeddingFailed
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import sections
 from pixelmill.run.job import CacheSpec, Job
-from pixelmill.run.worker import embed_shard, prepare, release_models
+from pixelmill.run.loaded import release_models
+from pixelmill.run.prepare import prepare
+from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
@@ -41,7 +43,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of five pictures, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: Library(spec, file.sha256))
     monkeypatch.setattr(Library, "shift", 0.0)
     (tmp_path / "weights").write_bytes(b"first")
     for seed in range(5):

@@ -15,6 +15,7 @@ import torch
 
 from pixelmill import pipeline, watch
 from pixelmill.report.model import RunReport
+from pixelmill.run import loaded
 from pixelmill.run import worker as work
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.sources.found import FoundFile
@@ -48,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(watch, name, 1.0)
     monkeypatch.setattr(work, "_RETRY_DELAYS", (0.1, 0.1))
     monkeypatch.setattr(pipeline, "OVERTIME_SECONDS", 0.5)
-    monkeypatch.setattr(work, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     yield
     watch.start_anew()
 
@@ -119,7 +120,7 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
                 threading.Event().wait()
             return super().encode_image(pixels)
 
-    monkeypatch.setattr(work, "load_file", lambda spec, file, **_: Hangs(spec, file.sha256))
+    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: Hangs(spec, file.sha256))
     if limit == "deadline":
         monkeypatch.setattr(watch, "COMPUTING_SECONDS", 1000.0)
         job = job.model_copy(update={"deadline": time.time() + 3})
@@ -130,7 +131,7 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
     assert int(Store(job.store)["one"].embedded.sum()) == 4
     assert verify(job.store) == []
     watch.start_anew()
-    monkeypatch.setattr(work, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     assert counts(run(job.model_copy(update={"deadline": None}))) == (IMAGES - 4, 0, 0)
 
 

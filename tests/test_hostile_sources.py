@@ -52,7 +52,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over `photos` with a stand-in model that counts what it is given."""
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     (tmp_path / "weights").write_bytes(b"weights")
     return Job(
@@ -240,7 +240,7 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr("pixelmill.pipeline.decode_apart", hungry)
-        patch.setattr("pixelmill.run.worker.decode_apart", hungry)
+        patch.setattr("pixelmill.run.matrices.decode_apart", hungry)
         report = run(job)
     assert (report.models["one"].pending, quarantine(job)) == (1, {})
     assert model_calls(job)[0] == 1

@@ -134,7 +134,7 @@ class Collection(RuleBasedStateMachine):
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("time.time", side_effect=lambda: real() + self.ahead))
         self.patches.enter_context(
-            mock.patch("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+            mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
         )
         self.clock = 10**18
         self.files: dict[str, int] = {}

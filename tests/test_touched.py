@@ -34,7 +34,7 @@ OVER = 1.0
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over three pictures in `photos` that has been done once; there is an empty folder `other` beside it."""
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     for number, name in enumerate(NAMES):
         write(tmp_path / "photos" / name, number)
     (tmp_path / "other").mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelmill.run.worker import ShardReport
+from pixelmill.run.results import ShardReport
 from pixelmill.store.manifest import Matrix
 
 

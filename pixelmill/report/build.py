@@ -23,11 +23,10 @@ from pixelmill.report.model import (
     WorkerPlan,
 )
 from pixelmill.run.job import Job
-from pixelmill.run.results import WorkerModel, WorkerReport
+from pixelmill.run.results import ShardReport, WorkerModel, WorkerReport, combined
 from pixelmill.run.rounds import who_is_left_out
 from pixelmill.run.scan import Scan
-from pixelmill.run.schedule import Assignment
-from pixelmill.run.worker import ShardReport, combined
+from pixelmill.run.schedule import Schedule
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
@@ -215,7 +214,7 @@ def _models(
 
 
 def _worker(did: ShardReport) -> WorkerReport:
-    """What `Pace` learns from: reading is what all threads together took."""
+    """What `Throughput` learns from: reading is what all threads together took."""
     seconds = did.timing.models
     return WorkerReport(
         images=did.read,
@@ -228,15 +227,15 @@ def _worker(did: ShardReport) -> WorkerReport:
     )
 
 
-def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], assignment: Assignment) -> DryRunReport:
+def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], scheduled: Schedule) -> DryRunReport:
     """What a run would do now: for each model, how many of the images seen it would embed; who would, how long."""
     return DryRunReport(
         store=os.fspath(job.store),
         images=SeenCount(seen=scan.seen),
         models={model: PendingCount(pending=images) for model, images in pending.items()},
-        plan=str(assignment),
+        plan=str(scheduled),
         workers={
-            share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in assignment.shares
+            share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in scheduled.shares
         },
         failure=scan.failure,
         warnings=tuple(_some(scan.problems)),

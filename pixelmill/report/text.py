@@ -6,10 +6,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pixelmill.formatting import moment, number_of, percent
+from pixelmill.formatting import in_words, moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
-from pixelmill.run.schedule import in_words
 from pixelmill.store.folders import KINDS
 
 Report = RunReport | DryRunReport

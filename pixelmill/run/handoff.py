@@ -27,7 +27,7 @@ from pixelmill.devices import resolve_device, usable_device
 from pixelmill.errors import StoreError
 from pixelmill.plan import Shard
 from pixelmill.run.job import Job
-from pixelmill.run.worker import ShardReport
+from pixelmill.run.results import ShardReport
 from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
 from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Matrix
@@ -42,7 +42,7 @@ _KEPT_SECONDS = 7 * 86_400
 _REPORT = TypeAdapter(ShardReport)
 
 
-class Orders(BaseModel):
+class RunOrders(BaseModel):
     """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `plan` says
     it in words. `seconds_left` is how long before the deadline they were given: workers have other clocks."""
 
@@ -88,14 +88,14 @@ class Orders(BaseModel):
         return images
 
 
-class Desk:
+class RunFolder:
     """Where the orders and reports of one run lie."""
 
     def __init__(self, store: Path, scan: int) -> None:
-        self.folder = store / "runs" / str(scan)
+        self.path = store / "runs" / str(scan)
         self.unchanged = Unchanged(most=3 * ALIVE_SECONDS)
 
-    def give(self, orders: Orders) -> None:
+    def give(self, orders: RunOrders) -> None:
         """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced.
 
         Raises StoreError where that cannot be done.
@@ -104,44 +104,44 @@ class Desk:
         bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
         given = orders.model_copy(update={"matrices": tuple(bare), "seconds_left": left})
         text = _as_json(given.model_dump()).encode()
-        _forget_old(self.folder.parent)
+        _forget_old(self.path.parent)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for sign in self.folder.glob("*.alive"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for sign in self.path.glob("*.alive"):
                 sign.unlink(missing_ok=True)
         except OSError as error:
-            raise _unwritable(self.folder, error, len(text)) from error
-        write_durably(self.folder / ORDERS, text)
+            raise _unwritable(self.path, error, len(text)) from error
+        write_durably(self.path / ORDERS, text)
 
-    def orders(self) -> Orders:
+    def orders(self) -> RunOrders:
         """The orders, for the store as this process sees it; the path of the process that gave them may be another.
 
         Raises StoreError when there are none, as the run is over or the store is another, and for those of another
         version or damaged ones.
         """
         try:
-            orders = Orders.model_validate(json.loads((self.folder / ORDERS).read_bytes()))
-            job = {"store": self.folder.parents[1], "deadline": self._deadline(orders)}
+            orders = RunOrders.model_validate(json.loads((self.path / ORDERS).read_bytes()))
+            job = {"store": self.path.parents[1], "deadline": self._deadline(orders)}
             return orders.model_copy(update={"job": orders.job.model_copy(update=job)})
         except (ValueError, RecursionError) as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
             raise StoreError(
-                f"Expected the orders of a run in {self.folder / ORDERS}. They cannot be understood: another version "
+                f"Expected the orders of a run in {self.path / ORDERS}. They cannot be understood: another version "
                 "of Pixelmill wrote them, or they are damaged. Install the same version on every machine, and run "
                 "`vectorize` again: what is embedded is stored."
             ) from error
         except OSError as error:
             raise StoreError(
-                f"Expected the orders of a run in {self.folder}. {error.strerror}: the run is over, or this machine "
+                f"Expected the orders of a run in {self.path}. {error.strerror}: the run is over, or this machine "
                 "does not see the same store. `vectorize` starts `embed`; run that."
             ) from error
 
-    def _deadline(self, orders: Orders) -> float | None:
+    def _deadline(self, orders: RunOrders) -> float | None:
         """The deadline on the clock of this machine. How long ago the orders were given, the clock of the file system
         says, which is one for all machines."""
         if orders.seconds_left is None:
             return orders.job.deadline
-        given = (self.folder / ORDERS).stat().st_mtime
-        with NamedTemporaryFile(dir=self.folder, prefix="now-") as scratch:
+        given = (self.path / ORDERS).stat().st_mtime
+        with NamedTemporaryFile(dir=self.path, prefix="now-") as scratch:
             scratch.write(b"now")
             scratch.flush()
             os.fsync(scratch.fileno())
@@ -152,29 +152,29 @@ class Desk:
         """Add to what a worker did. A shard that is stored does not fail for it: where it cannot be written, that is
         told to the log, and the run's counts are too low."""
         try:
-            with (self.folder / f"{report.worker}.jsonl").open("ab") as file:
+            with (self.path / f"{report.worker}.jsonl").open("ab") as file:
                 file.write(_as_json(_REPORT.dump_python(report)).encode() + b"\n")
         except OSError as error:
-            log.warning("what %s did is stored, but cannot be reported in %s: %s", report.worker, self.folder, error)
+            log.warning("what %s did is stored, but cannot be reported in %s: %s", report.worker, self.path, error)
 
     def reports(self) -> list[ShardReport]:
         """What all workers did so far. A line that cannot be read stands for nothing but a warning; one that a killed
         worker left unfinished at the end is left out."""
-        return [_report_of(file.stem, line) for file in sorted(self.folder.glob("*.jsonl")) for line in _lines(file)]
+        return [_report_of(file.stem, line) for file in sorted(self.path.glob("*.jsonl")) for line in _lines(file)]
 
     def seconds_since_alive(self, worker: str) -> float | None:
-        """How long this desk has seen nothing new of a worker; None if it never said that it lives.
+        """How long this process has seen nothing new of a worker; None if it never said that it lives.
 
         Only that the sign changes counts, not when it was made: the clocks of two machines may differ.
         """
         try:
-            sign = (self.folder / f"{worker}.alive").stat().st_mtime
+            sign = (self.path / f"{worker}.alive").stat().st_mtime
         except OSError:
             return None
         return self.unchanged.seconds(f"sign of {worker}", sign)
 
     def seconds_since_progress(self, worker: str) -> float:
-        """How long this desk has not seen the work of a worker go forward; a sign of life alone is none of it."""
+        """How long this process has not seen the work of a worker go forward; a sign of life alone is none of it."""
         return self.unchanged.seconds(f"progress of {worker}", self._sign_of(worker).partition("\n")[0])
 
     def doing(self, worker: str) -> str:
@@ -183,11 +183,11 @@ class Desk:
 
     def workers(self) -> list[str]:
         """Who has shown a sign of life."""
-        return sorted(sign.name.removesuffix(".alive") for sign in self.folder.glob("*.alive"))
+        return sorted(sign.name.removesuffix(".alive") for sign in self.path.glob("*.alive"))
 
     def _sign_of(self, worker: str) -> str:
         try:
-            return (self.folder / f"{worker}.alive").read_text(errors="replace")
+            return (self.path / f"{worker}.alive").read_text(errors="replace")
         except OSError:
             return ""
 
@@ -195,7 +195,7 @@ class Desk:
     def alive(self, worker: str) -> Iterator[None]:
         """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs."""
         over = threading.Event()
-        sign, scratch = self.folder / f"{worker}.alive", self.folder / f"{worker}.sign"
+        sign, scratch = self.path / f"{worker}.alive", self.path / f"{worker}.sign"
 
         def tell() -> None:
             scratch.write_text(f"{progress()}\n{doing()}", errors="replace")
@@ -209,7 +209,7 @@ class Desk:
         try:
             tell()
         except OSError as error:
-            raise _unwritable(self.folder, error, BLOCK) from error
+            raise _unwritable(self.path, error, BLOCK) from error
         thread = threading.Thread(target=beat, name="alive", daemon=True)
         thread.start()
         try:
@@ -220,14 +220,14 @@ class Desk:
 
     def clear(self) -> None:
         """Throw it all away, at the end of the run."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
-def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shard], worker: str) -> Orders:
+def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shard], worker: str) -> RunOrders:
     """Orders that give all to one worker."""
     models = tuple(matrix.provenance.model for matrix in matrices)
     shares = {worker: {shard.number: models for shard in shards}}
-    return Orders(job=job, scan=scan, matrices=tuple(matrices), shards=tuple(shards), shares=shares)
+    return RunOrders(job=job, scan=scan, matrices=tuple(matrices), shards=tuple(shards), shares=shares)
 
 
 def _as_json(value: Any) -> str:

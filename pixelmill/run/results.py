@@ -1,8 +1,18 @@
-"""What workers did in a run."""
+"""What workers did in a run: shard by shard, and in sum."""
 
 from __future__ import annotations
 
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
+
+from pixelmill.pipeline import Timing
+from pixelmill.watch import COMPUTING, Hang
+
+_EXAMPLES = 5
 
 
 class WorkerModel(BaseModel):
@@ -25,3 +35,80 @@ class WorkerReport(BaseModel):
     seconds: FiniteFloat
     reading_seconds: FiniteFloat
     models: dict[str, WorkerModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Pictures that were taken although the same is wrong with their files, as viewers take them: how many, and the
+    paths of a few."""
+
+    images: int = 0
+    examples: tuple[str, ...] = ()
+
+    def __add__(self, other: Noted) -> Noted:
+        return Noted(self.images + other.images, (*self.examples, *other.examples)[:_EXAMPLES])
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
+    reading and decoding summed over `threads`), the files left for later, with the reason, those that were taken
+    although something is wrong with them, by what it is, and what hung. `place` is the process that did it, on which
+    machine."""
+
+    worker: str = ""
+    place: str = ""
+    read: int = 0
+    refused: int = 0
+    embedded: dict[str, int] = field(default_factory=dict)
+    devices: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    timing: Timing = field(default_factory=Timing)
+    threads: int = 1
+    unread: tuple[str, ...] = ()
+    noted: dict[str, Noted] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    hung: tuple[Hang, ...] = ()
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether none of its files could be read, as where a disk is not mounted."""
+        return bool(self.unread) and not self.read
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its model hangs: the process can do nothing more."""
+        return any(hang.stage in COMPUTING for hang in self.hung)
+
+
+def this_process() -> str:
+    """This process and its machine, as people look for them."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def combined(reports: Sequence[ShardReport]) -> ShardReport:
+    """Several reports as one."""
+    total, timing = ShardReport(), Timing()
+    for report in reports:
+        timing.add(report.timing)
+        models = {*total.embedded, *report.embedded}
+        total = ShardReport(
+            worker=report.worker,
+            place=report.place,
+            threads=report.threads,
+            read=total.read + report.read,
+            refused=total.refused + report.refused,
+            embedded={model: total.embedded.get(model, 0) + report.embedded.get(model, 0) for model in models},
+            devices={**total.devices, **report.devices},
+            seconds=total.seconds + report.seconds,
+            unread=(*total.unread, *report.unread),
+            noted=added(total.noted, report.noted),
+            warnings=(*total.warnings, *report.warnings),
+            hung=(*total.hung, *report.hung),
+        )
+    return replace(total, timing=timing)
+
+
+def added(noted: Mapping[str, Noted], more: Mapping[str, Noted]) -> dict[str, Noted]:
+    """What two shards noted, as one."""
+    return {note: noted.get(note, Noted()) + more.get(note, Noted()) for note in {**noted, **more}}

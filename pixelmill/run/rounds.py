@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pixelmill.errors import DeviceUnavailable
-from pixelmill.run.worker import ShardReport, combined
+from pixelmill.run.results import ShardReport, combined
 from pixelmill.watch import COMPUTING_SECONDS
 
 _STUCK: Final = "its work has not gone forward"

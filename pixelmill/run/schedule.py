@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pixelmill.errors import DeviceUnavailable
+from pixelmill.formatting import in_words
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.cost import memory_needed
 from pixelmill.plan import Plan, Shard
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.results import WorkerReport
-from pixelmill.run.throughput import Pace
+from pixelmill.run.throughput import Throughput
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Assignment:
+class Schedule:
     """The parts of all workers that have one. `measured`: whether each figure comes from an earlier run."""
 
     images: int
@@ -54,20 +55,20 @@ class Assignment:
         )
 
 
-def assigned(
+def schedule_for(
     job: Job, earlier: Iterable[Mapping[str, WorkerReport]], specs: Mapping[str, ModelSpec], plan: Plan
-) -> Assignment:
+) -> Schedule:
     """The shares of a job's workers, by what `earlier` runs tell of their speed. A cluster counts as one worker."""
     workers = job.workers if job.fan_out == "workers" else (Worker(name=job.fan_out, device=job.device),)
-    pace = Pace(job.specs, earlier, {worker.name: worker.device for worker in workers})
-    assignment = assign(plan, specs, workers, pace)
+    throughput = Throughput(job.specs, earlier, {worker.name: worker.device for worker in workers})
+    scheduled = schedule(plan, specs, workers, throughput)
     if job.fan_out in ("dask", "ray"):
-        for share in assignment.shares:
+        for share in scheduled.shares:
             share.reading, share.computing = share.reading / job.parallel, share.computing / job.parallel
-    return assignment
+    return scheduled
 
 
-def assign(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker], pace: Pace) -> Assignment:
+def schedule(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker], throughput: Throughput) -> Schedule:
     """Give each (shard, model) to the worker that is done first with it; the model that takes longest goes first.
 
     `specs` are the models by the fingerprint of the matrix that lacks images. A model stays off a device that it does
@@ -79,16 +80,16 @@ def assign(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker]
     able = {fingerprint: _able(spec, workers) for fingerprint, spec in wanted.items()}
 
     def seconds(fingerprint: str, worker: Worker) -> float:
-        return pace.model(worker.name, worker.device, wanted[fingerprint]) * plan.pending[fingerprint]
+        return throughput.model(worker.name, worker.device, wanted[fingerprint]) * plan.pending[fingerprint]
 
     for fingerprint in sorted(wanted, key=lambda f: -min(seconds(f, worker) for worker in able[f])):
         part = plan.pending[fingerprint] / plan.images
         for shard in plan.shards:
-            _give(shares, shard, part, wanted[fingerprint], able[fingerprint], pace)
+            _give(shares, shard, part, wanted[fingerprint], able[fingerprint], throughput)
     for fingerprint, spec in wanted.items():
         _settle(list(shares.values()), spec.name, plan.pending[fingerprint])
-    measured = all(pace.measured(share.worker, model) for share in shares.values() for model in share.images)
-    return Assignment(plan.images, len(wanted), tuple(s for s in shares.values() if s.shards), measured)
+    measured = all(throughput.measured(share.worker, model) for share in shares.values() for model in share.images)
+    return Schedule(plan.images, len(wanted), tuple(s for s in shares.values() if s.shards), measured)
 
 
 def _able(spec: ModelSpec, workers: Sequence[Worker]) -> list[Worker]:
@@ -105,13 +106,14 @@ def _able(spec: ModelSpec, workers: Sequence[Worker]) -> list[Worker]:
 
 
 def _give(
-    shares: Mapping[str, Share], shard: Shard, part: float, spec: ModelSpec, workers: Sequence[Worker], pace: Pace
-) -> None:
+    shares: Mapping[str, Share], shard: Shard, part: float, spec: ModelSpec, workers: Sequence[Worker],
+    throughput: Throughput,
+) -> None:  # fmt: skip
     def after(worker: Worker) -> tuple[float, float]:
         share = shares[worker.name]
-        reading = 0.0 if shard.number in share.shards else pace.reading(worker.name) * shard.images
-        loading = 0.0 if spec.name in share.images else pace.loading(spec)
-        computing = pace.model(worker.name, worker.device, spec) * shard.images * part + loading
+        reading = 0.0 if shard.number in share.shards else throughput.reading(worker.name) * shard.images
+        loading = 0.0 if spec.name in share.images else throughput.loading(spec)
+        computing = throughput.model(worker.name, worker.device, spec) * shard.images * part + loading
         return share.reading + reading, share.computing + computing
 
     chosen = min(workers, key=lambda worker: max(after(worker)))
@@ -134,13 +136,3 @@ def _settle(shares: Sequence[Share], model: str, pending: int) -> None:
 
 def _told(share: Share) -> str:
     return ", ".join(f"{model} ({images:,})" for model, images in share.images.items())
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it: `40 s`, `38 min`, `3 h 20 min`."""
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -19,7 +19,7 @@ _LOADED_BYTES = 500e6
 """A model takes 2 s, and one more for each 500 MB of weights, to be loaded: about what a local disk gives."""
 
 
-class Pace:
+class Throughput:
     """Seconds an image, by worker and model. `measured` says which of them somebody has measured."""
 
     def __init__(

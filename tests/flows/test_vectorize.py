@@ -22,6 +22,7 @@ from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.report.model import PendingCount
 from pixelmill.run import worker as work
+from pixelmill.run.results import ShardReport
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
@@ -70,7 +71,7 @@ def test_a_second_run_makes_no_model_call(photos: Path, monkeypatch: pytest.Monk
     """With nothing new no model is even loaded, and the store's file stays as it is."""
     vectorize([str(photos)], store="store", precision="float32")
     before = Path("store/vectors.h5").read_bytes()
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda *_args, **_kwargs: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda *_args, **_kwargs: pytest.fail("a model was loaded"))
     report = vectorize([str(photos)], store="store", precision="float32")
     assert report.models[MODEL].embedded == 0
     assert report.models[MODEL].pending == 0
@@ -236,7 +237,7 @@ def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch
     """Sixty other scans, of runs that were killed, between a run's plan and its first shard: it embeds all the same."""
     real = work.embed_shard
 
-    def embed_shard(*args: Any, **kwargs: Any) -> work.ShardReport:
+    def embed_shard(*args: Any, **kwargs: Any) -> ShardReport:
         for _ in range(60):
             with Ledger(Path("store")) as ledger:
                 ledger.new_scan()

@@ -26,7 +26,7 @@ from flows._start import check_server
 from flows.fan_out import _resources
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
-from pixelmill.run.handoff import Desk
+from pixelmill.run.handoff import RunFolder
 from pixelmill.run.job import Job
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
@@ -365,4 +365,4 @@ def test_workers_need_a_server(photos: Path, tmp_path: Path) -> None:
 def test_orders_are_for_the_store_as_it_is_seen(tmp_path: Path) -> None:
     """Orders that are not there are told in words: which store, and what starts whom."""
     with pytest.raises(StoreError, match=r"Expected the orders of a run in .*runs/7.*`vectorize` starts `embed`"):
-        Desk(tmp_path, 7).orders()
+        RunFolder(tmp_path, 7).orders()

@@ -28,10 +28,11 @@ from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, ImageCounts, ModelReport, RunReport, SeenCount, read_report
 from pixelmill.report.text import headline, sections, summary
 from pixelmill.run.job import Job
-from pixelmill.run.results import WorkerReport
+from pixelmill.run.prepare import prepare
+from pixelmill.run.results import ShardReport, WorkerReport
 from pixelmill.run.scan import Scan, scan_sources
-from pixelmill.run.schedule import Assignment
-from pixelmill.run.worker import ShardReport, embed_shard, prepare
+from pixelmill.run.schedule import Schedule
+from pixelmill.run.worker import embed_shard
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.folders import KINDS
@@ -64,7 +65,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over two empty sources with one model."""
     stand_ins = {"half": Half}
     monkeypatch.setattr(
-        "pixelmill.run.worker.load_file",
+        "pixelmill.run.loaded.load_file",
         lambda spec, file, **_: stand_ins.get(spec.name, BlockMeans)(spec, file.sha256),
     )
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
@@ -393,10 +394,10 @@ def test_what_waits_is_told(job: Job, put: Callable[..., Path]) -> None:
 
 def test_a_dry_run_reads_well(job: Job) -> None:
     """It says what a run would do, by model, and who would; with nothing to do it is one sentence."""
-    report = dry_run_report(job, Scan(1, 4212, 0), {"one": 312, "second": 4212}, Assignment(4212, 2, (), measured=True))
+    report = dry_run_report(job, Scan(1, 4212, 0), {"one": 312, "second": 4212}, Schedule(4212, 2, (), measured=True))
     assert as_markdown(report).startswith("# A run would embed 4,212 of 4,212 images.\n")
     assert "| `one` | 312 |\n| `second` | 4,212 |" in as_markdown(report)
-    nothing = dry_run_report(job, Scan(1, 5, 0), {"one": 0}, Assignment(0, 0, (), measured=True))
+    nothing = dry_run_report(job, Scan(1, 5, 0), {"one": 0}, Schedule(0, 0, (), measured=True))
     assert as_markdown(nothing) == "# Nothing to embed.\n"
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from pixelmill.run.results import ShardReport
 from pixelmill.run.rounds import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
-from pixelmill.run.worker import ShardReport
 from pixelmill.watch import COMPUTING_SECONDS, Hang
 
 AT_WORK = Life(since=1000.0, silent=1.0, still=1.0, overdue=None, doing="embed one with 32 images")

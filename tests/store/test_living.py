@@ -16,8 +16,9 @@ import pytest
 from pixelmill.errors import StoreError
 from pixelmill.report.build import build
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard, prepare
+from pixelmill.run.worker import embed_shard
 from pixelmill.sources.found import FoundFile
 from pixelmill.store import living
 from pixelmill.store.commit import StoreWriter
@@ -167,7 +168,7 @@ def test_a_plan_that_is_lost_is_told(
 ) -> None:
     """A store that is repaired, or put back, under a run has no plan of it: a shard without images is no shard that is
     done, and the run cannot report."""
-    monkeypatch.setattr("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
+    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     (tmp_path / "weights").write_bytes(b"weights")
     save_picture(tmp_path / "photos" / "a.png")
     job = Job(

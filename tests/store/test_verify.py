@@ -29,7 +29,7 @@ def job(tmp_path: Path, save_picture: SavePicture) -> Iterator[Job]:
         specs=(spec_of("one", tmp_path), spec_of("second", tmp_path)), cache=CacheSpec(cache_dir=tmp_path / "cache"),
         max_pixels=10**6, max_aspect=100.0, max_bytes=10**6,
     )  # fmt: skip
-    with mock.patch("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)):
+    with mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)):
         run(made)
         yield made
 

@@ -30,7 +30,7 @@ def main(job: Job, when: str) -> None:
     if when == "scan":
         marker.touch()
     with (
-        mock.patch("pixelmill.run.worker.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)),
+        mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)),
         mock.patch.object(library_run, "prepare", armed),
     ):
         print(library_run.run(job).model_dump_json())

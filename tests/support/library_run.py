@@ -7,8 +7,10 @@ import time
 from pixelmill.report.build import build, close
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
+from pixelmill.run.loaded import release_models
+from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard, prepare, release_models
+from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 
