@@ -17,10 +17,10 @@ from pixelmill.watch import Unanswered
 
 def check(job: Job, *, writes: bool = True) -> None:
     """Refuse what cannot be done: a source or a device that is not there, a store that is damaged, too new or, where
-    the run `writes`, not this user's to write.
+    the run `writes`, not this user's to write, and weights that no network will bring.
 
-    Raises the SourceError, DeviceUnavailable or StoreError that the run would end with. A store that does not exist is
-    not made.
+    Raises the SourceError, DeviceUnavailable, StoreError or WeightsError that the run would end with. A store that does
+    not exist is not made.
     """
     check_devices(job)
     check_sources(job)
@@ -28,6 +28,16 @@ def check(job: Job, *, writes: bool = True) -> None:
         _open_store(job.store)
     elif writes:
         _check_room(job.store)
+    if writes:
+        check_weights(job)
+
+
+def check_weights(job: Job) -> None:
+    """Raises WeightsError for a file that is not there and cannot come: on this machine, or without a network."""
+    cache = job.cache.open()
+    for spec in job.specs:
+        if job.cache.offline or spec.weights.url.startswith("file:"):
+            cache.fetch(spec.weights)
 
 
 def check_sources(job: Job) -> None:

@@ -51,6 +51,8 @@ def file_in_the_way(folder: Path) -> None:
         ("run photos --models openai_clip_vit_b23", 2, "Did you mean 'openai_clip_vit_b32'"),
         ("run photos --deadline soon", 2, "deadline"),
         ("run photos --device cuda:99", 1, "This machine has"),
+        ("run photos --models mine", 1, "gone.pth"),
+        ("run photos --models resnet18", 1, "this run is offline"),
         ("run photos --store NEWER", 1, "pixelmill"),
         ("run photos --store DAMAGED", 1, "repair"),
         ("run photos --store TAKEN/store", 1, "no folder"),
@@ -58,6 +60,10 @@ def file_in_the_way(folder: Path) -> None:
 )
 def test_what_cannot_be_done_is_told_without_prefect(photos: Path, arguments: str, code: int, words: str) -> None:
     """Prefect, whose start takes seconds, is not even imported."""
+    Path("pixelmill.toml").write_text(
+        "[weights]\noffline = true\n"
+        '[models.mine]\nbackend = "torchvision"\narchitecture = "resnet18"\ncheckpoint = "gone.pth"\n'
+    )
     makes = {"NEWER": newer_store, "DAMAGED": damaged_store, "TAKEN": file_in_the_way}
     for name, make in makes.items():
         if name in arguments:
