@@ -61,11 +61,11 @@ class Header:
 
 def header(data: bytes) -> Header:
     """Raises ImageRejected for colours that nothing here knows."""
-    boxes = {} if data.startswith(_CODESTREAM) else _header_boxes(data)
+    found = {} if data.startswith(_CODESTREAM) else _header_boxes(data)
     start = data.find(_CODESTREAM)
     depth = (data[start + 4 + _DEPTHS] & 0x7F) + 1 if 0 <= start < len(data) - 4 - _DEPTHS else 8
-    palette = _palette(boxes[b"pclr"], boxes.get(b"cmap", b"")) if b"pclr" in boxes else None
-    return Header(depth, palette, _channels(boxes.get(b"cdef", b"")), _colour(boxes.get(b"colr", b"")))
+    palette = _palette(found[b"pclr"], found.get(b"cmap", b"")) if b"pclr" in found else None
+    return Header(depth, palette, _channels(found.get(b"cdef", b"")), _colour(found.get(b"colr", b"")))
 
 
 def opened(data: bytes) -> Jpeg2KImageFile:
@@ -161,13 +161,14 @@ def _colour(colr: bytes) -> int:
 def _header_boxes(data: bytes) -> dict[bytes, bytes]:
     """Those of the first `jp2h`, the first of each kind: of several colours the first is to be used."""
     found = dict[bytes, bytes]()
-    body = next((body for kind, body in _boxes(data) if kind == b"jp2h"), b"")
-    for kind, inner in _boxes(body):
+    body = next((body for kind, body in boxes(data) if kind == b"jp2h"), b"")
+    for kind, inner in boxes(body):
         found.setdefault(kind, inner)
     return found
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kinds of boxes and what they hold, as files of JPEG 2000 and of ISO base media have them."""
     at = 0
     while at + 8 <= len(data):
         size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8

@@ -24,6 +24,9 @@ _PLUGINS: Final = {
 }
 
 
+_ZEROS: Final = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A picture in any mode that `colour.to_rgb` knows, its size in full, by which factor it was scaled down, and
@@ -182,6 +185,21 @@ def _plugin(kind: str, data: bytes) -> ImageFile:
     return image
 
 
+def _avif(kind: str, data: bytes) -> Opened:
+    image = _plugin(kind, data)
+    for box, body in jpeg2000.boxes(data):
+        if box == b"mdat":
+            _require_no_zeros(body)
+    return _by_pillow(image)
+
+
+def _require_no_zeros(coded: bytes) -> None:
+    """Raise OSError for a file that was never wholly copied: AV1 ends in no zeros, and zeros decode."""
+    if coded.endswith(bytes(_ZEROS)):
+        raise OSError("truncated: zeros stand where there were picture data")
+
+
 _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
+    "AVIF": _avif,
 }  # fmt: skip

@@ -198,6 +198,15 @@ def test_pngs_with_zeros_for_their_rest_are_refused() -> None:
     assert same(seen(whole[:end] + b"\0\0\0\0" + whole[end + 4 :]), seen(whole))
 
 
+def test_avifs_with_zeros_for_their_rest_are_refused() -> None:
+    """As these decode, something is seen; zeros behind the whole file, and pictures of one colour, are sound."""
+    assert not seen(encoded(Image.new("RGB", (2000, 1000)), "AVIF")).note
+    whole = encoded(SMOOTH, "AVIF")
+    with pytest.raises(ImageRejected, match=r"cut off"):
+        seen(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert same(seen(whole + bytes(4096)), seen(whole))
+
+
 @pytest.mark.parametrize("packing", ["lzw", "zlib", "zstd", "jpeg"])
 def test_tiffs_that_were_never_wholly_copied_are_refused(packing: str) -> None:
     """They have their length, and zeros for their second half; or strips of JPEG without their end."""
