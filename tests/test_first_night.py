@@ -27,7 +27,8 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.library_run import run
-from tests.test_state_machine import NUMBER_OF, BlockMeans, content, expected_vector, spec_of
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import NUMBER_OF, content, expected_vector
 
 SHIFT = 5.0
 

@@ -26,7 +26,7 @@ from pixelmill.store.generations import state, story
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 
 class Library(BlockMeans):

@@ -23,8 +23,8 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.conftest import SavePicture
 from tests.support.library_run import run
+from tests.support.models import BlockMeans, spec_of
 from tests.support.shim import needed_compiler
-from tests.test_state_machine import BlockMeans, spec_of
 
 IMAGES = 12
 

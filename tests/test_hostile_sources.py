@@ -25,7 +25,8 @@ from tests.support import library_run
 from tests.support.hostile_images import files as hostile_files
 from tests.support.library_run import run
 from tests.support.media import modes_hold_for_all
-from tests.test_state_machine import BlockMeans, content, spec_of
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import content
 
 GOOD = {
     b"good.png": content(0),

@@ -18,7 +18,7 @@ from pixelmill.images.sandbox import Pixels, decode_apart
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 
 class Limited(BlockMeans):

@@ -13,7 +13,7 @@ from pixelmill.run.job import Job
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 NAMES = [f"{chr(97 + i)}.png" for i in range(20)]
 

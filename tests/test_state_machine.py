@@ -13,23 +13,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-from pixelmill.images.decode import DecodeOptions, decode_image
-from pixelmill.images.preprocess import Preprocessing, normalize, pixels
-from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.scan import scan_sources
@@ -40,50 +33,15 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.crash import crashing
 from tests.support.library_run import run
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import BROKEN, NUMBER_OF, OTHERS, content, expected_vector
 from tests.support.stores import Columns, VectorOf, check_aligned, read_plain
 
 PATHS = st.sampled_from(NAMES := ["a.png", "b.png", "sub/c.png", "sub/d.png", "z.png"])
 CONTENTS = st.integers(0, 6)
 MODELS = st.sampled_from([("one",), ("second",), ("one", "second")])
-BROKEN = {5, 6}
-"""The contents that cannot be decoded."""
 STORE_STEPS, COMPACT_STEPS = 86, 24
 """A run of this machine takes at most so many durable steps, and a compaction."""
-
-
-class BlockMeans(EmbeddingModel):
-    """The mean colour of each quarter of the picture, times a factor of its own that follows from name and weights: 12
-    dims. Counts what it is given."""
-
-    seen = 0
-
-    def __init__(self, spec: ModelSpec, sha256: str) -> None:
-        half = (0.5, 0.5, 0.5)
-        upstream = Compose([Resize(8), CenterCrop(8), ToTensor(), Normalize(half, half)])
-        super().__init__(spec, torch.nn.Identity(), Preprocessing(8, 8, half, half), upstream, weights_sha256=sha256)
-
-    @property
-    def factor(self) -> float:
-        return len(self.spec.name) + int(self.weights_sha256[:2] or "0", 16) / 64
-
-    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        BlockMeans.seen += len(pixels)
-        return torch.nn.functional.adaptive_avg_pool2d(pixels, 2).flatten(1) * self.factor
-
-
-def content(number: int) -> bytes:
-    """The bytes of a picture by its number; a few of them are broken."""
-    from io import BytesIO
-
-    random = np.random.default_rng(number)
-    buffer = BytesIO()
-    Image.fromarray(random.integers(0, 256, (10 + number, 12, 3), dtype=np.uint8)).save(buffer, "png")
-    return buffer.getvalue()[:60] + b"broken" if number in BROKEN else buffer.getvalue()
-
-
-OTHERS = range(7, 40)
-"""The contents of the other folder: each of its files has one of its own, and never changes."""
-NUMBER_OF = {hashlib.sha256(content(number)).digest(): number for number in range(OTHERS.stop)}
 
 
 @dataclass
@@ -502,24 +460,6 @@ def numbers_of(columns: Columns) -> list[int]:
 
 def vector_by(weights: str) -> VectorOf:
     return lambda sha256, model, _: expected_vector(NUMBER_OF[sha256], model, weights)
-
-
-def spec_of(name: str, folder: Path) -> ModelSpec:
-    return ModelSpec(
-        name=name, backend="timm", architecture=name, pretrained="", dim=12, image_size=8, parameters=0, licence="none",
-        weights=WeightsSource(f"file:{folder}/weights"),
-    )  # fmt: skip
-
-
-@cache
-def expected_vector(number: int, model: str, weights: str = "") -> np.ndarray:
-    picture = decode_image(content(number), DecodeOptions(), shortest=None)
-    fresh = BlockMeans(spec_of(model, Path()), weights)
-    seen = BlockMeans.seen
-    batch = torch.from_numpy(np.array(pixels(np.array(picture.image), picture.frame, fresh.preprocessing))[None])
-    vector: np.ndarray = fresh.encode_image(normalize(batch, fresh.preprocessing, torch.float32))[0].numpy()
-    BlockMeans.seen = seen
-    return vector
 
 
 TestCollection = Collection.TestCase

@@ -24,7 +24,8 @@ from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import Crash
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, content, spec_of
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import content
 
 NAMES = ["a.png", "b.png", "sub/c.png"]
 OVER = 1.0

@@ -38,7 +38,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.folders import KINDS
 from pixelmill.store.quarantine import FailureGroup
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 HTML = "<html>no picture</html>"
 HOSTILE = [

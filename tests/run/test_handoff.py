@@ -16,7 +16,7 @@ from pixelmill.plan import Shard
 from pixelmill.run.handoff import RunFolder, whole
 from pixelmill.run.job import Job
 from pixelmill.run.results import ShardReport, combined
-from tests.test_state_machine import spec_of
+from tests.support.models import spec_of
 
 NAME = os.fsdecode(b"/photos/caf\xe9.jpg")
 

@@ -24,7 +24,8 @@ from pixelmill.store.verify import verify
 from settings import load_settings
 from settings.job import make_job
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, content, spec_of
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import content
 
 NAMES = ["a.png", "b.png", "c.png", "sub/d.png"]
 

@@ -16,7 +16,7 @@ from pixelmill.sources import archives
 from pixelmill.store.reader import Store
 from tests.support.image_server import ImageServer
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 Run = Callable[..., tuple[int, RunReport]]
 

@@ -24,7 +24,7 @@ from pixelmill.store import living
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import SCANS_KEPT, Ledger
 from tests.conftest import SavePicture
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 OTHERS = SCANS_KEPT + 10
 FILES = 20

@@ -15,7 +15,7 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.conftest import SavePicture
 from tests.support.library_run import run
-from tests.test_state_machine import BlockMeans, spec_of
+from tests.support.models import BlockMeans, spec_of
 
 
 @pytest.fixture

@@ -30,6 +30,8 @@ from pixelmill.store.manifest import Part
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.library_run import run
+from tests.support.models import BlockMeans, spec_of
+from tests.support.numbered import BROKEN, content, expected_vector
 from tests.support.stores import (
     check_aligned,
     check_parts,
@@ -41,7 +43,6 @@ from tests.support.stores import (
     sha256,
     shard_rows,
 )
-from tests.test_state_machine import BROKEN, BlockMeans, content, expected_vector, spec_of
 
 FORK = multiprocessing.get_context("fork")
 FILES = {

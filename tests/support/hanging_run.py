@@ -14,7 +14,7 @@ from unittest import mock
 from pixelmill import watch
 from pixelmill.run.job import Job
 from tests.support import library_run
-from tests.test_state_machine import BlockMeans
+from tests.support.models import BlockMeans
 
 
 def main(job: Job, when: str) -> None:

@@ -1,0 +1,39 @@
+"""A model whose vectors a test can reckon, in place of one of a library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
+
+from pixelmill.images.preprocess import Preprocessing
+from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+
+
+class BlockMeans(EmbeddingModel):
+    """The mean colour of each quarter of the picture, times a factor of its own that follows from name and weights: 12
+    dims. Counts what it is given."""
+
+    seen = 0
+
+    def __init__(self, spec: ModelSpec, sha256: str) -> None:
+        half = (0.5, 0.5, 0.5)
+        upstream = Compose([Resize(8), CenterCrop(8), ToTensor(), Normalize(half, half)])
+        super().__init__(spec, torch.nn.Identity(), Preprocessing(8, 8, half, half), upstream, weights_sha256=sha256)
+
+    @property
+    def factor(self) -> float:
+        return len(self.spec.name) + int(self.weights_sha256[:2] or "0", 16) / 64
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        BlockMeans.seen += len(pixels)
+        return torch.nn.functional.adaptive_avg_pool2d(pixels, 2).flatten(1) * self.factor
+
+
+def spec_of(name: str, folder: Path) -> ModelSpec:
+    """The spec of a stand-in whose weights are the file `weights` of a folder."""
+    return ModelSpec(
+        name=name, backend="timm", architecture=name, pretrained="", dim=12, image_size=8, parameters=0, licence="none",
+        weights=WeightsSource(f"file:{folder}/weights"),
+    )  # fmt: skip
