@@ -20,13 +20,13 @@ from pixelmill.run.job import Job
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.images.test_decode import EIGHT_BIT
 from tests.support import library_run
 from tests.support.hostile_images import files as hostile_files
 from tests.support.library_run import run
 from tests.support.media import modes_hold_for_all
 from tests.support.models import BlockMeans, spec_of
 from tests.support.numbered import content
+from tests.support.scenes import EIGHT_BIT
 
 GOOD = {
     b"good.png": content(0),

@@ -18,22 +18,7 @@ from pixelmill.images.sandbox import Pixels, decode_apart
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
-from tests.support.models import BlockMeans, spec_of
-
-
-class Limited(BlockMeans):
-    """A model on a device that holds `most` pictures; remembers the batches that it was given."""
-
-    def __init__(self, name: str = "one", most: int = 100) -> None:
-        super().__init__(spec_of(name, Path()), "")
-        self.most = most
-        self.batches: list[int] = []
-
-    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-        if len(pixels) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        self.batches.append(len(pixels))
-        return super().encode_image(pixels)
+from tests.support.models import BlockMeans, Limited, spec_of
 
 
 @pytest.fixture

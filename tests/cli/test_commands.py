@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from pixelmill import catalog
-from pixelmill.cli.main import main
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture, is_tmpfs
+from tests.support.commands import code
 from tests.support.image_server import Faults, ImageServer
 
 MODEL = "efficientnet_lite0"
@@ -35,13 +35,6 @@ def store(photos: Path, prefect_api: None) -> Path:
     """A store of the four pictures."""
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 0
     return Path("store")
-
-
-def code(*arguments: str) -> int:
-    """The exit code of a command run in this process."""
-    with pytest.raises(SystemExit) as stop:
-        main(list(arguments))
-    return int(stop.value.code or 0)
 
 
 def output(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:

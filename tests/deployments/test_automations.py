@@ -27,8 +27,8 @@ from prefect.client.orchestration import get_client
 from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 
-from tests.deployments.test_prefect_yaml import misfits
 from tests.support import waiting
+from tests.support.deployed import misfits
 from tests.support.prefect_server import ROOT, PrefectServer, free_port, wait_until
 
 FILES = sorted((ROOT / "deployments" / "automations").glob("*.yaml"))

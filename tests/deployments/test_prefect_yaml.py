@@ -24,10 +24,10 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.server.schemas.schedules import CronSchedule
 from prefect.utilities.schema_tools.validation import validate
 from prefect.workers.process import ProcessVariables
-from pydantic import BaseModel, ValidationError
 
 from deployments.set_up import PREFECT_FILE, queues_of
 from settings import RunSettings, Settings, WorkerSettings
+from tests.support.deployed import misfits
 from tests.support.prefect_server import ROOT
 
 CONFIG = yaml.safe_load((ROOT / PREFECT_FILE).read_text())
@@ -62,16 +62,6 @@ def problems(config: dict[str, Any]) -> Iterator[str]:
                 yield f"{name}.concurrency_limit: collision_strategy"
         for schedule in deployment.get("schedules", []):
             yield from misfits(f"{name}.schedules", schedule, RawScheduleConfig)
-
-
-def misfits(place: str, given: dict[str, Any], model: type[BaseModel]) -> Iterator[str]:
-    """Keys that are no fields of a model, and fields whose value it refuses."""
-    known = {name for field, info in model.model_fields.items() for name in (field, info.alias)}
-    yield from (f"{place}: {key}" for key in given if key not in known)
-    try:
-        model.model_validate(given)
-    except ValidationError as error:
-        yield from (f"{place}: {'.'.join(map(str, problem['loc']))}" for problem in error.errors())
 
 
 def test_prefect_knows_every_key() -> None:

@@ -22,11 +22,11 @@ from prefect.settings.models.root import Settings as PrefectSettings
 from deployments.set_up import ZOMBIES, install_automation
 from deployments.ui import shipped_variables
 from settings import load_settings
-from tests.deployments.test_ui import inventory, nights
 from tests.support import waiting
+from tests.support.deployed import inventory, nights
+from tests.support.gallery import served
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 from tests.support.services import PASSWORD, postgres, postgres_programs, redis
-from tests.web.test_serve import served
 
 DEPLOYMENTS = ROOT / "deployments"
 UNITS = sorted((DEPLOYMENTS / "systemd").glob("*.service"))

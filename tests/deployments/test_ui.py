@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from deployments.set_up import deploy, install_automation
 from deployments.ui import shipped_variables
 from tests.support import waiting
+from tests.support.deployed import inventory, nights
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
 UP = "(Ctrl-C stops everything)"
@@ -61,21 +61,6 @@ class Terminal:
 @pytest.fixture
 def terminal(tmp_path: Path) -> Terminal:
     return Terminal(PrefectServer(tmp_path / "prefect", **shipped_variables()))
-
-
-def inventory(client: SyncPrefectClient) -> dict[str, list[str]]:
-    """All that a start makes, by name."""
-    pools = [pool.name for pool in client.read_work_pools()]
-    queues = [f"{pool}/{queue.name}" for pool in pools for queue in client.read_work_queues(work_pool_name=pool)]
-    deployments = client.read_deployments()
-    return {
-        "pools": sorted(pools),
-        "queues": sorted(queues),
-        "deployments": sorted(deployment.name for deployment in deployments),
-        "schedules": sorted(str(schedule.slug) for deployment in deployments for schedule in deployment.schedules),
-        "automations": sorted(automation.name for automation in client.read_automations()),
-        "workers": sorted(worker.name for pool in pools for worker in client.read_workers_for_work_pool(pool)),
-    }
 
 
 def test_a_port_that_another_program_holds_is_named(terminal: Terminal) -> None:
@@ -144,12 +129,6 @@ def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
         process.terminate()
         assert process.wait(90) == 0
     assert server.processes() == []
-
-
-def nights(client: SyncPrefectClient) -> list[Any]:
-    """The runs of `nightly` that the server has planned."""
-    nightly = DeploymentFilter(name=DeploymentFilterName(any_=["nightly"]))
-    return client.read_flow_runs(deployment_filter=nightly)
 
 
 @pytest.mark.system

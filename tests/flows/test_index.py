@@ -10,7 +10,7 @@ from flows.index import index
 from pixelmill.search.ann import RECALL, open_index
 from pixelmill.search.norms import Norms
 from pixelmill.store.reader import Store
-from tests.search.test_ann import ROWS, add
+from tests.support.clusters import ROWS, add
 
 pytest.importorskip("faiss", reason="faiss-cpu is not installed")
 

@@ -15,8 +15,8 @@ from pixelmill.errors import ImageRejected
 from pixelmill.images import jpeg
 from pixelmill.images.decode import Decoded, DecodeOptions, decode_image
 from pixelmill.images.png import chunks
-from tests.images.test_decode import encoded
 from tests.support.pictures import chunk, png, rows_of, tiff
+from tests.support.scenes import encoded
 
 SMOOTH = Image.fromarray(np.random.default_rng(3).integers(0, 256, (24, 32, 3), np.uint8)).resize((320, 240))
 BASELINE = encoded(SMOOTH, "JPEG", quality=92)

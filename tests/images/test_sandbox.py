@@ -28,8 +28,8 @@ from pixelmill.images.sandbox import DecoderUnusable, DecodingInterrupted, decod
 from pixelmill.pipeline import Pipeline, Target
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
-from tests.images.test_decode import EIGHT_BIT
-from tests.test_pipeline import Limited
+from tests.support.models import Limited
+from tests.support.scenes import EIGHT_BIT
 
 PLAIN = Preprocessing(32, 40, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 TURNED = Image.Exif()

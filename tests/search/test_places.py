@@ -22,11 +22,10 @@ from pixelmill.search.searcher import Found, Searcher
 from pixelmill.search.sheet import write_sheet
 from pixelmill.store.ledger import LEDGER
 from pixelmill.store.reader import Store
-from tests.cli.test_commands import code
 from tests.search.conftest import searcher_of
-from tests.search.test_search_command import prepared
 from tests.support.checkpoints import TinyModels
-from tests.support.searchable import make_store, paint
+from tests.support.commands import code
+from tests.support.searchable import make_store, paint, prepared
 
 BLUE, COPY = "cold/blue.png", "album/2024/sea.png"
 

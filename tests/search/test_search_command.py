@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.cli.test_commands import code
 from tests.support.checkpoints import TinyModels
-from tests.support.searchable import CACHE
+from tests.support.commands import code
+from tests.support.searchable import prepared
 
 MODEL = "my_clip"
 
@@ -26,18 +26,6 @@ def here(made: Path, tiny: TinyModels, tmp_path: Path, monkeypatch: pytest.Monke
     """A working directory with a link to the store, and settings that know its models."""
     Path("store").symlink_to(made / "store")
     return prepared(made, tiny, monkeypatch)
-
-
-def prepared(folder: Path, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch) -> Path:
-    import pixelmill.catalog
-
-    specs = {spec.name: spec for spec in tiny.specs}
-    real = pixelmill.catalog.get
-    monkeypatch.setattr("settings.job.catalog.get", lambda name: specs.get(name) or real(name))
-    Path("pixelmill.toml").write_text(
-        f'[weights]\ncache_dir = "{folder / CACHE}"\noffline = true\nmirrors = {{"*" = "{tiny.folder}"}}\n'
-    )
-    return folder
 
 
 def answer(capfd: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
@@ -19,14 +16,6 @@ from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 Run = Callable[..., tuple[int, RunReport]]
-
-
-def content(number: int) -> bytes:
-    """The bytes of a picture, by its number."""
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(number).integers(0, 256, (16, 12, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def places(job: Job) -> set[str]:

@@ -26,29 +26,11 @@ from pixelmill.sources.reading import read_image
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.readonly import ledger_of
 from pixelmill.store.verify import verify
-from tests.sources.conftest import Run, content, places
+from tests.sources.conftest import Run, places
+from tests.support.archives import content, pack_parquet, pack_tar, pack_zip, shard
 from tests.support.image_server import Faults, ImageServer
 
 Pack = Callable[[Path, Mapping[str, bytes]], None]
-
-
-def pack_zip(path: Path, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> None:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-
-
-def pack_tar(path: Path, files: Mapping[str, bytes], format: int = tarfile.PAX_FORMAT) -> None:
-    with tarfile.open(path, "w", format=format) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-
-
-def pack_parquet(path: Path, files: Mapping[str, bytes]) -> None:
-    images = [{"bytes": data, "path": name} for name, data in files.items()]
-    pq.write_table(pa.table({"image": images, "label": list(range(len(images)))}), path, row_group_size=40)
 
 
 PACKERS = {"zip": pack_zip, "tar": pack_tar, "parquet": pack_parquet}
@@ -57,11 +39,6 @@ PACKERS = {"zip": pack_zip, "tar": pack_tar, "parquet": pack_parquet}
 @pytest.fixture(params=PACKERS)
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def shard(numbers: range | list[int]) -> dict[str, bytes]:
-    """Pictures as a dataset has them."""
-    return {f"{number:06}.png": content(number) for number in numbers}
 
 
 def read_all(*sources: str) -> dict[str, bytes]:

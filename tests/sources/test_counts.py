@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources.conftest import Run, content
+from tests.sources.conftest import Run
+from tests.support.archives import content
 from tests.support.image_server import Faults, ImageServer
 
 FILES = {"a.png": content(1), "b.png": content(2), "bad.png": content(3)[:-60], "late.png": content(4)}

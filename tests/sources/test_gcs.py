@@ -14,7 +14,8 @@ import pytest
 
 from pixelmill.run.job import Job
 from pixelmill.sources import fsspec as filesystem
-from tests.sources.conftest import Run, content, places
+from tests.sources.conftest import Run, places
+from tests.support.archives import content
 from tests.support.serving import LocalServer
 
 

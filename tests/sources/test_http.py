@@ -26,8 +26,8 @@ from pixelmill.sources.reading import read_image
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.verify import verify
-from tests.sources.conftest import Run, content, places
-from tests.sources.test_archives import pack_tar
+from tests.sources.conftest import Run, places
+from tests.support.archives import content, pack_tar
 from tests.support.image_server import Faults, ImageServer
 
 

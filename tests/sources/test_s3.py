@@ -26,8 +26,8 @@ from pixelmill.sources.reading import is_there, modified_ns, read_image
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.web.originals import OriginalGone, locate, read_original
-from tests.sources.conftest import Run, content, places
-from tests.sources.test_archives import pack_parquet, pack_tar, pack_zip, shard
+from tests.sources.conftest import Run, places
+from tests.support.archives import content, pack_parquet, pack_tar, pack_zip, shard
 
 BUCKET = "s3://photos"
 

@@ -18,7 +18,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.export import export
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Ensemble, Store
-from tests.store.test_io_errors import small_disk
+from tests.support.disk import small_disk
 from tests.support.stores import SOURCE, sha256, shard_rows, vector
 
 NAMES = [

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.ledger import SCHEMA_VERSION
 from pixelmill.store.manifest import FORMAT_VERSION
-from pixelmill.store.reader import MatrixView, Store
+from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.golden import GOLDEN, MOVED, ROWS, committed, found
+from tests.support.golden import (
+    GOLDEN,
+    MOVED,
+    ROWS,
+    check_with_h5py,
+    check_with_reader,
+    committed,
+    expected_of,
+    found,
+)
 from tests.support.stores import provenance, sha256, vector
 
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir())
-
-
-def expected_of(version: str) -> dict[str, Any]:
-    """What was put into a golden store."""
-    contents: dict[str, Any] = json.loads((GOLDEN / version / "expected.json").read_text())
-    return contents
 
 
 @pytest.fixture(params=VERSIONS)
@@ -39,53 +37,6 @@ def version(request: pytest.FixtureRequest) -> str:
 def store(version: str, tmp_path: Path) -> Path:
     """A copy of a golden store, in another folder than it was made in."""
     return Path(shutil.copytree(GOLDEN / version / "store", tmp_path / "moved" / "store"))
-
-
-def values_of(described: dict[str, Any], rows: int = ROWS) -> np.ndarray:
-    absent = [float("nan")] * described["dim"]
-    return np.array([row or absent for row in described["values"][:rows]], dtype=described["dtype"])
-
-
-def check_with_h5py(master: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
-    """Plain h5py gives exactly what was put in."""
-    with h5py.File(master, "r") as file:
-        assert [row.tobytes().hex() for row in file["images/sha256"][:rows]] == [r["sha256"] for r in expected["rows"]]
-        for name in ("width", "height"):
-            assert file[f"images/{name}"][:rows].tolist() == [r[name] for r in expected["rows"]]
-        for name in ("path", "source"):
-            assert list(file[f"images/{name}"][:rows]) == [os.fsencode(r[name]) for r in expected["rows"]]
-        for name, described in expected["datasets"].items():
-            assert file[name].dtype == described["dtype"]
-            np.testing.assert_array_equal(file[name][:rows], values_of(described))
-        for name, models in expected.get("ensembles", {}).items():
-            np.testing.assert_array_equal(file[f"ensembles/{name}"][:rows], side_by_side(expected, models))
-
-
-def side_by_side(expected: dict[str, Any], models: list[str]) -> np.ndarray:
-    return np.hstack([values_of(expected["datasets"][f"vectors/{model}"]) for model in models])
-
-
-def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
-    """Our reader gives exactly what was put in."""
-    store = Store(folder)
-    assert [row.tobytes().hex() for row in store.sha256()[:rows]] == [r["sha256"] for r in expected["rows"]]
-    assert store.widths[:rows].tolist() == [r["width"] for r in expected["rows"]]
-    assert store.heights[:rows].tolist() == [r["height"] for r in expected["rows"]]
-    assert list(store.paths[:rows]) == [os.fsencode(r["path"]) for r in expected["rows"]]
-    assert list(store.sources[:rows]) == [os.fsencode(r["source"]) for r in expected["rows"]]
-    assert store.present[:rows].tolist() == [r["path"] != "" for r in expected["rows"]]
-    assert [store.place(row) for row in range(rows)] == [(r["source"], r["path"]) for r in expected["rows"]]
-    matrices = {matrix.published_name: matrix for matrix in store.manifest.matrices}
-    for name, described in expected["datasets"].items():
-        view = MatrixView(store, matrices[name])
-        np.testing.assert_array_equal(view.read(0, rows), values_of(described))
-        assert view.embedded[:rows].tolist() == [row is not None for row in described["values"]]
-    assert store.ensembles == sorted(expected.get("ensembles", {}))
-    for name, models in expected.get("ensembles", {}).items():
-        kept = store.manifest.ensemble(name)
-        assert kept is not None
-        ones = store.concatenated([name], weights=[1.0] * len(models)).read(0, rows)
-        np.testing.assert_array_equal(ones, side_by_side(expected, models))
 
 
 def test_the_format_of_today_has_a_golden_store() -> None:

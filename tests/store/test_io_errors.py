@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +14,7 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
+from tests.support.disk import small_disk
 from tests.support.nights import (
     Acknowledged,
     check,
@@ -87,19 +86,6 @@ def one_commit(calls: list[Call]) -> list[int]:
     """As many consecutive calls as a commit makes to write its part, its manifest and its master."""
     outside_ledger = [number for number, call in enumerate(calls) if "ledger" not in call.path]
     return outside_ledger[len(outside_ledger) // 2 :][:18]
-
-
-@contextmanager
-def small_disk(point: Path, kilobytes: int) -> Iterator[None]:
-    """A real file system of that size at `point`. Skips where mounting is denied."""
-    point.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(point)]
-    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system needs root and the right to mount")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(point)], check=True)
 
 
 @pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])

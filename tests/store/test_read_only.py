@@ -25,8 +25,7 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.store.readonly import consulted
 from pixelmill.store.verify import repair
 from tests.conftest import SavePicture
-from tests.store.test_golden import check_with_h5py, check_with_reader, expected_of
-from tests.support.golden import GOLDEN
+from tests.support.golden import GOLDEN, check_with_h5py, check_with_reader, expected_of
 from tests.support.media import as_stranger, mounted_read_only, without_permission
 from tests.support.stores import file_of, provenance, record_files, shard_rows
 

@@ -6,9 +6,15 @@ Of all else any part may be lost, in any order, writes also in part. POSIX promi
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from random import Random
+
+import pytest
 
 from tests.support.shim import Call, Kind
 
@@ -151,3 +157,16 @@ def _torn(change: Change, sector: int) -> Iterator[Change]:
         size = min(sector - offset % sector, end - offset)
         yield kind, offset, data[:size]
         offset, data = offset + size, data[size:]
+
+
+@contextmanager
+def small_disk(point: Path, kilobytes: int) -> Iterator[None]:
+    """A real file system of that size at `point`. Skips where mounting is denied."""
+    point.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(point)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root and the right to mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(point)], check=True)

@@ -37,3 +37,18 @@ def spec_of(name: str, folder: Path) -> ModelSpec:
         name=name, backend="timm", architecture=name, pretrained="", dim=12, image_size=8, parameters=0, licence="none",
         weights=WeightsSource(f"file:{folder}/weights"),
     )  # fmt: skip
+
+
+class Limited(BlockMeans):
+    """A model on a device that holds `most` pictures; remembers the batches that it was given."""
+
+    def __init__(self, name: str = "one", most: int = 100) -> None:
+        super().__init__(spec_of(name, Path()), "")
+        self.most = most
+        self.batches: list[int] = []
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(pixels))
+        return super().encode_image(pixels)

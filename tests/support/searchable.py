@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from pixelmill.models.base import ModelSpec
@@ -34,3 +35,15 @@ def make_store(store: Path, photos: Path, models: TinyModels, specs: Sequence[Mo
     )  # fmt: skip
     run(job)
     return store
+
+
+def prepared(folder: Path, tiny: TinyModels, monkeypatch: pytest.MonkeyPatch) -> Path:
+    import pixelmill.catalog
+
+    specs = {spec.name: spec for spec in tiny.specs}
+    real = pixelmill.catalog.get
+    monkeypatch.setattr("settings.job.catalog.get", lambda name: specs.get(name) or real(name))
+    Path("pixelmill.toml").write_text(
+        f'[weights]\ncache_dir = "{folder / CACHE}"\noffline = true\nmirrors = {{"*" = "{tiny.folder}"}}\n'
+    )
+    return folder

@@ -5,7 +5,6 @@ With SCREENSHOTS=docs, the pictures in docs/ are made again, from a longer run.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -20,10 +19,9 @@ from PIL import Image, ImageEnhance
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from deployments.ui import shipped_variables
+from tests.support.chromium import CHROMIUM, SCREENSHOTS
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-SCREENSHOTS = Path(os.environ["SCREENSHOTS"]).absolute() if os.environ.get("SCREENSHOTS") else None
 MODEL = "efficientnet_lite0"
 SECOND = 1000.0
 WIDTH, HEIGHT = 1280, 820

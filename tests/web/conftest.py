@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,6 +20,10 @@ from pixelmill.web.app import make_app
 from pixelmill.web.gallery import Gallery, Limits
 from tests.support import library_run
 from tests.support.checkpoints import TinyModels, make_tiny_models
+from tests.support.chromium import CHROMIUM
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 CLIP, PLAIN = "tiny_open_clip", "tiny_resnet18"
@@ -70,6 +75,17 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     (made.photos / "broken.jpg").write_text("<!doctype html><html>404</html>")
     made.run()
     return made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser as people have it."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 PLENTY = Limits(uploads_per_minute=1000)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -16,19 +14,8 @@ from PIL import Image
 from pixelmill.store import ensembles
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
+from tests.support.gallery import row_of, stored, told
 from tests.web.conftest import CLIP, PLAIN, ClientOf, Collection
-
-
-def told(client: TestClient, path: str, **parameters: Any) -> Any:
-    """The JSON of an answer that is good."""
-    answer = client.get(f"/api/{path}", params=parameters)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-def row_of(collection: Collection, name: str) -> int:
-    paths = [os.fsdecode(path) for path in Store(collection.store).paths]
-    return paths.index(name)
 
 
 def nearest(collection: Collection, model: str, query: np.ndarray) -> list[tuple[float, int]]:
@@ -37,11 +24,6 @@ def nearest(collection: Collection, model: str, query: np.ndarray) -> list[tuple
         vectors = file[f"vectors/{model}"][:].astype(np.float64)
     cosines = vectors @ query / np.linalg.norm(vectors, axis=1) / np.linalg.norm(query)
     return sorted(((float(c), i) for i, c in enumerate(cosines) if np.isfinite(c)), reverse=True)
-
-
-def stored(collection: Collection, model: str, row: int) -> np.ndarray:
-    values: np.ndarray = Store(collection.store)[model].take([row])[0].astype(np.float64)
-    return values / np.linalg.norm(values)
 
 
 def test_pages_show_every_image_once_the_newest_first(client: TestClient, collection: Collection) -> None:

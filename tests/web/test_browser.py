@@ -6,21 +6,15 @@ With SCREENSHOTS=docs, the pictures in docs/ are made again, by tests/web/test_p
 from __future__ import annotations
 
 import base64
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from pixelmill.images.decode import DecodeOptions
-from pixelmill.search.searcher import Searcher
-from pixelmill.web.app import make_app
-from pixelmill.web.gallery import Gallery, Limits
-from tests.ui.test_prefect_ui import CHROMIUM
+from tests.support.browsing import cells, opened, search
+from tests.support.chromium import needs_chromium
+from tests.support.gallery import serving
 from tests.web.conftest import CLIP, PLAIN, Collection
 
 TOKEN = "a-token-of-many-letters"
@@ -34,24 +28,7 @@ DROP = """([bytes, name]) => {
 }"""
 
 
-class Searchable(Protocol):
-    """What a gallery is made of: a collection of the tests, or one that is rendered for pictures."""
-
-    def searcher(self) -> Searcher: ...
-
-
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(CHROMIUM is None, reason="No Chromium or Chrome is installed (Debian: chromium)."),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -66,19 +43,6 @@ def locked(collection: Collection, tmp_path: Path) -> Iterator[str]:
     yield from serving(collection, tmp_path, token=TOKEN)
 
 
-def serving(collection: Searchable, cache: Path, *, token: str | None) -> Iterator[str]:
-    gallery = Gallery(
-        collection.searcher(), cache=cache, options=DecodeOptions(), limits=Limits(uploads_per_minute=1000), token=token
-    )
-    server = uvicorn.Server(uvicorn.Config(make_app(gallery), log_level="warning"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-
-
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     yield from opened(browser, address)
@@ -87,38 +51,6 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 @pytest.fixture
 def phone(browser: Browser, address: str) -> Iterator[Page]:
     yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
-
-
-def opened(
-    browser: Browser, address: str, *, width: int = 1280, height: int = 800, **options: object
-) -> Iterator[Page]:
-    """The page, in a browser that reaches nothing else; at the end, it has complained of nothing."""
-    with browser.new_context(viewport={"width": width, "height": height}, **options) as context:  # type: ignore[arg-type]
-        elsewhere: list[str] = []
-        complaints: list[str] = []
-        context.route(
-            lambda url: not url.startswith((address, "blob:")), lambda route: elsewhere.append(route.request.url)
-        )
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        expect(page.get_by_role("listitem").first).to_be_visible(timeout=20_000)
-        yield page
-        assert elsewhere == []
-        assert [words for words in complaints if "status of 4" not in words] == []
-
-
-def cells(page: Page) -> list[str]:
-    """The names of the images that the grid shows, in order."""
-    return [str(name) for name in page.locator(".grid .cell img").evaluate_all("all => all.map((one) => one.alt)")]
-
-
-def search(page: Page, words: str) -> None:
-    """From wherever one is: slash, words, Enter."""
-    page.keyboard.press("/")
-    page.keyboard.type(words)
-    page.keyboard.press("Enter")
 
 
 def test_words_find_images_and_are_subtracted(page: Page) -> None:

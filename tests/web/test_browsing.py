@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect
 
-from tests.web import test_browser
+from tests.support.browsing import cells, opened, search
+from tests.support.chromium import needs_chromium
+from tests.support.gallery import serving
 from tests.web.conftest import CLIP, PLAIN, Collection
-from tests.web.test_browser import browser, cells, opened, search, serving  # noqa: F401 - a fixture
 
-pytestmark = test_browser.pytestmark
+pytestmark = needs_chromium
 MANY = 400
 
 AT_TOP = """() => [...document.querySelectorAll('.grid .cell')].map((one) => [one.dataset.row, one.getBoundingClientRect().top])
@@ -52,12 +53,12 @@ def address(many: Collection, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:  # noqa: F811
+def page(browser: Browser, address: str) -> Iterator[Page]:
     yield from opened(browser, address)
 
 
 @pytest.fixture
-def phone(browser: Browser, address: str) -> Iterator[Page]:  # noqa: F811
+def phone(browser: Browser, address: str) -> Iterator[Page]:
     yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
 
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pixelmill.store.ledger import LEDGER
 from tests.support import library_run
+from tests.support.gallery import row_of, stored, told
 from tests.web.conftest import PLAIN, ClientOf, Collection
-from tests.web.test_api import row_of, stored, told
 
 FAR, COPY, LATER = "sea/far.webp", "album/may.webp", datetime(2019, 5, 9, 12)
 

@@ -11,21 +11,22 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from pixelmill import catalog
 from pixelmill.models.weights import WeightsCache
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
 from tests.support import library_run
-from tests.ui.test_prefect_ui import CHROMIUM, ROOT, SCREENSHOTS
-from tests.web.test_browser import serving
+from tests.support.chromium import SCREENSHOTS
+from tests.support.gallery import serving
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(SCREENSHOTS is None, reason="SCREENSHOTS says no folder for pictures of the documentation."),
 ]
 SEEDS = 8
+MAKE_IMAGES = Path(__file__).parents[2] / "examples" / "make_images.py"
 
 
 class Rendered:
@@ -54,7 +55,7 @@ class Rendered:
         return Searcher(self._folder / "store", cache=WeightsCache(self._cache.cache_dir, {}, True))
 
     def _render(self, photos: Path) -> None:
-        found = importlib.util.spec_from_file_location("make_images", ROOT / "examples" / "make_images.py")
+        found = importlib.util.spec_from_file_location("make_images", MAKE_IMAGES)
         assert found
         assert found.loader
         make_images = importlib.util.module_from_spec(found)
@@ -76,14 +77,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder.mkdir()
     yield from serving(Rendered(folder), tmp_path_factory.mktemp("cache"), token=None)
     shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 def like(page: Page, address: str, name: str) -> str:

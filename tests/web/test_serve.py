@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from pixelmill.cli.main import main
+from tests.support.gallery import served
 from tests.web.conftest import Collection
 
 TOKEN = "a-token-of-many-letters"
@@ -25,19 +19,6 @@ def told(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         main(["serve", *arguments])
     return int(stop.value.code or 0), capfd.readouterr().err
-
-
-@contextmanager
-def served(arguments: Sequence[str], **variables: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a gallery in a process of its own; ended as by Ctrl-C."""
-    command = [sys.executable, "-m", "pixelmill", "serve", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **variables})
-    try:
-        assert process.stdout
-        yield re.search(r"http://\S+", process.stdout.readline())[0], process  # type: ignore[index]
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "gallery.example"])
