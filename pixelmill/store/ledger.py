@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,6 +113,41 @@ SCANS_KEPT = 50
 _FORGOTTEN_AT_ONCE = 100_000
 """Rows of a list that is over that are deleted in one transaction: others wait for its end."""
 CHECKS_KEPT = 30
+AT_ONCE = 20_000
+"""Rows that are changed at once at the end of a run, for which others have to wait."""
+
+
+class Step(NamedTuple):
+    """A change of all rows of a table for which `which` is true, in the order of `key`, which begins after `first`."""
+
+    change: str
+    which: str
+    key: str = "path"
+    first: object = b""
+
+    @property
+    def statement(self) -> str:
+        return f"{self.change} WHERE {self.which}"
+
+    @property
+    def keys(self) -> str:
+        table = self.change.removeprefix("UPDATE ").removeprefix("DELETE FROM ").partition(" SET")[0]
+        return f"SELECT {self.key} FROM {table} WHERE {self.which} AND {self.key} > ? ORDER BY {self.key}"  # noqa: S608
+
+
+# By the name of the index: SQLite would rather go through all files.
+_MARKS = (
+    Step("UPDATE files INDEXED BY files_unsettled SET unsettled = 2",
+         f"unsettled AND unsettled = 1 AND (row IS NOT NULL OR {REFUSED})"),
+    Step("UPDATE files INDEXED BY files_gone SET gone = 2", "gone > 0 AND gone = 1"),
+    Step("UPDATE stale SET told = 2", "told = 1", "row", -1),
+)  # fmt: skip
+_SETTLED = (
+    Step("DELETE FROM files INDEXED BY files_gone", "gone > 0 AND gone = 2"),
+    Step("UPDATE files INDEXED BY files_unsettled SET unsettled = 0, previous_row = NULL",
+         "unsettled AND unsettled = 2"),
+    Step("DELETE FROM stale", "told = 2", "row", -1),
+)  # fmt: skip
 
 _UNEVEN_SECONDS = 3600.0
 """A clock that is set right by less has not jumped."""
@@ -556,15 +591,23 @@ class Ledger:
     # The end of a run
 
     def changes(self) -> Changes:
-        """What happened to the files since the last settled run. See `Settlement` for the rules."""
+        """What happened to the files since the last settled run. See `Settlement` for the rules.
+
+        What is told is marked first; it is then read without keeping others from writing, which may take minutes.
+        """
+        for mark in _MARKS:
+            self._in_stretches(mark)
         with self.transaction():
+            for mark in _MARKS:
+                self._db.execute(mark.statement)
+        with self._as_of_now():
             elsewhere = self._holders.elsewhere()
             told = Settlement(self._db, int(self._meta("settled_rows") or 0), {path for path, _ in elsewhere}).changes()
-            self._db.execute(f"UPDATE files SET unsettled = 2 WHERE unsettled AND (row IS NOT NULL OR {REFUSED})")  # noqa: S608
-            self._db.execute("UPDATE files SET gone = 2 WHERE gone > 0")
+            rows = self.row_count()
+        with self.transaction():
             self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path, _ in elsewhere))
-            self._db.execute("UPDATE stale SET told = 2")
-            self._set_meta("told_rows", self.row_count())
+            self._db.executemany("UPDATE stale SET told = 2 WHERE row = ?", ((row,) for _, row in elsewhere))
+            self._set_meta("told_rows", rows)
         return told
 
     def settle(self) -> None:
@@ -573,11 +616,34 @@ class Ledger:
             self._db.execute(
                 "DELETE FROM quarantine WHERE row IS NULL AND path IN (SELECT path FROM files WHERE gone = 2)"
             )
-            self._db.execute("DELETE FROM files WHERE gone = 2")
-            self._db.execute("UPDATE files SET unsettled = 0, previous_row = NULL WHERE unsettled = 2")
-            self._db.execute("DELETE FROM stale WHERE told = 2")
+        for step in _SETTLED:
+            self._in_stretches(step)
+        with self.transaction():
+            for step in _SETTLED:
+                self._db.execute(step.statement)
             self._db.execute("DELETE FROM meta WHERE key = 'notice'")
             self._set_meta("settled_rows", int(self._meta("told_rows") or 0))
+
+    def _in_stretches(self, step: Step) -> None:
+        """Do the most of a step in transactions of their own, so that others get their turn between; the rest, which is
+        less than one stretch, is left."""
+        last: object = step.first
+        while True:
+            with self.transaction():
+                end = self._db.execute(f"{step.keys} LIMIT 1 OFFSET ?", (last, AT_ONCE - 1)).fetchone()
+                if end is None:
+                    return
+                self._db.execute(f"{step.statement} AND {step.key} > ? AND {step.key} <= ?", (last, end[0]))
+            last = end[0]
+
+    @contextmanager
+    def _as_of_now(self) -> Iterator[None]:
+        """Read the ledger as it is now, whatever others write meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
     def live_path(self, row: int, current: bytes) -> tuple[bytes, bytes]:
         """Where a row is now, as (source root, absolute path): `current` if that still holds it; (b'', b'') if gone."""

@@ -17,13 +17,14 @@ from pixelmill.store.holders import REFUSED
 UNKNOWN = -1
 """Stands in `files.previous_row` for a file that was told of while nobody knew its content."""
 
-_ARRIVED = "unsettled AND NOT gone AND previous_row IS NULL"
+# `changes` of the ledger has marked with a 2 what is told now; what others find meanwhile stays for another time.
+_ARRIVED = "unsettled AND unsettled = 2 AND NOT gone AND previous_row IS NULL"
 _CHANGED = (
-    "unsettled AND NOT gone AND previous_row IS NOT NULL AND "
+    "unsettled AND unsettled = 2 AND NOT gone AND previous_row IS NOT NULL AND "
     f"(row IS NOT NULL AND row IS NOT previous_row OR row IS NULL AND previous_row <> {UNKNOWN} AND {REFUSED})"
 )
 # A file that changed and vanished before it was told of counts for what it held when last told.
-_GONE = "gone > 0 AND NOT (unsettled AND previous_row IS NULL)"
+_GONE = "gone > 0 AND gone = 2 AND NOT (unsettled AND previous_row IS NULL)"
 _HELD = "CASE WHEN unsettled THEN previous_row ELSE row END"
 # Those that are no arrivals and hold a row; one that changed and waits to be read may still hold what it held.
 _HOLDERS = (
@@ -67,7 +68,9 @@ class Settlement:
         self._elsewhere = elsewhere
 
     def changes(self) -> Changes:
-        stale = array("q", (row for (row,) in self._db.execute("SELECT row FROM stale")))  # 8 bytes a row, not 100
+        stale = array(
+            "q", (row for (row,) in self._db.execute("SELECT row FROM stale WHERE told = 2"))
+        )  # 8 bytes a row, not 100
         counts, folders = dict.fromkeys(KINDS, 0), FolderCounts()
         for kind, row, source, path in self._events():
             counts[kind] += 1
