@@ -7,7 +7,7 @@ thread, at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
 
-Decoding in a process apart (`images/sandbox.py`), as a run does it, is timed beside decoding in this one.
+Decoding in a process of its own (`images/sandbox.py`), as a run does it, is timed beside decoding in this one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 from pixelmill.images import decode
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
-from pixelmill.images.sandbox import decode_apart
+from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.sources.discover import discover
 
 MARGINS = (3.0, 4.0, 5.0)
@@ -123,9 +123,9 @@ def seconds(data: bytes, options: DecodeOptions) -> float:
     return time.perf_counter() - start
 
 
-def seconds_apart(data: bytes, options: DecodeOptions) -> float:
+def seconds_in_sandbox(data: bytes, options: DecodeOptions) -> float:
     start = time.perf_counter()
-    decode_apart(data, options, shortest=224, wanted=[PREPROCESSING])
+    decode_in_sandbox(data, options, shortest=224, wanted=[PREPROCESSING])
     return time.perf_counter() - start
 
 
@@ -137,14 +137,14 @@ def report_times(paths: list[Path]) -> None:
             with Image.open(path) as photograph:
                 data = resized(photograph.convert("RGB"), short)
             turns = [
-                [how(data, options) for options in (REFERENCE, FAST) for how in (seconds, seconds_apart)]
+                [how(data, options) for options in (REFERENCE, FAST) for how in (seconds, seconds_in_sandbox)]
                 for _ in range(3)
             ]
             best.append([min(column) for column in zip(*turns, strict=True)])
-        slow, slow_apart, quick, quick_apart = (1e3 * statistics.median(column) for column in zip(*best, strict=True))
+        slow, slow_there, quick, quick_there = (1e3 * statistics.median(column) for column in zip(*best, strict=True))
         print(
             f"shorter_edge={short} n={len(best)} reference_ms={slow:.1f} fast_ms={quick:.1f} ratio={slow / quick:.2f} "
-            f"apart: reference_ratio={slow_apart / slow:.2f} fast_ratio={quick_apart / quick:.2f}"
+            f"sandbox: reference_ratio={slow_there / slow:.2f} fast_ratio={quick_there / quick:.2f}"
         )
 
 

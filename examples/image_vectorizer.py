@@ -26,7 +26,8 @@ from pixelmill.models.base import EmbeddingModel
 from pixelmill.models.load import load_file
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.progress import download_bar
-from pixelmill.sources.discover import FoundFile, discover
+from pixelmill.sources.discover import discover
+from pixelmill.sources.found import FoundFile
 from settings import load_settings
 from settings.job import find_model, make_cache
 

@@ -123,8 +123,9 @@ def preview_run(job: Job) -> DryRunReport:
         folder = job.store if (job.store / MASTER).exists() else Path(scratch)
         with StoreWriter(folder) as writer:
             scan = scan_sources(
-                writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
-            )
+                writer.ledger, job.sources,
+                paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+            )  # fmt: skip
             pending = preview(job, writer, scan.number)
             writer.ledger.forget_scan(scan.number)
             scheduled = schedule_for(

@@ -56,7 +56,7 @@ class Figures:
     device_memory_mb: int | None = None
 
 
-def measure_apart(job: Job, spec: ModelSpec, seconds: float) -> Figures:
+def measure_in_new_process(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     """`measure` in a new process: no model has the memory, caches and threads of the one before."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as process:
         try:

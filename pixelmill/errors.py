@@ -94,3 +94,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint with the known names nearest to `name`, as ` Did you mean 'a' or 'b'?`, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says: of one of the system its words, without number and path."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -18,7 +18,7 @@ from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.errors import ImageRejected
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.preprocess import normalize
-from pixelmill.images.sandbox import Pixels, decode_apart
+from pixelmill.images.sandbox import Pixels, decode_in_sandbox
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import is_elsewhere, read_image
@@ -308,7 +308,7 @@ class Pipeline:
         """The pixels for each way of preprocessing among the wanted models; models that agree share them."""
         models = {self.input_key(t.model): t.model for t in self._targets if t.fingerprint in wanted}
         asked = [model.preprocessing for model in models.values()]
-        decoded = decode_apart(data, self._options, shortest=self._shortest, wanted=asked)
+        decoded = decode_in_sandbox(data, self._options, shortest=self._shortest, wanted=asked)
         made: Iterable[Any] = decoded.arrays
         if self._options.decode == "reference":
             made = map(_reference, models.values(), decoded.arrays)

@@ -17,7 +17,8 @@ def discover_images(job: Job) -> Scan:
     with StoreWriter(job.store) as writer:
         writer.warn()
         scan = scan_sources(
-            writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
-        )
+            writer.ledger, job.sources,
+            paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+        )  # fmt: skip
         keep(writer.folder, scan.number)
         return scan

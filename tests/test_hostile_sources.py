@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pixelmill.images import decode
-from pixelmill.pipeline import decode_apart
+from pixelmill.pipeline import decode_in_sandbox
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
+from pixelmill.sources import local
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
@@ -143,7 +143,7 @@ def test_a_file_that_is_written_to_while_it_is_read(job: Job, photos: Path, monk
     """An upload that is still going on is left for the next run, and never embedded or quarantined by its first half."""
     upload, whole = photos / "upload.jpg", EIGHT_BIT["jpeg"] + b"end"
     upload.write_bytes(whole[:200])
-    real = decode._read
+    real = local._read
 
     def read_while_written(descriptor: int, size: int) -> bytes:
         data = real(descriptor, size)
@@ -153,7 +153,7 @@ def test_a_file_that_is_written_to_while_it_is_read(job: Job, photos: Path, monk
         return data
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_read", read_while_written)
+        patch.setattr(local, "_read", read_while_written)
         calls, report = model_calls(job)
     assert (calls, report.models["one"].pending, quarantine(job)) == (len(GOOD), 1, {})
     assert any("upload.jpg" in warning and "written to" in warning for warning in report.warnings)
@@ -222,7 +222,7 @@ def test_errors_that_may_pass_quarantine_nothing(
         return os.open(path, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "os", SimpleNamespace(**vars(os) | {"open": failing}))
+        patch.setattr(local, "os", SimpleNamespace(**vars(os) | {"open": failing}))
         calls, report = model_calls(job)
     assert (calls, report.models["one"].pending, quarantine(job)) == (len(GOOD) - 1, 1, {})
     assert len([path for path in tried if path.endswith("lies.jpg")]) >= 2
@@ -237,11 +237,11 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
     def hungry(data: bytes, *args: object, **kwargs: object) -> object:
         if data == GOOD[b"good.png"]:
             raise MemoryError
-        return decode_apart(data, *args, **kwargs)  # type: ignore[arg-type]
+        return decode_in_sandbox(data, *args, **kwargs)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("pixelmill.pipeline.decode_apart", hungry)
-        patch.setattr("pixelmill.run.matrices.decode_apart", hungry)
+        patch.setattr("pixelmill.pipeline.decode_in_sandbox", hungry)
+        patch.setattr("pixelmill.run.matrices.decode_in_sandbox", hungry)
         report = run(job)
     assert (report.models["one"].pending, quarantine(job)) == (1, {})
     assert model_calls(job)[0] == 1
@@ -257,9 +257,9 @@ def test_a_bad_file_is_tried_again_only_when_it_changes_or_on_request(
     def watched(data: bytes, *args: object, **kwargs: object) -> object:
         if data not in GOOD.values():  # those the self-check decodes
             tried.append(data)
-        return decode_apart(data, *args, **kwargs)  # type: ignore[arg-type]
+        return decode_in_sandbox(data, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pixelmill.pipeline.decode_apart", watched)
+    monkeypatch.setattr("pixelmill.pipeline.decode_in_sandbox", watched)
     bad = photos / "bad.jpg"
     bad.write_bytes(EIGHT_BIT["jpeg"][:90])
     run(job)

@@ -14,7 +14,7 @@ from pixelmill.embedding.precision import fastest_precision
 from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.preprocess import Preprocessing
-from pixelmill.images.sandbox import Pixels, decode_apart
+from pixelmill.images.sandbox import Pixels, decode_in_sandbox
 from pixelmill.pipeline import Pipeline, Result, Target
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
@@ -65,9 +65,9 @@ def test_each_image_is_decoded_once_for_all_models(files: list[FoundFile], monke
 
     def counted(*args: Any, wanted: list[Preprocessing], **kwargs: Any) -> Pixels:
         asked.append(len(wanted))
-        return decode_apart(*args, wanted=wanted, **kwargs)
+        return decode_in_sandbox(*args, wanted=wanted, **kwargs)
 
-    monkeypatch.setattr(module, "decode_apart", counted)
+    monkeypatch.setattr(module, "decode_in_sandbox", counted)
     _, result = run(files, Limited("one"), Limited("second"))
     assert [len(result.rows.vectors[name].index) for name in ("one", "second")] == [10, 10]
     assert asked == [1] * 10

@@ -39,7 +39,7 @@ def bench(
     Without a SOURCE: over rendered JPEGs of 500 x 375 pixels. The batch size is the smallest that is about as fast
     as any.
     """
-    from pixelmill.bench import measure_apart, render
+    from pixelmill.bench import measure_in_new_process, render
     from pixelmill.progress import going_on
     from pixelmill.run.preflight import check_devices, check_sources
     from settings import load_settings
@@ -56,7 +56,7 @@ def bench(
         measured = []
         for number, spec in enumerate(job.specs, 1):
             with going_on(f"{spec.name} ({number} of {len(job.specs)})"):
-                measured.append(measure_apart(job, spec, seconds))
+                measured.append(measure_in_new_process(job, spec, seconds))
     if as_json:
         common.print_json({"models": [asdict(figures) for figures in measured]})
     else:

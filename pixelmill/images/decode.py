@@ -1,13 +1,8 @@
 """From the bytes of an untrusted image file to an upright RGB picture, or to the reason why there is none."""
 
-# Descriptors are opened and checked here in ways that pathlib has no words for.
-# ruff: noqa: PTH116
-
 from __future__ import annotations
 
-import os
 import re
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pixelmill.choices import Background, Decode
-from pixelmill.errors import ImageRejected, PixelmillError
+from pixelmill.errors import ImageRejected
 from pixelmill.images.colour import to_rgb
+from pixelmill.images.frame import Frame, orientation_of, turned
 from pixelmill.images.mended import mended
 from pixelmill.images.opening import opened
 from pixelmill.sources.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
@@ -35,13 +31,7 @@ LARGE: Final = 50_000_000
 
 _BOMB_PIXELS_PER_BYTE: Final = 1000
 _COLOUR: Final = 3
-_ORIENTATION: Final = 0x0112
-_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _large = threading.Lock()
-
-
-class FileChanged(PixelmillError, OSError):
-    """A file that was written to while it was read. It is whole again later: retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +43,8 @@ class DecodeOptions:
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
-    `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_apart`): time for which
-    the processes stood still, or others had the processors, does not count.
+    `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_in_sandbox`): time for
+    which the processes stood still, or others had the processors, does not count.
     """
 
     decode: Decode = "fast"
@@ -64,40 +54,6 @@ class DecodeOptions:
     max_aspect: float = 100.0
     max_bytes: int = 1 << 30
     max_seconds: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """How decoded pixels lie: as the file stores them, `across` x `down` of them, scaled down by `factor`, to be turned
-    by EXIF `orientation` (1 to 8; CIPA DC-008, tag 274).
-
-    Scaling rounds edges up, so the last column or row may be a part of a pixel. Taking it for a whole one shifts the
-    picture, and costs more of the cosine than the scaling does.
-    """
-
-    across: int
-    down: int
-    factor: int = 1
-    orientation: int = 1
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the file's picture, upright."""
-        return (self.down, self.across) if self.on_its_side else (self.across, self.down)
-
-    @property
-    def on_its_side(self) -> bool:
-        """Whether turning it upright makes rows of columns."""
-        return self.orientation >= 5
-
-    def is_sound(self) -> bool:
-        """Whether there can be such a frame."""
-        return min(self.across, self.down, self.factor) >= 1 and 1 <= self.orientation <= 8
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the decoded pixels."""
-        return -(-self.down // self.factor), -(-self.across // self.factor), 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +71,6 @@ class Decoded:
         return turned(self.image, self.frame.orientation)
 
 
-def read_image_file(path: str, *, max_bytes: int) -> bytes:
-    """The bytes of a regular file. Never waits for a pipe or a device.
-
-    Raises ImageRejected for an empty, too large or irregular file, and FileChanged for one that was written to
-    meanwhile. Other OSErrors go through: those of the disk or the network may pass.
-    """
-    _check_regular(os.stat(path).st_mode)
-    descriptor = os.open(path, _OPEN)
-    try:
-        before = os.fstat(descriptor)
-        _check_regular(before.st_mode)
-        check_size(before.st_size, max_bytes)
-        data = _read(descriptor, before.st_size)
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if (len(data), before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise FileChanged(f"Expected a file at rest. {path!r} was written to while it was read.")
-    return data
-
-
 def decode_image(
     data: bytes, options: DecodeOptions, *, shortest: int | None,
     large: Callable[[], AbstractContextManager[object]] = lambda: _large,
@@ -144,7 +79,7 @@ def decode_image(
 
     `shortest` is the shortest edge, in pixels, that any model resizes to: with `decode="fast"` the picture may come
     scaled down to no less than MARGIN times that. None: full size. `large` gives the turn that pictures of more than
-    LARGE pixels wait for. A decoder's own faults are not survived here: see `apart.decode_apart`.
+    LARGE pixels wait for. A decoder's own faults are not survived here: see `sandbox.decode_in_sandbox`.
     """
     kind = _kind(data)
     need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
@@ -184,7 +119,7 @@ def _decoded(picture: Opened, options: DecodeOptions, need: int | None) -> Decod
     rgb = to_rgb(loaded.image, background=options.background)
     if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
         rgb, factor = rgb.reduce(again), factor * again
-    orientation = _orientation(loaded.exif) if options.exif_orientation and loaded.exif is not None else 1
+    orientation = orientation_of(loaded.exif) if options.exif_orientation and loaded.exif is not None else 1
     return Decoded(rgb, Frame(width, height, factor, orientation))
 
 
@@ -196,44 +131,6 @@ def _kind(data: bytes) -> str:
     if kind in REFUSED:
         raise ImageRejected("decode", REFUSED[kind])
     raise ImageRejected("decode", f"Expected an image. The file is {describe(head)}." if data else "The file is empty.")
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8. Broken EXIF must not cost the picture: it counts as upright."""
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def turned(image: Image.Image, orientation: int) -> Image.Image:
-    """A picture that is stored with an EXIF orientation, upright."""
-    from PIL.Image import Transpose
-
-    turns = (
-        Transpose.FLIP_LEFT_RIGHT,
-        Transpose.ROTATE_180,
-        Transpose.FLIP_TOP_BOTTOM,
-        Transpose.TRANSPOSE,
-        Transpose.ROTATE_270,
-        Transpose.TRANSVERSE,
-        Transpose.ROTATE_90,
-    )
-    return image if orientation == 1 else image.transpose(turns[orientation - 2])
-
-
-def _check_regular(mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise ImageRejected("read", "Expected a regular file. It is a folder, a pipe, a socket or a device.")
-
-
-def check_size(size: int, max_bytes: int) -> None:
-    """Raise ImageRejected for a file that is empty or too large."""
-    if size == 0:
-        raise ImageRejected("read", "The file is empty.")
-    if size > max_bytes:
-        raise ImageRejected("read", f"Expected at most {max_bytes:,} bytes. The file has {size:,}.")
 
 
 def _check_shape(width: int, height: int, bands: int, size: int, options: DecodeOptions) -> None:
@@ -249,16 +146,6 @@ def _check_shape(width: int, height: int, bands: int, size: int, options: Decode
     if width * height * bands > _COLOUR * max(options.max_pixels // 4, _BOMB_PIXELS_PER_BYTE * size):
         words = f"{found} in only {size:,} bytes: a decompression bomb, unless you raise [images] max_pixels"
         raise ImageRejected("decode", f"Expected a picture. {words}.")
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    """All bytes, and one more if there is one: what is longer than `size` has changed."""
-    chunks = []
-    left = size + 1
-    while left > 0 and (chunk := os.read(descriptor, left)):
-        chunks.append(chunk)
-        left -= len(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
 from pixelmill.images import bmp, jpeg, jpeg2000, png, tiff
+from pixelmill.images.frame import turned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -101,8 +102,6 @@ def _tiff(kind: str, data: bytes) -> Opened:
     from pixelmill.images import tiff_samples
 
     def load(_: int | None) -> Loaded:
-        from pixelmill.images.decode import turned
-
         turn = found.orientation if 1 <= found.orientation <= 8 else 1
         upright = turned(tiff_samples.picture(found, data), turn)
         return Loaded(upright, upright.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pixelmill.images.decode import turned
+from pixelmill.images.frame import turned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from pixelmill.images.decode import Decoded, Frame
+    from pixelmill.images.decode import Decoded
+    from pixelmill.images.frame import Frame
 
 Interpolation = Literal["bicubic", "bilinear"]
 ResizeMode = Literal["shortest", "squash"]

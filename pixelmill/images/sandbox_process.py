@@ -1,4 +1,4 @@
-"""The process behind `apart`: decodes one picture at a time, within limits of time and memory that the kernel keeps."""
+"""The process in the sandbox: decodes one picture at a time, within limits of time and memory that the kernel keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
-from pixelmill.images.sandbox import GOES_ON, MESSAGE, WAITS
+from pixelmill.images.sandbox_pool import GOES_ON, MESSAGE, WAITS
 from pixelmill.malloc import keep_freed
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from pixelmill.choices import Decode
 from pixelmill.embedding.precision import fastest_precision
 from pixelmill.errors import ImageRejected
-from pixelmill.images.sandbox import decode_apart
+from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.weights import CachedFile
 from pixelmill.provenance import provenance_of, still_makes
@@ -105,7 +105,7 @@ def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Seque
         try:
             data = answer(partial(_read, found, job.max_bytes), deadline=job.deadline)
             made = model.preprocessing
-            decoded = decode_apart(data, job.decode_options("fast"), shortest=made.resize, wanted=[made])
+            decoded = decode_in_sandbox(data, job.decode_options("fast"), shortest=made.resize, wanted=[made])
         except (ImageRejected, OSError):
             continue
         samples.append(decoded.arrays[0])

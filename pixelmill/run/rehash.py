@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import partial
 from itertools import chain
 
-from pixelmill.errors import ImageRejected
+from pixelmill.errors import ImageRejected, reason_of
 from pixelmill.sources.found import FoundFile
-from pixelmill.sources.reading import digest_of, is_elsewhere
+from pixelmill.sources.reading import digest_of
 from pixelmill.store.ledger import Ledger
 from pixelmill.watch import Hang, Threads, Unanswered, answer, begin, past
 
 _AT_ONCE = 1000
 _CAME = "The deadline came: this file and those after it were not hashed again."
-_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Problem = Callable[[str, str], None]
 
 
 def rehash(
-    ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, deadline: float | None = None,
+    ledger: Ledger, scan: int, on_problem: Problem, *, threads: int, max_bytes: int, deadline: float | None = None,
     on_hang: Callable[[Hang], None] = lambda _hang: None,
 ) -> int:  # fmt: skip
     """Hash the files of a scan whose content is on record; those that hold another now wait to be read. Their number.
 
-    A file that cannot be read now stays as it is on record, and `on_problem` is told. What was looked at is on record
+    A file that cannot be read now, or lies elsewhere and is larger than `max_bytes`, stays as it is on record, and
+    `on_problem` is told. What was looked at is on record
     every now and then: after a kill, or the `deadline` (Unix seconds), the next time begins where this one ended. In
     memory are never more than a few of the paths.
     """
     altered = 0
     with Threads(threads, "rehash") as pool:
+        ask = partial(pool.submit, partial(_digest, max_bytes=max_bytes))
         for some in _batches(ledger, scan):
             first = some[0][0].absolute
             if past(deadline):
                 on_problem(first, _CAME)
                 return altered
             try:
-                digests = answer(partial(_digests, pool, [file for file, _ in some], deadline), deadline=deadline)
+                digests = answer(partial(_digests, ask, [file for file, _ in some], deadline), deadline=deadline)
             except Unanswered as silent:
                 on_hang(silent.hang)
                 on_problem(first, f"This file and those after it were not hashed again: {silent}")
@@ -54,9 +53,11 @@ def rehash(
     return altered
 
 
-def _digests(pool: Threads, files: Sequence[FoundFile], deadline: float | None) -> list[bytes | str]:
+def _digests(
+    ask: Callable[[FoundFile], Future[bytes | str]], files: Sequence[FoundFile], deadline: float | None
+) -> list[bytes | str]:
     """What the files hold, up to the one at which the deadline came."""
-    asked = [(file, pool.submit(_digest, file)) for file in files]
+    asked = [(file, ask(file)) for file in files]
     digests = []
     for file, digest in asked:
         if past(deadline):
@@ -87,26 +88,9 @@ def _compare(
     return len(altered)
 
 
-def _digest(file: FoundFile) -> bytes | str:
+def _digest(file: FoundFile, max_bytes: int) -> bytes | str:
     """The sha256 of a file, or why there is none."""
-    if not is_elsewhere(file):
-        return _digest_here(file.absolute)
     try:
-        return digest_of(file)
+        return digest_of(file, max_bytes=max_bytes)
     except (OSError, ImageRejected) as error:
-        return getattr(error, "strerror", None) or str(error)
-
-
-def _digest_here(path: str) -> bytes | str:
-    """The same of a file of this machine, which is read piece by piece."""
-    try:
-        with open(path, "rb", opener=lambda name, _: os.open(name, _OPEN)) as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                return "it is no regular file any more"
-            digest = hashlib.file_digest(file, "sha256").digest()
-            after = os.fstat(file.fileno())
-    except OSError as error:
-        return error.strerror or str(error)
-    at_rest = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-    return digest if at_rest else "it was written to meanwhile"
+        return reason_of(error)

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pixelmill.run.rehash import rehash
-from pixelmill.sources.discover import Discovery, Source, in_order, parse_source
+from pixelmill.sources.discover import Discovery, in_order
 from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.pattern import fits
+from pixelmill.sources.source import Source, parse_source
 from pixelmill.store.ledger import Ledger
 from pixelmill.watch import Hang, Unanswered, answer, begin, hanging, past, patiently
 
@@ -42,9 +43,11 @@ class Scan:
 
 
 def scan_sources(
-    ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2, deadline: float | None = None
-) -> Scan:
-    """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again.
+    ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2,
+    max_bytes: int = 1 << 30, deadline: float | None = None,
+) -> Scan:  # fmt: skip
+    """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again,
+    elsewhere up to `max_bytes` of a file.
 
     A folder that cannot be read, that hangs, or that is empty though images were known there (a disk that is not
     mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends.
@@ -62,7 +65,7 @@ def scan_sources(
         if source not in walk.unfinished:
             _mark_gone(ledger, number, source, discovery, problems)
     if paranoid:
-        _rehash(ledger, number, walk, threads)
+        _rehash(ledger, number, walk, threads, max_bytes)
     whole = {"paranoid", *(name for source in discovery.sources for name in (source.root, source.place))}
     ordered = sorted(problems.items(), key=lambda problem: problem[0] not in whole)
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
@@ -139,10 +142,11 @@ class _Walk:
             self.problems[what] = f"The deadline came before all of it was seen. {_STAYS}"
 
 
-def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int) -> None:
+def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int, max_bytes: int) -> None:
     altered = rehash(
-        ledger, scan, walk.problems.__setitem__, threads=threads, deadline=walk.deadline, on_hang=walk.hung.append
-    )
+        ledger, scan, walk.problems.__setitem__,
+        threads=threads, max_bytes=max_bytes, deadline=walk.deadline, on_hang=walk.hung.append,
+    )  # fmt: skip
     if altered:
         walk.problems["paranoid"] = (
             f"{altered:,} files hold other bytes than on record, though their size and times are the same. "

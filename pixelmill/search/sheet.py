@@ -14,7 +14,7 @@ from typing import Final
 from pixelmill.errors import ImageRejected, PixelmillError, StoreError
 from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.sandbox import scaled_apart
+from pixelmill.images.sandbox import scaled_in_sandbox
 from pixelmill.search.searcher import Found, Hit
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
@@ -90,7 +90,7 @@ def thumbnail(file: FoundFile) -> bytes:
     from PIL import Image
 
     options = DecodeOptions()
-    picture = scaled_apart(read_image(file, max_bytes=options.max_bytes), options, longest=EDGE)
+    picture = scaled_in_sandbox(read_image(file, max_bytes=options.max_bytes), options, longest=EDGE)
     buffer = io.BytesIO()
     Image.fromarray(picture.arrays[0]).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

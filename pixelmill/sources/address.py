@@ -120,6 +120,11 @@ def _unfit(text: str, what: str, where: str) -> SourceError:
     )
 
 
+def shown_path(source: str) -> str:
+    """A source as it may be shown."""
+    return shown(source) if is_address(source) else source
+
+
 def shown(address: str) -> str:
     """An address as it may be shown: without user, password and query."""
     scheme, _, rest = address.partition("://")

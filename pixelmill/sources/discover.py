@@ -1,38 +1,26 @@
 """Which image files a SOURCE holds: walked in a stable order, recognised by content, each path once, never hanging."""
 
 # A path is kept as the file system spells it, and a Path an entry would double the time.
-# ruff: noqa: PTH100, PTH110, PTH112, PTH116, PTH118, PTH119, PTH120, PTH121, PTH123
+# ruff: noqa: PTH116, PTH118, PTH119, PTH120
 
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, Literal
+from typing import Final
 
-from pixelmill.errors import SourceError
-from pixelmill.formatting import printable
-from pixelmill.sources.address import (
-    UNPACK,
-    archive_kind,
-    checked_address,
-    is_address,
-    is_archive,
-    is_compressed_tar,
-    is_http,
-    shown,
-)  # fmt: skip
-from pixelmill.sources.braces import expanded
+from pixelmill.errors import reason_of
+from pixelmill.sources.address import UNPACK, archive_kind, is_address, is_compressed_tar
 from pixelmill.sources.formats import HEAD, has_image_extension, sniff
 from pixelmill.sources.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
-from pixelmill.sources.listing import Elsewhere, Members, Notes, joined, kind_of, list_at
-from pixelmill.sources.lists import listed_names
-from pixelmill.sources.pattern import fits
+from pixelmill.sources.listing import Elsewhere, Members, Notes
+from pixelmill.sources.lists import named_in
+from pixelmill.sources.local import OPEN, kind_of
+from pixelmill.sources.source import Source, parse_source
 from pixelmill.watch import begin
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
@@ -42,100 +30,9 @@ _FITS: Final = 2**63
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _NO_FILE: Final = _ABSENT | {errno.ENAMETOOLONG, errno.ELOOP}
 """What `stat` says of a path at which no file can be."""
-_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 Problem = Callable[[str, str], None]
 """Called with an absolute path and the reason why it could not be looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A SOURCE of the command line, as `given`; `place` is its absolute path, address or pattern. `root` is the folder
-    or address below which its images lie: of a folder the place itself, of a pattern what comes before it. A list may
-    have `names` instead of lines, and one in braces stands for several sources, its `parts`."""
-
-    kind: Literal["folder", "file", "list", "pattern"]
-    root: str
-    given: str
-    place: str
-    names: tuple[str, ...] = ()
-    parts: tuple[Source, ...] = ()
-
-
-def parse_source(text: str) -> Source:
-    """What `text` names: a folder, a file, a `@list`, or a pattern; here or at an address, which is asked; or, in
-    braces, several of these.
-
-    Raises SourceError with the reason if there is none.
-    """
-    listed = text.startswith("@")
-    name = text[1:] if listed else text
-    if "{" in name and (is_address(name) or not os.path.exists(name)):
-        names = expanded(name)
-        if names != [name]:
-            return _in_braces(text, names, "@" if listed else "")
-    address = checked_address(name) if is_address(name) else ""
-    if is_compressed_tar(name) and not listed:
-        raise SourceError(f"{UNPACK} Got {printable(shown(address) if address else name)!r}.")
-    if address:
-        return _elsewhere(text, address, listed)
-    if "*" in name and not listed and not os.path.exists(name):
-        return _pattern(os.path.abspath(name), text)
-    mode = _mode(name, text)
-    place = _absolute(name)
-    if stat.S_ISDIR(mode) and not listed:
-        return Source("folder", place, text, place)
-    if not stat.S_ISREG(mode):
-        expected = "a text file of paths" if listed else "a regular file or a folder"
-        raise SourceError(f"Expected {expected}. Got {text!r}, which is {_kind(mode)}.")
-    return Source("list" if listed else "file", os.path.dirname(place), text, place)
-
-
-def _in_braces(text: str, names: Sequence[str], mark: str) -> Source:
-    """What braces stand for: files as one list, whether they are there or not, and other sources each on its own."""
-    files, parts = list[str](), list[Source]()
-    for name in names:
-        if mark or not _is_file_name(name):
-            parts.append(parse_source(mark + name))
-        else:
-            files.append(checked_address(name) if is_address(name) else os.path.abspath(name))
-    place = text if is_address(names[0]) else os.path.abspath(text)
-    root = place[: place.index("{")].rpartition("/")[0] or "/"
-    if files:
-        parts.insert(0, Source("list", root, text, place, names=tuple(files)))
-    return Source("list", root, text, place, parts=tuple(parts))
-
-
-def _is_file_name(name: str) -> bool:
-    """Whether a text names one file, which need not be asked for, rather than a folder or a pattern."""
-    if "*" in name or is_compressed_tar(name):
-        return False
-    if is_address(name):
-        return is_http(name) or archive_kind(name) is not None or has_image_extension(name)
-    return not os.path.isdir(name)
-
-
-def _pattern(place: str, text: str) -> Source:
-    root = place[: place.index("*")].rpartition("/")[0]
-    while is_archive(root):
-        root = root.rpartition("/")[0]
-    if root.endswith((":/", ":")):
-        raise SourceError(f"Expected a pattern below a host or a bucket that is named. Got {text!r}.")
-    try:
-        fits(place)
-    except ValueError as error:
-        raise SourceError(f"Expected a pattern such as 'shards/*.tar'. Got {text!r}: {error}.") from error
-    return Source("pattern", root or "/", text, place)
-
-
-def _elsewhere(text: str, address: str, listed: bool) -> Source:
-    if "*" in address and not is_http(address) and not listed:
-        return _pattern(address, text)
-    kind = kind_of(address)
-    if kind == "folder" and listed:
-        raise SourceError(f"Expected a text file of paths. Got {text!r}, which is a folder.")
-    root = address.rstrip("/") if kind == "folder" else address.rpartition("/")[0]
-    return Source("list" if listed else kind, root, text, root if kind == "folder" else address)
 
 
 def in_order(sources: Sequence[Source]) -> list[Source]:
@@ -216,25 +113,14 @@ class Discovery(Iterator[FoundFile]):
     def _list(self, source: Source) -> Iterator[FoundFile]:
         """The files of a list, whose lines may be paths and addresses."""
         try:
-            for elsewhere, places in groupby(self._lines(source), is_address):
+            for elsewhere, places in groupby(named_in(source), is_address):
                 if elsewhere:
                     yield from self._elsewhere.explicit(places)
                     continue
                 for path in places:
                     yield from self._explicit(source.root, path)
         except OSError as error:
-            self._problem(source.place, _words(error))
-
-    def _lines(self, source: Source) -> Iterator[str]:
-        if source.names:
-            yield from source.names
-            return
-        if is_address(source.place):
-            yield from (joined(source.place, line) for line in listed_names(io.BytesIO(list_at(source.place))))
-            return
-        with open(source.place, "rb") as lines:
-            for line in listed_names(lines):
-                yield line if is_address(line) else _named_in_list(source.root, line)
+            self._problem(source.place, reason_of(error))
 
     def _explicit(self, root: str, path: str) -> Iterator[FoundFile]:
         """A file that was named is yielded whatever it holds, and quarantined with a reason if that is no image."""
@@ -246,7 +132,7 @@ class Discovery(Iterator[FoundFile]):
             yield from self._unlooked(path, error)
             return
         if not stat.S_ISREG(status.st_mode):
-            return self._problem(path, f"Expected a regular file, but it is {_kind(status.st_mode)}.")
+            return self._problem(path, f"Expected a regular file, but it is {kind_of(status.st_mode)}.")
         if is_compressed_tar(path):
             return self._problem(path, UNPACK)
         if archive_kind(path):
@@ -262,7 +148,7 @@ class Discovery(Iterator[FoundFile]):
         if code in _ABSENT and not os.path.lexists(path):
             self.notes.missing.add(path)
         if code in _NO_FILE or archive_kind(path) or self._stored(path):
-            return self._problem(path, _words(error))
+            return self._problem(path, reason_of(error))
         self._named.add(path)
         yield found_at(path)
 
@@ -321,14 +207,14 @@ class Discovery(Iterator[FoundFile]):
         """What is no file and no folder is none of the images; one that is called like an image is told of."""
         self.notes.skipped += 1
         if has_image_extension(path):
-            self._problem(path, f"Expected a regular file, but it is {_kind(mode)}.")
+            self._problem(path, f"Expected a regular file, but it is {kind_of(mode)}.")
 
     @contextmanager
     def _opened(self, folder: str) -> Iterator[int | None]:
         try:
-            descriptor = os.open(folder, _OPEN | os.O_DIRECTORY)
+            descriptor = os.open(folder, OPEN | os.O_DIRECTORY)
         except OSError as error:
-            self._problem(folder.rstrip("/") or "/", _words(error))
+            self._problem(folder.rstrip("/") or "/", reason_of(error))
             yield None
             return
         try:
@@ -346,7 +232,7 @@ class Discovery(Iterator[FoundFile]):
             with os.scandir(descriptor) as entries:
                 names.extend(entry.name + "/" if _is_folder(entry) else entry.name for entry in entries)
         except OSError as error:  # what was listed by then is looked at
-            self._problem(folder.rstrip("/") or "/", _words(error))
+            self._problem(folder.rstrip("/") or "/", reason_of(error))
             if not names:
                 return []
         names = sorted((name for name in names if name[0] != "." and name not in _SKIPPED), reverse=True)
@@ -357,7 +243,7 @@ class Discovery(Iterator[FoundFile]):
     def _unseen(self, path: str, error: OSError) -> None:
         """A file that vanished since its folder was read is none; a link to nowhere is a problem."""
         if not isinstance(error, FileNotFoundError) or os.path.lexists(path):
-            self._problem(path, _words(error))
+            self._problem(path, reason_of(error))
 
     def _recognised(self, found: FoundFile, folder: int) -> bool:
         if found.absolute in self.avoided:
@@ -369,7 +255,7 @@ class Discovery(Iterator[FoundFile]):
             return False
         except OSError as error:
             if not has_image_extension(found.path):
-                self._problem(found.absolute, _words(error))
+                self._problem(found.absolute, reason_of(error))
                 return False
             return True
         if sniff(head) or has_image_extension(found.path):
@@ -388,54 +274,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _head(name: str, folder: int) -> bytes:
     """The first HEAD bytes of a regular file in an open folder, or nothing if it is none by now."""
-    descriptor = os.open(name, _OPEN, dir_fd=folder)
+    descriptor = os.open(name, OPEN, dir_fd=folder)
     try:
         return os.read(descriptor, HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
     finally:
         os.close(descriptor)
 
 
-def _mode(name: str, text: str) -> int:
-    try:
-        return os.stat(name).st_mode
-    except (OSError, ValueError) as error:
-        raise SourceError(_why(name, text, error)) from error
-
-
-def _why(name: str, text: str, error: OSError | ValueError) -> str:
-    expected = "Expected a file, a folder, @list.txt or an address such as s3://bucket/folder."
-    if not name:
-        return f"{expected} Got {text!r}, which names nothing."
-    if not isinstance(error, FileNotFoundError):
-        return f"{expected} Got {text!r}, which cannot be read: {_words(error)}"
-    hint = f" For the file or folder of that name write './{text}'." if name != text and os.path.exists(text) else ""
-    return f"{expected} Got {text!r}, which does not exist; if it is on another disk or a share, is that mounted?{hint}"
-
-
-def _absolute(name: str) -> str:
-    """The absolute path, links kept, unless `..` after a link makes that another file."""
-    path = os.path.abspath(name)
-    return path if os.path.exists(path) and os.path.samefile(path, name) else os.path.realpath(name)
-
-
-def _named_in_list(root: str, line: str) -> str:
-    """The path or address that a line of a list names; quotes and blanks around it count if a file is called so."""
-    path = os.path.normpath(os.path.join(root, line))
-    bare = line.strip()
-    bare = bare[1:-1] if len(bare) > 2 and bare[0] == bare[-1] in ("'", '"') else bare
-    if bare == line or os.path.lexists(path):
-        return path
-    return bare if is_address(bare) else os.path.normpath(os.path.join(root, bare))
-
-
 def _found(root: str, path: str, status: os.stat_result) -> FoundFile:
     return FoundFile(root, os.path.relpath(path, root), *kept(status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-
-
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    return kinds.get(stat.S_IFMT(mode), "a device")

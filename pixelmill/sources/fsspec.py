@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from pixelmill.errors import SourceError
 from pixelmill.sources.address import shown
-from pixelmill.sources.files import Status, patiently, tag_of
+from pixelmill.sources.files import Status, tag_of
 from pixelmill.sources.pattern import fits
+from pixelmill.sources.retry import retried
 
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation", "ino")
@@ -78,7 +79,7 @@ class FilesystemFiles:
         self._protocol = protocol
 
     def status(self, address: str) -> Status:
-        with _explained():
+        with _as_oserror():
             info = self._fs.info(self._path(address))
         if info.get("type") == "directory" or address.endswith("/"):
             raise IsADirectoryError(f"{shown(address)} is a folder")
@@ -87,7 +88,7 @@ class FilesystemFiles:
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
         end = start + most + 1 if stop is None else min(stop, start + most + 1)
         try:
-            with _explained():
+            with _as_oserror():
                 data: bytes = self._fs.cat_file(self._path(address), start=start, end=end)
         except (FileNotFoundError, PermissionError):
             raise
@@ -155,10 +156,10 @@ class FilesystemFiles:
         """An answer to a question that is asked again after what may pass."""
 
         def once() -> Any:
-            with _explained():
+            with _as_oserror():
                 return ask()
 
-        return patiently(once)
+        return retried(once)
 
     def _path(self, address: str) -> str:
         return str(self._fs._strip_protocol(address))
@@ -187,7 +188,7 @@ def _nanoseconds(time: object) -> int:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _as_oserror() -> Iterator[None]:
     """What the packages raise as OSError: they have errors of their own, which may pass as well."""
     try:
         yield

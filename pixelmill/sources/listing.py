@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Literal
-from urllib.parse import quote, urljoin
+from typing import Final
 
 from pixelmill.batches import batched
-from pixelmill.errors import SourceError
+from pixelmill.errors import SourceError, reason_of
 from pixelmill.sources.address import (
     UNPACK,
     archive_kind,
     checked_address,
     is_address,
-    is_archive,
     is_compressed_tar,
     is_http,
     shown,
+    shown_path,
 )  # fmt: skip
-from pixelmill.sources.archives import Listing, listed, may_be_image, shown_path
-from pixelmill.sources.files import Status, files_of, patiently, tag_of
+from pixelmill.sources.archives import Listing, listed
+from pixelmill.sources.files import Status, tag_of
 from pixelmill.sources.formats import HEAD, sniff
 from pixelmill.sources.found import FoundFile, found_at, is_hidden
-from pixelmill.sources.pattern import local
+from pixelmill.sources.names import may_be_image
+from pixelmill.sources.open import files_of
+from pixelmill.sources.pattern import files_fitting
+from pixelmill.sources.retry import retried
 
 AT_ONCE: Final = 32
 """Questions to servers at once."""
 _ARCHIVES_AT_ONCE: Final = 8
-_LIST_BYTES: Final = 1 << 30
 _LISTING: Final = 2
 """Counts the ways in which archives were ever listed: those of before lists in Parquet, and names of any kind, were
 found are looked into once more."""
@@ -84,7 +84,10 @@ class Elsewhere:
     def pattern(self, root: str, pattern: str) -> Iterator[FoundFile]:
         """The images and the archives whose paths or addresses fit a pattern."""
         try:
-            found = patiently(lambda: _fitting(root, pattern)) if is_address(pattern) else local(pattern, self.problem)
+            if is_address(pattern):
+                found = retried(lambda: _fitting(root, pattern))
+            else:
+                found = files_fitting(pattern, self.problem)
         except OSError as error:
             return self.problem(root, words(error))
         if not found:
@@ -190,43 +193,9 @@ class Elsewhere:
             self.notes.open_ended[address] = _as_listed(status)
 
 
-def kind_of(address: str) -> Literal["file", "folder"]:
-    """Whether a checked address is that of a file or of a folder. Raises SourceError if nothing is there. A server that
-    does not answer now is no reason not to look at other sources: HTTP knows no folders."""
-    try:
-        patiently(lambda: files_of(address).status(address))
-    except IsADirectoryError:
-        if is_archive(address.rstrip("/")):
-            raise SourceError(
-                f"Expected an archive at {shown(address)}. It is a folder: give it another name."
-            ) from None
-        return "folder"
-    except OSError as error:
-        if is_http(address) and not isinstance(error, (FileNotFoundError, PermissionError)):
-            return "file"
-        said = words(error)
-        raise SourceError(f"Expected a file or a folder at {shown(address)}. {said[:1].upper()}{said[1:]}.") from error
-    return "file"
-
-
-def list_at(address: str) -> bytes:
-    """The bytes of a list at a checked address. Raises OSError."""
-    return patiently(lambda: files_of(address).read(address, most=_LIST_BYTES))
-
-
-def joined(base: str, line: str) -> str:
-    """A line of the list at address `base`: an address, or the name of something beside the list."""
-    if is_address(line):
-        return line
-    if is_http(base):
-        with suppress(ValueError):
-            return urljoin(base, quote(line, safe="%/:=&?~+!$,;'@()*", errors="surrogateescape"))
-    return f"{base.rpartition('/')[0]}/{line}"
-
-
 def words(error: Exception) -> str:
     """What an error says, without a stop."""
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    return reason_of(error).rstrip(".")
 
 
 def _fitting(root: str, pattern: str) -> list[tuple[str, Status]]:
@@ -240,7 +209,7 @@ def _looked(address: str) -> tuple[str, Status] | Exception:
     try:
         checked = checked_address(address)
         files = files_of(checked)
-        return checked, patiently(lambda: files.status(checked), lambda: not _is_down(checked))
+        return checked, retried(lambda: files.status(checked), lambda: not _is_down(checked))
     except (OSError, SourceError) as error:
         return error
 
@@ -260,6 +229,6 @@ def _as_listed(status: Status) -> Status:
 
 def _listed(archive: tuple[str, Status]) -> Listing | Exception:
     try:
-        return patiently(lambda: listed(*archive))
+        return retried(lambda: listed(*archive))
     except (OSError, SourceError) as error:
         return error

@@ -1,16 +1,27 @@
 """Lists of paths and addresses, one a line, as people's programs write them: in UTF-8, UTF-16 or plain bytes."""
 
+# A path is kept as the file system spells it.
+# ruff: noqa: PTH118, PTH123
+
 from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO, Final
+from urllib.parse import quote, urljoin
 
+from pixelmill.sources.address import is_address, is_http
 from pixelmill.sources.formats import describe, sniff
+from pixelmill.sources.open import files_of
+from pixelmill.sources.retry import retried
+from pixelmill.sources.source import Source
 
 _HEAD: Final = 4096
+_LIST_BYTES: Final = 1 << 30
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # which begins like the next but one
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -27,6 +38,19 @@ _PLAIN: Final = (
     "utf-8-sig" if sys.getfilesystemencoding() == "utf-8" else sys.getfilesystemencoding(),
     sys.getfilesystemencodeerrors(),
 )
+
+
+def named_in(source: Source) -> Iterator[str]:
+    """The paths and addresses that a list names. Raises OSError for one that cannot be read, or is none."""
+    if source.names:
+        yield from source.names
+        return
+    if is_address(source.place):
+        yield from (_beside(source.place, line) for line in listed_names(io.BytesIO(_list_at(source.place))))
+        return
+    with open(source.place, "rb") as lines:
+        for line in listed_names(lines):
+            yield line if is_address(line) else _path_in(source.root, line)
 
 
 def listed_names(file: BinaryIO) -> Iterator[str]:
@@ -67,3 +91,28 @@ def _kept(lines: Iterator[str]) -> Iterator[str]:
         name = line.rstrip("\r\n")
         if name.strip() and not name.startswith("#"):
             yield name
+
+
+def _path_in(root: str, line: str) -> str:
+    """The path or address that a line of a list names; quotes and blanks around it count if a file is called so."""
+    path = os.path.normpath(os.path.join(root, line))
+    bare = line.strip()
+    bare = bare[1:-1] if len(bare) > 2 and bare[0] == bare[-1] in ("'", '"') else bare
+    if bare == line or os.path.lexists(path):
+        return path
+    return bare if is_address(bare) else os.path.normpath(os.path.join(root, bare))
+
+
+def _list_at(address: str) -> bytes:
+    """The bytes of a list at a checked address. Raises OSError."""
+    return retried(lambda: files_of(address).read(address, most=_LIST_BYTES))
+
+
+def _beside(base: str, line: str) -> str:
+    """A line of the list at address `base`: an address, or the name of something beside the list."""
+    if is_address(line):
+        return line
+    if is_http(base):
+        with suppress(ValueError):
+            return urljoin(base, quote(line, safe="%/:=&?~+!$,;'@()*", errors="surrogateescape"))
+    return f"{base.rpartition('/')[0]}/{line}"

@@ -11,11 +11,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pixelmill.errors import SourceError
-from pixelmill.images.decode import check_size
-from pixelmill.sources.archives import ArchiveDamaged, Member, Place, State, shown_path
+from pixelmill.sources.address import shown_path
+from pixelmill.sources.archive import ArchiveDamaged, Member, Place, State
 from pixelmill.sources.columns import Column, image_columns
-from pixelmill.sources.files import Files, Status, opened
+from pixelmill.sources.files import Files, Status, check_size
 from pixelmill.sources.formats import HEAD, sniff
+from pixelmill.sources.ranges import opened
 
 _ROWS: Final = 16
 """Rows that are read at once."""
@@ -29,7 +30,7 @@ Image = tuple[int, tuple[int, ...], object]
 
 
 class ParquetArchive:
-    """See `archives.Archive`. The place of a member is its row; a file with several columns of images has their names
+    """See `archive.Archive`. The place of a member is its row; a file with several columns of images has their names
     for folders. Rows without an image have no member.
 
     Rows are read in order, page by page; one that lies before those in memory is found from the start of its group.

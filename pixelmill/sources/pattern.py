@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fnmatch import translate
 
-from pixelmill.sources.files import LocalFiles, Status
+from pixelmill.errors import reason_of
+from pixelmill.sources.files import Status
+from pixelmill.sources.local import LocalFiles
 
 Problem = Callable[[str, str], None]
 
@@ -24,7 +26,7 @@ def fits(pattern: str) -> Callable[[str], bool]:
     return lambda path: fitting.match(path) is not None
 
 
-def local(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
+def files_fitting(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
     """The files that fit an absolute pattern, by path. `*` stands for anything but a slash, and `**` alone between two
     slashes for any number of folders; hidden names fit only what begins with a dot. Symbolic links are followed, but by
     `**` into each folder once."""
@@ -36,7 +38,7 @@ def local(pattern: str, problem: Problem) -> list[tuple[str, Status]]:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise
             except OSError as error:
-                problem(path, error.strerror or str(error))
+                problem(path, reason_of(error))
     return found
 
 
@@ -84,5 +86,5 @@ def _names(folder: str, problem: Problem) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        problem(folder, error.strerror or str(error))
+        problem(folder, reason_of(error))
         return []

@@ -1,4 +1,4 @@
-"""The bytes of an image, wherever it lies."""
+"""The bytes of an image, wherever it lies: how large they may be, and when they are not those that were listed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import os
 
 from pixelmill.errors import ImageRejected, SourceError
-from pixelmill.images.decode import DecodeOptions, FileChanged, read_image_file
 from pixelmill.sources.address import is_address, is_archive
 from pixelmill.sources.archives import read_member
-from pixelmill.sources.files import Status, files_of
+from pixelmill.sources.files import FileChanged, Status
 from pixelmill.sources.found import FoundFile
+from pixelmill.sources.local import digest_here, read_file
+from pixelmill.sources.open import files_of
 
 
 def is_elsewhere(file: FoundFile) -> bool:
@@ -19,7 +20,7 @@ def is_elsewhere(file: FoundFile) -> bool:
 
 
 def read_image(file: FoundFile, *, max_bytes: int) -> bytes:
-    """The bytes of an image. Raises like `read_image_file`: ImageRejected for one that is empty or too large,
+    """The bytes of an image. Raises like `local.read_file`: ImageRejected for one that is empty or too large,
     FileChanged for one that is not as it was listed, other OSErrors for what may pass."""
     try:
         if is_archive(file.source):
@@ -28,12 +29,15 @@ def read_image(file: FoundFile, *, max_bytes: int) -> bytes:
             return _read_object(file, max_bytes)
     except SourceError as error:  # this machine lacks a package
         raise OSError(str(error)) from error
-    return read_image_file(file.absolute, max_bytes=max_bytes)
+    return read_file(file.absolute, max_bytes=max_bytes)
 
 
-def digest_of(file: FoundFile) -> bytes:
-    """The sha256 of an image elsewhere. Raises like `read_image`."""
-    return hashlib.sha256(read_image(file, max_bytes=DecodeOptions().max_bytes)).digest()
+def digest_of(file: FoundFile, *, max_bytes: int) -> bytes:
+    """The sha256 of an image. Raises like `read_image`; one of this machine may be of any size, as it is read piece by
+    piece."""
+    if not is_elsewhere(file):
+        return digest_here(file.absolute)
+    return hashlib.sha256(read_image(file, max_bytes=max_bytes)).digest()
 
 
 def is_there(file: FoundFile) -> bool:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-from pixelmill.sources.files import READ_AHEAD, RangeFile
+from pixelmill.sources.ranges import READ_AHEAD, RangeFile
 
 _HEADER: Final = struct.Struct("<4s5H3I2H")
 """Signature, version, flags, method, time, date, checksum, packed size, size, lengths of name and extra field

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
-from pixelmill.images.decode import FileChanged, check_size
-from pixelmill.sources.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path
-from pixelmill.sources.files import Files, RangeFile, Status, opened
+from pixelmill.sources.address import shown_path
+from pixelmill.sources.archive import ArchiveDamaged, CutOff, Member, Place, State
+from pixelmill.sources.files import FileChanged, Files, Status, check_size
 from pixelmill.sources.formats import HEAD, describe, has_image_extension
+from pixelmill.sources.names import kept_name
+from pixelmill.sources.ranges import RangeFile, opened
 
 _BLOCK = tarfile.BLOCKSIZE
 _LOST: Final = (64 << 20) // _BLOCK
@@ -22,7 +24,7 @@ _PADDING: Final = (1 << 20) // _BLOCK
 
 
 class TarArchive:
-    """See `archives.Archive`. The place of a member is the block of 512 bytes at which its bytes begin. Of several
+    """See `archive.Archive`. The place of a member is the block of 512 bytes at which its bytes begin. Of several
     members of one name the first counts.
 
     Whatever whole members there are count: before the end of an archive that was never closed or is cut off, after a

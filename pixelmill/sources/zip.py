@@ -7,14 +7,17 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import check_size
-from pixelmill.sources.archives import ArchiveDamaged, CutOff, Member, Place, State, kept_name, shown_path, time_of
-from pixelmill.sources.files import BufferedRanges, Files, RangeFile, Status, opened
+from pixelmill.sources.address import shown_path
+from pixelmill.sources.archive import ArchiveDamaged, CutOff, Member, Place, State
+from pixelmill.sources.files import Files, Status, check_size
 from pixelmill.sources.formats import HEAD
+from pixelmill.sources.names import kept_name
+from pixelmill.sources.ranges import BufferedRanges, RangeFile, opened
 from pixelmill.sources.salvage import Salvaged
 
 _HEADER: Final = struct.Struct("<4s22xHH")
@@ -26,7 +29,7 @@ _HEAD_PACKED: Final = 1024
 
 
 class ZipArchive:
-    """See `archives.Archive`. A member is found by its name. Where the table of contents is missing or damaged, the
+    """See `archive.Archive`. A member is found by its name. Where the table of contents is missing or damaged, the
     members are looked for one after the other, by their own headers."""
 
     def __init__(self, files: Files, address: str, status: Status) -> None:
@@ -52,7 +55,7 @@ class ZipArchive:
 
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
-            yield Member(name, info.file_size, time_of(*info.date_time), 0, info.CRC or 1)
+            yield Member(name, info.file_size, _time_of(*info.date_time), 0, info.CRC or 1)
 
     def _name_of(self, info: zipfile.ZipInfo) -> str | None:
         return kept_name(info.filename, info.file_size, partial(self._head, info))
@@ -124,3 +127,11 @@ def _unpacked(packed: bytes, method: int, size: int) -> bytes:
             return bz2.BZ2Decompressor().decompress(packed, size + 1)
     way = zipfile.compressor_names.get(method, f"method {method}")  # type: ignore[attr-defined]
     raise ImageRejected("read", f"Not supported: a member of a zip that is compressed by {way}. Pack it by deflate.")
+
+
+def _time_of(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
+    """Nanoseconds (Unix) of a time that an archive keeps without a zone: as UTC. 0 for one that there is not."""
+    try:
+        return int(datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        return 0

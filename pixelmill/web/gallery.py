@@ -16,7 +16,7 @@ from fastapi.exceptions import HTTPException
 
 from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.sandbox import Pixels, scaled_apart
+from pixelmill.images.sandbox import Pixels, scaled_in_sandbox
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
 from pixelmill.web.api.answers import Picture, Place
@@ -78,8 +78,8 @@ class Gallery:
             self.receiving -= 1
 
     def look_at(self, data: bytes) -> Pixels:
-        """The size of an uploaded picture, which also shows that it is one. Raises like `scaled_apart`."""
-        return scaled_apart(data, self.options, longest=SIZES[0])
+        """The size of an uploaded picture, which also shows that it is one. Raises like `scaled_in_sandbox`."""
+        return scaled_in_sandbox(data, self.options, longest=SIZES[0])
 
     async def decoding(self, work: Callable[[], Result]) -> Result:
         """Do what decodes pictures: no more at once than there are cores."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pixelmill.errors import ImageRejected, PixelmillError
-from pixelmill.images.decode import FileChanged
 from pixelmill.search.places import Place, places_of
+from pixelmill.sources.files import FileChanged
 from pixelmill.sources.formats import HEAD, sniff
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image

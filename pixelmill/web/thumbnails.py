@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.sandbox import scaled_apart
+from pixelmill.images.sandbox import scaled_in_sandbox
 
 SIZES = (160, 320, 640, 1600)
 """Longer edges in pixels. The last one is for a look at the whole picture."""
@@ -43,7 +43,7 @@ class Thumbnails:
     def get(self, sha256: bytes, size: int, read: Callable[[], bytes]) -> bytes:
         """The WebP of a content, its longer edge `size` pixels at most; `read` gives the file if there is none yet.
 
-        Raises what `read` raises, and like `scaled_apart`.
+        Raises what `read` raises, and like `scaled_in_sandbox`.
         """
         path = self._path(sha256, size)
         found = _whole(path)
@@ -76,11 +76,11 @@ class Thumbnails:
 def thumbnail(data: bytes, size: int, options: DecodeOptions) -> bytes:
     """The picture in `data`, upright, scaled down to a longer edge of `size` pixels, as WebP.
 
-    Only the guarded decoder touches `data`: what is encoded here are its pixels. Raises like `scaled_apart`.
+    Only the guarded decoder touches `data`: what is encoded here are its pixels. Raises like `scaled_in_sandbox`.
     """
     from PIL import Image
 
-    picture = scaled_apart(data, options, longest=size)
+    picture = scaled_in_sandbox(data, options, longest=size)
     buffer = io.BytesIO()
     Image.fromarray(picture.arrays[0]).save(buffer, "WEBP", quality=_QUALITY, method=2)
     return buffer.getvalue()

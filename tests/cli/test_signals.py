@@ -126,6 +126,6 @@ def test_a_run_that_is_killed_leaves_no_server(many: Path, tmp_path: Path, numbe
 
 def decodes(pid: int) -> bool:
     try:
-        return b"pixelmill.images." in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"pixelmill.images.sandbox_process" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -18,7 +18,10 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import DecodeOptions, FileChanged, Frame, decode_image, read_image_file
+from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.frame import Frame
+from pixelmill.sources.files import FileChanged
+from pixelmill.sources.local import read_file
 from tests.support.scenes import EIGHT_BIT, encoded, scene
 
 UPSTREAM = DecodeOptions(decode="reference", exif_orientation=False, background="none")
@@ -263,9 +266,9 @@ def test_previews_of_camera_raw_are_not_taken_for_the_photograph() -> None:
 def test_files_are_read_whole(tmp_path: Path) -> None:
     """The very bytes come back, up to the limit."""
     (tmp_path / "a").write_bytes(os.urandom(100_000))
-    assert read_image_file(str(tmp_path / "a"), max_bytes=100_000) == (tmp_path / "a").read_bytes()
+    assert read_file(str(tmp_path / "a"), max_bytes=100_000) == (tmp_path / "a").read_bytes()
     with pytest.raises(ImageRejected, match="at most 99,999 bytes"):
-        read_image_file(str(tmp_path / "a"), max_bytes=99_999)
+        read_file(str(tmp_path / "a"), max_bytes=99_999)
 
 
 @pytest.mark.timeout(10)
@@ -275,10 +278,10 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     for path in (tmp_path / "pipe.jpg", Path("/dev/zero"), tmp_path, tmp_path / "empty.jpg"):
         with pytest.raises(ImageRejected) as caught:
-            read_image_file(str(path), max_bytes=1000)
+            read_file(str(path), max_bytes=1000)
         assert caught.value.stage == "read"
     with pytest.raises(FileNotFoundError):
-        read_image_file(str(tmp_path / "gone.jpg"), max_bytes=1000)
+        read_file(str(tmp_path / "gone.jpg"), max_bytes=1000)
 
 
 def test_files_that_change_while_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,7 +302,7 @@ def test_files_that_change_while_read_are_told(tmp_path: Path, monkeypatch: pyte
 
         monkeypatch.setattr(os, "read", meddled)
         with pytest.raises(FileChanged, match=r"a\.jpg"):
-            read_image_file(str(path), max_bytes=1000)
+            read_file(str(path), max_bytes=1000)
         monkeypatch.undo()
 
 

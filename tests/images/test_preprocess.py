@@ -12,7 +12,8 @@ from clip.clip import _transform
 from PIL import Image
 from torchvision.transforms import v2
 
-from pixelmill.images.decode import DecodeOptions, Frame, decode_image, turned
+from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.frame import Frame, turned
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -21,10 +21,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images import sandbox as apart
+from pixelmill.images import sandbox, sandbox_pool
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, pixels
-from pixelmill.images.sandbox import DecoderUnusable, DecodingInterrupted, decode_apart, end_idle_decoders
+from pixelmill.images.sandbox import DecoderUnusable, decode_in_sandbox
+from pixelmill.images.sandbox_pool import DecodingInterrupted, end_idle_decoders
 from pixelmill.pipeline import Pipeline, Target
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
@@ -80,8 +81,8 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patch"))
 
 
-def apart_array(data: bytes, **options: object) -> np.ndarray:
-    (array,) = decode_apart(data, DecodeOptions(**options), shortest=40, wanted=[PLAIN]).arrays  # type: ignore[arg-type]
+def sandboxed(data: bytes, **options: object) -> np.ndarray:
+    (array,) = decode_in_sandbox(data, DecodeOptions(**options), shortest=40, wanted=[PLAIN]).arrays  # type: ignore[arg-type]
     return array
 
 
@@ -90,7 +91,7 @@ def test_pixels_are_those_of_the_same_process(kind: str) -> None:
     """Whatever the format, the other process gives the pixels and the size that this one would."""
     data, options = EIGHT_BIT[kind], DecodeOptions()
     here = decode_image(data, options, shortest=40)
-    there = decode_apart(data, options, shortest=40, wanted=[PLAIN])
+    there = decode_in_sandbox(data, options, shortest=40, wanted=[PLAIN])
     assert (there.width, there.height) == here.frame.size
     np.testing.assert_array_equal(there.arrays[0], pixels(np.array(here.image), here.frame, PLAIN))
 
@@ -112,7 +113,7 @@ def test_reference_is_upstreams_transform_of_the_whole_picture(
         32, 40, (0, 0, 0), (1, 1, 1), interpolation.lower(), "shortest" if size == 40 else "squash"  # type: ignore[arg-type]
     )  # fmt: skip
     options = DecodeOptions(decode="reference")
-    (array,) = decode_apart(Path("picture.png").read_bytes(), options, shortest=40, wanted=[made]).arrays
+    (array,) = decode_in_sandbox(Path("picture.png").read_bytes(), options, shortest=40, wanted=[made]).arrays
     assert upstream(Image.fromarray(array)).equal(upstream(image))
 
 
@@ -152,7 +153,7 @@ def test_a_picture_is_resized_there_or_here(
     assert upright.size == size
     expected = np.asarray(Compose([Resize(224, InterpolationMode.BICUBIC), CenterCrop(224)])(upright)).astype(int)
     made = Preprocessing(224, 224, (0, 0, 0), (1, 1, 1))
-    found = decode_apart(data, DecodeOptions(max_aspect=1000.0), shortest=224, wanted=[made, made])
+    found = decode_in_sandbox(data, DecodeOptions(max_aspect=1000.0), shortest=224, wanted=[made, made])
     assert (found.width, found.height) == size
     for array in found.arrays:
         difference = np.abs(array - expected)
@@ -170,16 +171,16 @@ def test_a_picture_is_resized_there_or_here(
 )  # fmt: skip
 def test_an_answer_that_does_not_fit_is_refused(lie: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """A decoder that says another size than it hands over costs its picture, and embeds nothing black."""
-    ask = apart._Decoder.ask
+    ask = sandbox_pool._Decoder.ask
 
     def lied(*given: Any) -> Any:
         answer, arrays = ask(*given)
         answer["frame"].update(lie)
         return answer, arrays
 
-    monkeypatch.setattr(apart._Decoder, "ask", lied)
+    monkeypatch.setattr(sandbox_pool._Decoder, "ask", lied)
     with pytest.raises(ImageRejected, match="does not fit together"):
-        apart_array(EIGHT_BIT["png"])
+        sandboxed(EIGHT_BIT["png"])
 
 
 @pytest.mark.parametrize(
@@ -202,9 +203,9 @@ def test_what_resizing_raises_costs_one_picture(
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(apart, "pixels", fails)
+    monkeypatch.setattr(sandbox, "pixels", fails)
     with pytest.raises(means):
-        apart_array(EIGHT_BIT["png"])
+        sandboxed(EIGHT_BIT["png"])
 
 
 def test_a_picture_that_cannot_be_handed_over_waits() -> None:
@@ -215,11 +216,11 @@ def test_a_picture_that_cannot_be_handed_over_waits() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(DecodingInterrupted, match="could not hand it over"):
-            apart_array(flat.getvalue())
+            sandboxed(flat.getvalue())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     end_idle_decoders()
-    assert apart_array(flat.getvalue()).shape == (32, 32, 3)
+    assert sandboxed(flat.getvalue()).shape == (32, 32, 3)
 
 
 @pytest.mark.usefixtures("faulty")
@@ -234,17 +235,17 @@ def test_a_picture_that_cannot_be_handed_over_waits() -> None:
 def test_a_fault_of_the_decoder_costs_that_picture(end: bytes, words: str) -> None:
     """The picture is refused with the reason, and the next one is decoded."""
     good = EIGHT_BIT["jpeg"]
-    expected = apart_array(good)
+    expected = sandboxed(good)
     with pytest.raises(ImageRejected, match=words):
-        apart_array(good + end, max_seconds=0.5)
-    np.testing.assert_array_equal(apart_array(good), expected)
+        sandboxed(good + end, max_seconds=0.5)
+    np.testing.assert_array_equal(sandboxed(good), expected)
 
 
 @pytest.mark.usefixtures("faulty")
 def test_a_decoder_that_is_stopped_keeps_its_picture(tmp_path: Path) -> None:
     """A process that somebody stops for longer than max_seconds, and lets go on, decodes its picture."""
     with ThreadPoolExecutor(1) as pool:
-        made = pool.submit(apart_array, EIGHT_BIT["jpeg"] + b"works", max_seconds=1.5)
+        made = pool.submit(sandboxed, EIGHT_BIT["jpeg"] + b"works", max_seconds=1.5)
         decoder = _decoder_at_work(tmp_path)
         os.kill(decoder, signal.SIGSTOP)
         time.sleep(2.0)
@@ -256,7 +257,9 @@ def test_a_decoder_that_is_stopped_keeps_its_picture(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("faulty")
 def test_a_run_that_is_stopped_keeps_its_pictures(tmp_path: Path) -> None:
     """Ctrl-Z, a frozen container, a laptop that sleeps: all processes stand still, and no sound picture is blamed."""
-    code = "from tests.images.test_sandbox import *;print(apart_array(EIGHT_BIT['jpeg'] + b'works', max_seconds=3.0).shape)"
+    code = (
+        "from tests.images.test_sandbox import *;print(sandboxed(EIGHT_BIT['jpeg'] + b'works', max_seconds=3.0).shape)"
+    )
     environment = {**os.environ, "PYTHONPATH": f"{os.environ['PYTHONPATH']}:{Path(__file__).parents[2]}"}
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
@@ -281,22 +284,22 @@ def _decoder_at_work(folder: Path) -> int:
 @pytest.mark.usefixtures("faulty")
 def test_a_picture_that_follows_a_damaging_one_is_not_blamed() -> None:
     """A process that dies at a picture and not at a second try was damaged before: the picture is embedded."""
-    assert apart_array(EIGHT_BIT["jpeg"] + b"once").shape == (32, 32, 3)
+    assert sandboxed(EIGHT_BIT["jpeg"] + b"once").shape == (32, 32, 3)
 
 
 @pytest.mark.usefixtures("faulty")
 def test_what_somebody_else_ended_may_pass() -> None:
     """A decoder that the kernel or a person kills says nothing about the picture: it is for another try."""
     with pytest.raises(DecodingInterrupted, match="SIGKILL"):
-        apart_array(EIGHT_BIT["jpeg"] + b"killed")
+        sandboxed(EIGHT_BIT["jpeg"] + b"killed")
 
 
 @pytest.mark.usefixtures("faulty")
 def test_too_little_memory_on_the_machine_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that got no memory while the machine has none to give is not refused."""
-    monkeypatch.setattr(apart, "_available", lambda: 0)
+    monkeypatch.setattr(sandbox, "_available", lambda: 0)
     with pytest.raises(DecodingInterrupted, match="not enough memory"):
-        apart_array(EIGHT_BIT["jpeg"] + b"memory")
+        sandboxed(EIGHT_BIT["jpeg"] + b"memory")
 
 
 @pytest.mark.usefixtures("faulty")
@@ -325,22 +328,22 @@ def test_a_decoder_that_cannot_start_is_no_fault_of_the_pictures(
     (tmp_path / "sitecustomize.py").write_text("import sys\nif sys.argv[0] == '-m': raise SystemExit(3)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DecoderUnusable, match="exit code 1"):
-        apart_array(EIGHT_BIT["jpeg"])
+        sandboxed(EIGHT_BIT["jpeg"])
 
 
 def test_the_working_directory_is_not_searched(tmp_path: Path) -> None:
     """A folder of pictures that holds a file named as a module of ours does not run it."""
     (tmp_path / "json.py").write_text("raise SystemExit(3)")
     (tmp_path / "PIL.py").write_text("raise SystemExit(3)")
-    assert apart_array(EIGHT_BIT["jpeg"]).shape == (32, 32, 3)
+    assert sandboxed(EIGHT_BIT["jpeg"]).shape == (32, 32, 3)
 
 
 def test_decoders_end_with_their_parent(tmp_path: Path) -> None:
     """After kill -9 of a run its decoders are gone within moments."""
     (tmp_path / "a.jpg").write_bytes(EIGHT_BIT["jpeg"])
     code = (
-        "import sys, time; from tests.images.test_sandbox import *; apart_array(Path('a.jpg').read_bytes());"
-        "print(apart._idle[0]._process.pid, flush=True); time.sleep(60)"
+        "import sys, time; from tests.images.test_sandbox import *; sandboxed(Path('a.jpg').read_bytes());"
+        "print(sandbox_pool._idle[0]._process.pid, flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as parent:
@@ -383,7 +386,7 @@ if sys.argv[0] == "-m":
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     small = _small()
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(apart_array, [EIGHT_BIT["png"], small] * 8))
+        list(pool.map(sandboxed, [EIGHT_BIT["png"], small] * 8))
     end_idle_decoders()
     turns = log.read_text()
     assert turns.replace("s", "") == "+-" * 8
@@ -398,15 +401,15 @@ def _small() -> bytes:
 
 def test_a_forked_process_has_decoders_of_its_own() -> None:
     """After a fork, parent and child each decode without hearing the other's answers."""
-    expected = apart_array(EIGHT_BIT["jpeg"])
+    expected = sandboxed(EIGHT_BIT["jpeg"])
     child = os.fork()
     if not child:
-        fine = all((apart_array(EIGHT_BIT["jpeg"]) == expected).all() for _ in range(20))
+        fine = all((sandboxed(EIGHT_BIT["jpeg"]) == expected).all() for _ in range(20))
         end_idle_decoders()
         os._exit(0 if fine else 1)
-    other = apart_array(EIGHT_BIT["png"])
+    other = sandboxed(EIGHT_BIT["png"])
     for _ in range(20):
-        np.testing.assert_array_equal(apart_array(EIGHT_BIT["png"]), other)
+        np.testing.assert_array_equal(sandboxed(EIGHT_BIT["png"]), other)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

@@ -17,6 +17,8 @@ from pixelmill.report.model import RunReport
 from pixelmill.run import rehash as module
 from pixelmill.run.job import Job
 from pixelmill.run.scan import scan_sources
+from pixelmill.sources import reading
+from pixelmill.sources.local import digest_here
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
@@ -122,7 +124,7 @@ def test_a_file_that_cannot_be_read_is_told_and_loses_nothing(job: Job, monkeypa
             raise OSError(5, "Input/output error")
         return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(module.os, "open", failing)
+    monkeypatch.setattr(os, "open", failing)
     calls, report = model_calls(job, paranoid)
     assert (calls, report.images.removed, report.images.changed) == (0, 0, 0)
     assert any(bad in warning and "Input/output error" in warning for warning in report.warnings)
@@ -131,25 +133,26 @@ def test_a_file_that_cannot_be_read_is_told_and_loses_nothing(job: Job, monkeypa
 
 def test_a_device_in_the_place_of_a_file_is_not_read(tmp_path: Path) -> None:
     """A file that became a device after it was listed is told, not hashed for ever."""
-    assert module._digest_here("/dev/zero") == "it is no regular file any more"
     os.mkfifo(tmp_path / "pipe")
-    assert module._digest_here(str(tmp_path / "pipe")) == "it is no regular file any more"
+    for path in ("/dev/zero", str(tmp_path / "pipe")):
+        with pytest.raises(OSError, match=r"^it is no regular file any more$"):
+            digest_here(path)
 
 
 def test_one_that_is_killed_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A paranoid scan dies at its third file, having found a change: the next one begins there, still looks at all, and
     what was found is embedded."""
     alter(job, "a.png", content(4))
-    real, looked = module._digest_here, list[str]()
+    looked = list[str]()
 
-    def dying(path: str) -> bytes | str:
+    def dying(path: str) -> bytes:
         looked.append(os.path.relpath(path, job.sources[0]))
         if len(looked) == 3:
             raise KeyboardInterrupt
-        return real(path)
+        return digest_here(path)
 
     monkeypatch.setattr(module, "_AT_ONCE", 1)
-    monkeypatch.setattr(module, "_digest_here", dying)
+    monkeypatch.setattr(reading, "digest_here", dying)
     with pytest.raises(KeyboardInterrupt):
         paranoid(job, threads=1)
     assert looked == ["a.png", "b.png", "c.png"]

@@ -27,7 +27,7 @@ def places(job: Job) -> set[str]:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is asked again without a wait."""
-    monkeypatch.setattr("pixelmill.sources.files.DELAYS", (0.0, 0.0))
+    monkeypatch.setattr("pixelmill.sources.retry.DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -51,11 +51,12 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 @pytest.fixture
 def go(job: Job) -> Run:
-    """Run over sources: how many images the model was given, but for those of the self-check; and the report."""
+    """Run over sources, with changes to the job: how many images the model was given, but for those of the self-check;
+    and the report."""
 
-    def over(*sources: str) -> tuple[int, RunReport]:
+    def over(*sources: str, **changes: object) -> tuple[int, RunReport]:
         before = BlockMeans.seen
-        report = run(job.model_copy(update={"sources": sources}))
+        report = run(job.model_copy(update={"sources": sources, **changes}))
         return BlockMeans.seen - before - sum(check.compared for check in report.self_check.values()), report
 
     return over

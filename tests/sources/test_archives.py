@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pixelmill.errors import ImageRejected, SourceError
-from pixelmill.images.decode import FileChanged
 from pixelmill.run.job import Job
 from pixelmill.sources import archives
 from pixelmill.sources.braces import expanded
 from pixelmill.sources.discover import discover
+from pixelmill.sources.files import FileChanged
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.store.ledger import Ledger
@@ -824,7 +824,7 @@ def test_patterns(tmp_path: Path) -> None:
 
 def test_a_row_group_is_read_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that passes costs the rows that were asked for then, and no others."""
-    from pixelmill.sources.files import LocalFiles
+    from pixelmill.sources.local import LocalFiles
 
     pack_parquet(tmp_path / "a.parquet", {f"{n}.png": os.urandom(200_000) for n in range(40)})
     found = list(discover([str(tmp_path / "a.parquet")]))

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from pixelmill.errors import SourceError
-from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
+from pixelmill.sources.source import parse_source
 from pixelmill.store.ledger import Ledger
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from pixelmill.errors import SourceError
-from pixelmill.images.decode import FileChanged
 from pixelmill.pipeline import READS_AT_ONCE
 from pixelmill.run.job import Job
 from pixelmill.run.scan import scan_sources
 from pixelmill.sources import http, limits
 from pixelmill.sources.address import checked_address
-from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.discover import discover
+from pixelmill.sources.files import FileChanged
 from pixelmill.sources.found import found_at
 from pixelmill.sources.limits import wanted_wait
 from pixelmill.sources.reading import read_image
+from pixelmill.sources.source import parse_source
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.verify import verify
@@ -303,6 +304,19 @@ def test_a_list_that_does_not_answer_is_pending(go: Run, job: Job, web: ImageSer
     assert "answered 503" in scan.failure
 
 
+def test_paranoid_reads_no_larger_files_than_a_run(go: Run, job: Job, web: ImageServer, listed: str) -> None:
+    """`--paranoid` hashes what lies elsewhere up to `[images] max_bytes`: a larger file is not read, stays as it is on
+    record, and the report says so."""
+    go(listed)
+    web.requests.clear()
+    calls, report = go(listed, paranoid=True, max_bytes=10)
+    assert (calls, report.images.changed, report.images.removed, len(places(job))) == (0, 0, 0, 6)
+    assert sum("hashed again: Expected at most 10 bytes" in warning for warning in report.warnings) == 6
+    assert web.reads() == []
+    go(listed, paranoid=True)
+    assert sorted(web.reads()) == sorted(web.files)
+
+
 def test_a_source_of_several_that_does_not_answer(go: Run, web: ImageServer) -> None:
     """An address that answers with an error costs itself, and not the run."""
     web.files = {"/a.png": content(1), "/b.png": content(2)}
@@ -423,8 +437,8 @@ def test_a_server_that_is_down_holds_nobody_up(
     (tmp_path / "list.txt").write_text("".join(f"{web.url}{path}\n" for path in web.files))
     http._clients.clear()
     waits = list[float]()
-    monkeypatch.setattr("pixelmill.sources.files.DELAYS", (1.0, 4.0))
-    monkeypatch.setattr("pixelmill.sources.files.time.sleep", waits.append)
+    monkeypatch.setattr("pixelmill.sources.retry.DELAYS", (1.0, 4.0))
+    monkeypatch.setattr("pixelmill.sources.retry.time.sleep", waits.append)
     found = list(discover([f"@{tmp_path / 'list.txt'}"]))
     assert len(found) == 200
     assert sum(file.size > 0 for file in found) < 32

@@ -20,9 +20,10 @@ from pixelmill.errors import SourceError
 from pixelmill.run.job import Job
 from pixelmill.search.sheet import thumbnail
 from pixelmill.sources import fsspec as filesystem
-from pixelmill.sources.discover import discover, parse_source
+from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import is_there, modified_ns, read_image
+from pixelmill.sources.source import parse_source
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.web.originals import OriginalGone, locate, read_original

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.images.sandbox import decode_apart
+from pixelmill.images.sandbox import decode_in_sandbox
 
 MEMORY = 700 << 20
 """Bytes of address space beside what the idle program has; its decoders, which inherit the limit, have the same in all."""
@@ -72,7 +72,7 @@ def main() -> None:
     for name, data in every:
         start = time.monotonic()
         try:
-            decode_apart(data, DecodeOptions(max_seconds=20), shortest=224, wanted=[])
+            decode_in_sandbox(data, DecodeOptions(max_seconds=20), shortest=224, wanted=[])
             kind, words = "picture", ""
         except ImageRejected as error:
             kind, words = "ImageRejected", error.reason

@@ -21,8 +21,9 @@ def run(job: Job) -> RunReport:
     release_models()
     with StoreWriter(job.store) as writer:
         scan = scan_sources(
-            writer.ledger, job.sources, paranoid=job.paranoid, threads=job.threads, deadline=job.deadline
-        )
+            writer.ledger, job.sources,
+            paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+        )  # fmt: skip
         matrices, plan = prepare(job, writer, scan.number)
         done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
         changes = writer.ledger.changes()

@@ -289,7 +289,7 @@ def test_a_picture_that_kills_its_decoder_leaves_the_server_alive(
         "    from PIL import WebPImagePlugin as W\n"
         "    W.WebPImageFile.load = lambda self: os.abort()\n"
     )
-    from pixelmill.images.sandbox import end_idle_decoders
+    from pixelmill.images.sandbox_pool import end_idle_decoders
 
     end_idle_decoders()
     monkeypatch.setenv("PYTHONPATH", str(killer))
