@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 
 from flows import _start as start
 from pixelmill.errors import PrefectUnavailable
@@ -72,7 +72,8 @@ def test_a_database_is_looked_at_first(
     monkeypatch.setattr(start, "LOCK_SECONDS", 0.1)
     home = tmp_path / "prefect"
     home.mkdir()
-    with state(home / "prefect.db"):  # type: ignore[operator]
+    ours = temporary_settings(restore_defaults={PREFECT_SERVER_DATABASE_CONNECTION_URL})  # as other tests leave it
+    with state(home / "prefect.db"), ours:  # type: ignore[operator]
         assert start._can_be_used(home) == usable
 
 
