@@ -21,7 +21,7 @@ from pixelmill.store.export import export
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import check_aligned, harvest, provenance, read_own, record_files
+from tests.support.stores import check_aligned, provenance, read_own, record_files, shard_rows
 
 PARTS = 25
 
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         matrices = matrices_of(writer)
         record_files(writer, range(PARTS))
         for number in range(PARTS):
-            writer.commit(harvest([number], matrices))
+            writer.commit(shard_rows([number], matrices))
     assert len(Store(folder).manifest.used_parts()) == PARTS
     return folder
 
@@ -109,7 +109,7 @@ def test_few_descriptors_cost_nothing_that_is_stored(spare: int, many: Path) -> 
 
     def _commit(folder: Path) -> None:
         with StoreWriter(folder) as writer:
-            writer.commit(harvest([PARTS], matrices_of(writer)))
+            writer.commit(shard_rows([PARTS], matrices_of(writer)))
 
     limited(use, spare)
     assert verify(many) == []
