@@ -1,0 +1,55 @@
+"""What is committed holds together: dependencies and their pins, the two READMEs, and no path of anybody's machine."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_dependency_is_pinned_in_the_constraints() -> None:
+    """What pyproject.toml bounds, constraints.txt pins, within the bounds."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(r for extra in project["optional-dependencies"].values() for r in extra)]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    pinned = {canonicalize_name(name): version for name, version in pins.items()}
+    for text in wanted:
+        requirement = Requirement(text)
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} is pinned to {version}"
+        assert any(s.operator in ("<", "==", "<=") for s in requirement.specifier), f"{requirement} has no upper bound"
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    """Nothing committed says where it was written."""
+    suspicious = re.compile(r"/(?:home|Users)/\w+/|C:\\\\Users")
+    for folder in ("pixelmill", "flows", "tasks", "settings", "deployments", "examples", "docs"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".md", ".toml", ".yaml", ".env", ".service", ".json"):
+                assert not suspicious.search(path.read_text()), path
+
+
+def test_the_chinese_readme_is_that_of_the_english_one() -> None:
+    """Both have the same sections, commands, links, pictures and report keys, so that neither is forgotten."""
+    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+    for pattern in (
+        r"\]\(([^)]+)\)",
+        r"^    (pixelmill \w+)",
+        r"^\$ ([^#\n]*)",
+        r"^\| (`[^|]*)\|",
+    ):
+        found = [
+            sorted(
+                {" ".join(hit.replace("、", ", ").split()) for hit in re.findall(pattern, text, re.M)}
+                - {"README.md", "README.zh-CN.md"}
+            )
+            for text in (english, chinese)
+        ]
+        assert found[0] == found[1], pattern
+    assert len(re.findall("^## ", english, re.M)) == len(re.findall("^## ", chinese, re.M))
