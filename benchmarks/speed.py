@@ -44,8 +44,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.decode import photographs
 from pixelmill import catalog
 from pixelmill.embedding.precision import least_cosine
+from pixelmill.embedding.targets import Target
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
-from pixelmill.pipeline import Pipeline, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
 from pixelmill.run.prepare import prepare
@@ -136,7 +137,7 @@ def compare(title: str, folder: Path, photos: Path, spec: ModelSpec, archive: Pa
         for _ in range(turns):
             for name, (way, images) in ways.items():
                 rates[name] = max(rates[name], images / seconds(way))
-            product = max(product, product_rate(model, pipeline.batch_size))
+            product = max(product, product_rate(model, pipeline.embedder.batch_size))
         expected = process.submit(people, archive, paths).result()[1]
     rates["limit"] = 1 / (1 / rates["decoding"] + 1 / product)
     print(f"{title}, {len(paths)} images, {os.cpu_count()} CPUs, fast in {model.dtype}")
@@ -242,15 +243,15 @@ class Run:
 def decoded(pipeline: Pipeline, files: list[FoundFile], threads: int) -> list[Any]:
     """The first stage alone."""
     with ThreadPoolExecutor(threads) as pool:
-        prepared = pool.map(lambda file: pipeline.prepare(file, lambda _sha256: frozenset({FINGERPRINT})), files)
+        prepared = pool.map(lambda file: pipeline.reader.prepare(file, lambda _sha256: frozenset({FINGERPRINT})), files)
         return [pixels for one in prepared for pixels in one.inputs.values()]
 
 
 def embedded(pipeline: Pipeline, pixels: list[Any]) -> None:
     """The second stage alone."""
     (target,) = pipeline.targets
-    for at in range(0, len(pixels), pipeline.batch_size):
-        pipeline.embed(target, pixels[at : at + pipeline.batch_size])
+    for at in range(0, len(pixels), pipeline.embedder.batch_size):
+        pipeline.embedder.embed(target, pixels[at : at + pipeline.embedder.batch_size])
 
 
 if __name__ == "__main__":

@@ -22,8 +22,10 @@ from benchmarks import plot
 from benchmarks.speed import FINGERPRINT, decoded, embedded, encode, vit_b32
 from pixelmill import catalog
 from pixelmill.bench import rate
+from pixelmill.embedding.targets import Target
+from pixelmill.embedding.timing import Timing
 from pixelmill.models.base import ModelSpec
-from pixelmill.pipeline import Pipeline, Target, Timing
+from pixelmill.pipeline import Pipeline
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
 from pixelmill.run.matrices import measured_precision

@@ -19,12 +19,14 @@ import numpy as np
 from rich.console import Console
 
 from pixelmill.devices import describe_device, resolve_device
+from pixelmill.embedding.shard import Result
+from pixelmill.embedding.targets import Target
 from pixelmill.errors import PixelmillError
 from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.models.load import load_file
-from pixelmill.pipeline import Pipeline, Result, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.progress import download_bar
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile

@@ -29,11 +29,11 @@ def embed(store: str, run: int, worker: str) -> None:
     folder = RunFolder(Path(store), run)
     orders = folder.orders()
     job, warning = orders.job_of(worker)
-    with holding(Path(store), run), folder.alive(worker), shown(orders.images(worker)) as on_embedded:
+    with holding(Path(store), run), folder.alive(worker), shown(orders.images(worker)):
         for shard, matrices in orders.of(worker):
             if past(job.deadline):
                 break
-            did = embed_shard(job, matrices, run, shard, worker, on_embedded)
+            did = embed_shard(job, matrices, run, shard, worker)
             folder.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
             if model_hangs():
                 break

@@ -16,9 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from pixelmill.embedding.inputs import Prepared
+from pixelmill.embedding.targets import Target
+from pixelmill.embedding.timing import Timing
 from pixelmill.errors import EmbeddingFailed, SourceError
 from pixelmill.models.base import ModelSpec
-from pixelmill.pipeline import Pipeline, Prepared, Target, Timing
+from pixelmill.pipeline import Pipeline
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
 from pixelmill.run.matrices import measured_precision
@@ -86,18 +89,18 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     options = job.decode_options(job.decode or "fast")
     pipeline = Pipeline([target], options, batch_size=_BATCHES[-1], threads=job.threads)
     with ThreadPoolExecutor(job.threads) as pool:
-        prepare = partial(pool.map, partial(pipeline.prepare, lacking=_lacking))
+        prepare = partial(pool.map, partial(pipeline.reader.prepare, missing=_missing))
         files, inputs = _gathered(prepare, files, seconds, at_once=job.threads)
         if not inputs:
             raise SourceError(f"Expected images to measure with in {', '.join(job.sources)}. None can be decoded.")
         decoding = rate(lambda: sum(len(prepared.inputs) for prepared in prepare(files)), seconds)
-    embed = lambda images: len(pipeline.embed(target, _many(inputs, images)))  # noqa: E731
+    embed = lambda images: len(pipeline.embedder.embed(target, _many(inputs, images)))  # noqa: E731
     batch_size, embedding = best_batch(embed, seconds / len(_BATCHES))
-    pipeline.batch_size, timing = batch_size, Timing()
+    pipeline.embedder.batch_size, timing = batch_size, Timing()
     files = files[: max(1, int(seconds * min(decoding, embedding)))]
 
     def run() -> int:
-        result = pipeline.run(files, _lacking)
+        result = pipeline.run(files, _missing)
         timing.add(result.timing)
         return sum(len(vectors.index) for vectors in result.rows.vectors.values())
 
@@ -168,7 +171,7 @@ def _gathered(
     return files[:used], inputs
 
 
-def _lacking(_sha256: bytes) -> frozenset[str]:
+def _missing(_sha256: bytes) -> frozenset[str]:
     return frozenset({"bench"})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.artifacts import ProgressArtifact, update_progress_artifact
 from prefect.runtime import flow_run
 
+from pixelmill.embedding.progress import telling
 from pixelmill.progress import embedding_bars
 from tasks._artifacts import not_needed
 
@@ -19,8 +20,8 @@ _EVERY = 5.0
 
 
 @contextmanager
-def shown(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
-    """Show how far the images in `totals` (by model) are embedded while the block runs; what it gives counts them.
+def shown(totals: Mapping[str, int]) -> Iterator[None]:
+    """Show how far the images in `totals` (by model) are while the block embeds them.
 
     In the UI it is an artifact of the run that started this one, where people look.
     """
@@ -36,7 +37,8 @@ def shown(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], None]]:
                 told = time.monotonic()
                 _update(artifact, totals, done)
 
-        yield count
+        with telling(count):
+            yield
     if artifact:
         _update(artifact, totals, done)
 

@@ -24,12 +24,9 @@ from tasks._retries import may_pass
     name="embed", task_run_name="embed shard {shard.number} ({shard.images} images)", cache_policy=NO_CACHE, retries=3,
     retry_delay_seconds=exponential_backoff(backoff_factor=5), retry_jitter_factor=0.5, retry_condition_fn=may_pass,
 )  # fmt: skip
-def embed_shard(
-    job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
-    on_embedded: work.OnEmbedded = lambda _model, _images: None,
-) -> ShardReport:  # fmt: skip
+def embed_shard(job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str) -> ShardReport:
     """Embed what the images of a shard lack, and commit it; a retry does only what is still missing."""
-    return _embedded(job, matrices, scan, shard, worker, on_embedded)
+    return _embedded(job, matrices, scan, shard, worker)
 
 
 @task(
@@ -48,9 +45,6 @@ def embed_ordered(store: str, run: int, number: int) -> ShardReport:
     return replace(did, warnings=(*did.warnings, warning) if warning else did.warnings)
 
 
-def _embedded(
-    job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str,
-    on_embedded: work.OnEmbedded = lambda _model, _images: None,
-) -> ShardReport:  # fmt: skip
+def _embedded(job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str) -> ShardReport:
     with StoreWriter(job.store) as writer:
-        return work.embed_shard(job, writer, matrices, scan, shard, worker=worker, on_embedded=on_embedded)
+        return work.embed_shard(job, writer, matrices, scan, shard, worker=worker)

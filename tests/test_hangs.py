@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelmill import pipeline, watch
+from pixelmill import watch
+from pixelmill.embedding import reader
 from pixelmill.report.model import RunReport
 from pixelmill.run import loaded
 from pixelmill.run import worker as work
@@ -48,7 +49,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("SILENT_SECONDS", "COMPUTING_SECONDS", "OVERTIME_SECONDS"):
         monkeypatch.setattr(watch, name, 1.0)
     monkeypatch.setattr(work, "_RETRY_DELAYS", (0.1, 0.1))
-    monkeypatch.setattr(pipeline, "OVERTIME_SECONDS", 0.5)
+    monkeypatch.setattr(reader, "OVERTIME_SECONDS", 0.5)
     monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     yield
     watch.start_anew()
@@ -56,14 +57,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def hang_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Reading files of these names never comes to an end; of all files, if there are none."""
-    real = pipeline.read_image
+    real = reader.read_image
 
     def reads(file: FoundFile, *, max_bytes: int) -> bytes:
         if not names or Path(file.path).name in names:
             threading.Event().wait()
         return real(file, max_bytes=max_bytes)
 
-    monkeypatch.setattr(pipeline, "read_image", reads)
+    monkeypatch.setattr(reader, "read_image", reads)
 
 
 def counts(report: RunReport) -> tuple[int, int, int]:

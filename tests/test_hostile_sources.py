@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pixelmill.pipeline import decode_in_sandbox
+from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
 from pixelmill.sources import local
@@ -240,7 +240,7 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
         return decode_in_sandbox(data, *args, **kwargs)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("pixelmill.pipeline.decode_in_sandbox", hungry)
+        patch.setattr("pixelmill.embedding.inputs.decode_in_sandbox", hungry)
         patch.setattr("pixelmill.run.matrices.decode_in_sandbox", hungry)
         report = run(job)
     assert (report.models["one"].pending, quarantine(job)) == (1, {})
@@ -259,7 +259,7 @@ def test_a_bad_file_is_tried_again_only_when_it_changes_or_on_request(
             tried.append(data)
         return decode_in_sandbox(data, *args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pixelmill.pipeline.decode_in_sandbox", watched)
+    monkeypatch.setattr("pixelmill.embedding.inputs.decode_in_sandbox", watched)
     bad = photos / "bad.jpg"
     bad.write_bytes(EIGHT_BIT["jpeg"][:90])
     run(job)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from pixelmill import catalog
+from pixelmill.embedding.targets import Target
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
-from pixelmill.pipeline import Pipeline, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.sources.discover import discover
 
 IMAGES = Path(__file__).parent.parent / "examples" / "images"

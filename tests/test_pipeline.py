@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from pixelmill import pipeline as module
+from pixelmill.embedding import embedder, inputs, reader
 from pixelmill.embedding.precision import fastest_precision
+from pixelmill.embedding.progress import telling
+from pixelmill.embedding.shard import Result
+from pixelmill.embedding.targets import Target
 from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.images.sandbox import Pixels, decode_in_sandbox
-from pixelmill.pipeline import Pipeline, Result, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.sources.found import FoundFile
+from pixelmill.watch import answer
 from tests.conftest import SavePicture
 from tests.support.models import BlockMeans, Limited, spec_of
 
@@ -48,7 +52,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(files: list[FoundFile]) -> N
     model, unlimited = Limited(most=2), Limited()
     pipeline, result = run(files, model, batch_size=8)
     _, expected = run(files, unlimited, batch_size=8)
-    assert pipeline.batch_size == 2
+    assert pipeline.embedder.batch_size == 2
     assert max(model.batches) == 2
     np.testing.assert_allclose(result.rows.vectors["one"].values, expected.rows.vectors["one"].values, rtol=1e-5)
 
@@ -67,7 +71,7 @@ def test_each_image_is_decoded_once_for_all_models(files: list[FoundFile], monke
         asked.append(len(wanted))
         return decode_in_sandbox(*args, wanted=wanted, **kwargs)
 
-    monkeypatch.setattr(module, "decode_in_sandbox", counted)
+    monkeypatch.setattr(inputs, "decode_in_sandbox", counted)
     _, result = run(files, Limited("one"), Limited("second"))
     assert [len(result.rows.vectors[name].index) for name in ("one", "second")] == [10, 10]
     assert asked == [1] * 10
@@ -98,14 +102,14 @@ def test_a_bad_image_does_not_cost_its_batch(files: list[FoundFile]) -> None:
 
 def test_what_may_pass_is_not_refused(files: list[FoundFile], monkeypatch: pytest.MonkeyPatch) -> None:
     """An I/O error, or a file that vanished, leaves the image for another time: it is not quarantined."""
-    real = module.read_image
+    real = reader.read_image
 
     def failing(file: FoundFile, *, max_bytes: int) -> bytes:
         if file == files[2]:
             raise OSError(5, "Input/output error")
         return real(file, max_bytes=max_bytes)
 
-    monkeypatch.setattr(module, "read_image", failing)
+    monkeypatch.setattr(reader, "read_image", failing)
     Path(files[7].absolute).unlink()
     _, result = run(files, Limited())
     assert [file for file, _ in result.unread] == [files[2], files[7]]
@@ -121,6 +125,15 @@ def test_stopping_finishes_what_was_read(files: list[FoundFile]) -> None:
     result = pipeline.run(files, lambda _sha256: frozenset({"one"}), stop=lambda: next(answers))
     assert result.read == 3
     assert len(result.rows.vectors["one"].index) == 3
+
+
+def test_whoever_listens_is_told_of_what_is_embedded(files: list[FoundFile]) -> None:
+    """Around a run, also when that is in a thread of its own: each batch by its model, and nothing after the block."""
+    told: list[tuple[str, int]] = []
+    with telling(lambda model, images: told.append((model, images))):
+        answer(lambda: run(files, Limited("one")))
+    run(files, Limited("one"))
+    assert told == [("one", 4), ("one", 4), ("one", 2)]
 
 
 def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
@@ -163,7 +176,7 @@ def test_a_device_is_given_the_next_batch_before_the_last_is_collected(
             return collect
 
     _, expected = run(files, Limited())
-    monkeypatch.setattr(module, "Feed", Later)
+    monkeypatch.setattr(embedder, "Feed", Later)
     _, result = run(files, Limited())
     assert happened == ["given", "given", "collected", "given", "collected", "collected"]
     np.testing.assert_array_equal(

@@ -12,12 +12,13 @@ import numpy as np
 
 from pixelmill.devices import resolve_device
 from pixelmill.embedding.precision import LEAST_COSINE, least_cosine
+from pixelmill.embedding.targets import Target
 from pixelmill.errors import EmbeddingFailed
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
-from pixelmill.pipeline import Pipeline, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.manifest import Matrix, Provenance

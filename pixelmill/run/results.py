@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
-from pixelmill.pipeline import Timing
+from pixelmill.embedding.timing import Timing
 from pixelmill.watch import COMPUTING, Hang
 
 _EXAMPLES = 5

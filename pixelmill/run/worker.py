@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
 from pixelmill.choices import Decode
+from pixelmill.embedding.shard import Result
+from pixelmill.embedding.targets import Guarded, MissingMatrices, Target
 from pixelmill.errors import StoreError
-from pixelmill.pipeline import Guarded, Lacking, Pipeline, Result, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.plan import Coverage, Shard
 from pixelmill.run.drift import Measured
 from pixelmill.run.job import Job
@@ -26,13 +28,10 @@ from pixelmill.watch import Unanswered, answer, begin, model_hangs, past
 _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
 
-OnEmbedded = Callable[[str, int], None]
-
 
 def embed_shard(
-    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *,
-    worker: str = "inline", on_embedded: OnEmbedded = lambda _model, _images: None,
-) -> ShardReport:  # fmt: skip
+    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *, worker: str = "inline"
+) -> ShardReport:
     """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time.
 
     It ends after the batch at hand when the deadline is over; what was embedded by then is committed. So it does when
@@ -42,7 +41,7 @@ def embed_shard(
     ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
     for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
         if not model_hangs():
-            reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker, on_embedded))
+            reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker))
     begin("store", os.fspath(job.store))
     compact_if_needed(writer)
     did = combined(reports)
@@ -58,20 +57,16 @@ def _embed_group(
     scan: int,
     shard: Shard,
     worker: str,
-    on_embedded: OnEmbedded,
 ) -> ShardReport:
     start = time.perf_counter()
     try:
         targets = answer(partial(_ready_targets, job, writer, matrices, scan, shard, worker), deadline=job.deadline)
     except Unanswered as silent:
         return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
-    pipeline = Pipeline(
-        targets, job.decode_options(decode),
-        batch_size=job.batch_size, threads=job.threads, on_embedded=on_embedded,
-    )  # fmt: skip
-    files, lacking = _shard_files(writer, matrices, scan, shard)
+    pipeline = Pipeline(targets, job.decode_options(decode), batch_size=job.batch_size, threads=job.threads)
+    files, missing = _shard_files(writer, matrices, scan, shard)
     measured = Measured(writer, targets, worker)
-    result = _run(job, pipeline, files, lacking)
+    result = _run(job, pipeline, files, missing)
     report, hung = _committed(job, measured, result), {hang.what for hang in result.hung}
     for delay in _RETRY_DELAYS:
         again = [file for file, _ in result.unread if file.absolute not in hung]
@@ -79,7 +74,7 @@ def _embed_group(
             break
         time.sleep(delay)
         left = [told for told in result.unread if told[0].absolute in hung]
-        result = _run(job, pipeline, again, lacking)
+        result = _run(job, pipeline, again, missing)
         result.unread += left
         report = replace(combined([report, _committed(job, measured, result)]), unread=_told(result))
         hung |= {hang.what for hang in result.hung}
@@ -98,10 +93,10 @@ def _ready_targets(
     return targets
 
 
-def _run(job: Job, pipeline: Pipeline, files: Sequence[FoundFile], lacking: Lacking) -> Result:
+def _run(job: Job, pipeline: Pipeline, files: Sequence[FoundFile], missing: MissingMatrices) -> Result:
     """What a pipeline makes of files; of what it made, if a model hangs."""
     try:
-        return answer(lambda: pipeline.run(files, lacking, stop=lambda: past(job.deadline)), deadline=job.deadline)
+        return answer(lambda: pipeline.run(files, missing, stop=lambda: past(job.deadline)), deadline=job.deadline)
     except Unanswered as silent:
         result = pipeline.so_far()
         result.hung.append(silent.hang)
@@ -122,7 +117,7 @@ def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
 
 def _shard_files(
     writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
-) -> tuple[list[FoundFile], Lacking]:
+) -> tuple[list[FoundFile], MissingMatrices]:
     if not writer.ledger.has_plan(scan, shard.first, shard.images):
         raise StoreError(
             f"Expected the plan of run {scan} in the ledger of {writer.folder}. It is not there any more: was the "

@@ -9,12 +9,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelmill.embedding.targets import Target
 from pixelmill.errors import NoTextTower, WeightsRefused
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import WeightsCache
-from pixelmill.pipeline import Pipeline, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.provenance import still_makes
 from pixelmill.store.manifest import Provenance
 

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from pixelmill.embedding.targets import Target
 from pixelmill.errors import ImageRejected
 from pixelmill.images import sandbox, sandbox_pool
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, pixels
 from pixelmill.images.sandbox import DecoderUnusable, decode_in_sandbox
 from pixelmill.images.sandbox_pool import DecodingInterrupted, end_idle_decoders
-from pixelmill.pipeline import Pipeline, Target
+from pixelmill.pipeline import Pipeline
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
 from tests.support.models import Limited

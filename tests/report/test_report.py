@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from pixelmill.cli.main import main
-from pixelmill.pipeline import Timing
+from pixelmill.embedding.timing import Timing
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.build import build, close, dry_run_report
 from pixelmill.report.history import ENOUGH, FAILING, LAST, MANY, MEASURED, SHRUNK, SLOW, comparable, notable, recorded

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pixelmill import watch
+from pixelmill.embedding.timing import Timing
 from pixelmill.errors import StoreError
-from pixelmill.pipeline import Timing
 from pixelmill.plan import Shard
 from pixelmill.run.handoff import RunFolder, whole
 from pixelmill.run.job import Job

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pixelmill.embedding.reader import READS_AT_ONCE
 from pixelmill.errors import SourceError
-from pixelmill.pipeline import READS_AT_ONCE
 from pixelmill.run.job import Job
 from pixelmill.run.scan import scan_sources
 from pixelmill.sources import http, limits
