@@ -143,6 +143,7 @@ _MARKS = (
     Step("UPDATE stale SET told = 2", "told = 1", "row", -1),
 )  # fmt: skip
 _SETTLED = (
+    Step("DELETE FROM quarantine", "row IS NULL AND path IN (SELECT path FROM files WHERE gone = 2)"),
     Step("DELETE FROM files INDEXED BY files_gone", "gone > 0 AND gone = 2"),
     Step("UPDATE files INDEXED BY files_unsettled SET unsettled = 0, previous_row = NULL",
          "unsettled AND unsettled = 2"),
@@ -600,22 +601,15 @@ class Ledger:
         with self.transaction():
             for mark in _MARKS:
                 self._db.execute(mark.statement)
+            elsewhere = {path for path, _ in self._holders.elsewhere()}
+            self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path in elsewhere))
+            self._db.execute(_MARKS[-1].statement)  # of theirs as well
+            self._set_meta("told_rows", self.row_count())
         with self._as_of_now():
-            elsewhere = self._holders.elsewhere()
-            told = Settlement(self._db, int(self._meta("settled_rows") or 0), {path for path, _ in elsewhere}).changes()
-            rows = self.row_count()
-        with self.transaction():
-            self._db.executemany("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path, _ in elsewhere))
-            self._db.executemany("UPDATE stale SET told = 2 WHERE row = ?", ((row,) for _, row in elsewhere))
-            self._set_meta("told_rows", rows)
-        return told
+            return Settlement(self._db, int(self._meta("settled_rows") or 0), elsewhere).changes()
 
     def settle(self) -> None:
         """Take what `changes` told as known from now on, and forget the files that are gone."""
-        with self.transaction():
-            self._db.execute(
-                "DELETE FROM quarantine WHERE row IS NULL AND path IN (SELECT path FROM files WHERE gone = 2)"
-            )
         for step in _SETTLED:
             self._in_stretches(step)
         with self.transaction():
@@ -628,11 +622,8 @@ class Ledger:
         """Do the most of a step in transactions of their own, so that others get their turn between; the rest, which is
         less than one stretch, is left."""
         last: object = step.first
-        while True:
+        while end := self._db.execute(f"{step.keys} LIMIT 1 OFFSET ?", (last, AT_ONCE - 1)).fetchone():
             with self.transaction():
-                end = self._db.execute(f"{step.keys} LIMIT 1 OFFSET ?", (last, AT_ONCE - 1)).fetchone()
-                if end is None:
-                    return
                 self._db.execute(f"{step.statement} AND {step.key} > ? AND {step.key} <= ?", (last, end[0]))
             last = end[0]
 
