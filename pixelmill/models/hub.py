@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from pixelmill.errors import UnknownModel, WeightsRefused
 from pixelmill.models.base import HUB, ModelSpec, WeightsSource
-from pixelmill.models.own import MODEL_CONFIG, canonical, measured
+from pixelmill.models.drafts import MODEL_CONFIG, canonical
+from pixelmill.models.own import measured
 from pixelmill.models.text_files import text_files
 from pixelmill.models.weights import WeightsCache
 

@@ -22,8 +22,8 @@ from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import ModelSpec, TextModel, Tokens, WeightsSource, hub_source
 from pixelmill.models.checkpoint.hf_clip import is_hf_clip, require_config, to_openai
 from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
+from pixelmill.models.drafts import MODEL_CONFIG, measured_as
 from pixelmill.models.meta_init import Skeleton, Uninitialised
-from pixelmill.models.own import MODEL_CONFIG, measured
 from pixelmill.models.text_files import laid_out, text_files
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def resolve(name: str) -> ModelSpec:
     )  # fmt: skip
     if "hf_model_name" in cfg["text_cfg"]:  # built only where the tower's config is: what is known without it
         return replace(draft, dim=cfg["embed_dim"], image_size=cfg["vision_cfg"]["image_size"])
-    return measured(draft)
+    return measured_as(draft, instantiate(draft))
 
 
 def _activation_of(architecture: str, config: dict[str, Any]) -> str:

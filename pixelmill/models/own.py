@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, unquote
 
 from pixelmill.errors import SettingsError
-from pixelmill.models.base import BackendName, EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.base import BackendName, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint.sidecars import READERS
+from pixelmill.models.drafts import MODEL_CONFIG, canonical, measured_as
 from pixelmill.models.text_files import text_files
 
 Channels = tuple[float, float, float]
-
-
-MODEL_CONFIG = "model_config"
-"""The option that holds an open_clip_config.json of one's own, as canonical JSON."""
 
 
 def own_spec(
@@ -64,12 +59,6 @@ def _read_config(path: Path) -> tuple[str, str]:
     return canonical(path.stem, whole)
 
 
-def canonical(stem: str, config: Mapping[str, Any]) -> tuple[str, str]:
-    """A name for an open_clip_config.json that changes with its content, and the content as canonical JSON."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return f"{stem}@{hashlib.sha256(text.encode()).hexdigest()[:12]}", text
-
-
 def _beside(address: str) -> Iterator[WeightsSource]:
     """The files that say more of a checkpoint, where it lies or may lie."""
     folder = address.rpartition("/")[0]
@@ -83,19 +72,6 @@ def measured(draft: ModelSpec) -> ModelSpec:
     from pixelmill.models.load import instantiate
 
     return measured_as(draft, instantiate(draft))
-
-
-def measured_as(draft: ModelSpec, model: EmbeddingModel) -> ModelSpec:
-    """The draft of a spec with what its architecture, `model` on `meta`, has."""
-    import torch
-
-    side = model.preprocessing.image_size
-    if draft.image_size not in (0, side):
-        raise SettingsError(
-            f"Expected image_size = {side} for {draft.name}: {draft.architecture} has no other. Got {draft.image_size}."
-        )
-    dim = int(model.encode_image(torch.empty(1, 3, side, side, device="meta")).shape[1])
-    return replace(draft, dim=dim, image_size=side, parameters=sum(p.numel() for p in model.module.parameters()))
 
 
 def _address(checkpoint: str) -> str:

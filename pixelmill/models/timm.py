@@ -16,8 +16,8 @@ from pixelmill.errors import SettingsError, UnknownModel, WeightsRefused, neares
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.checkpoint.state_dict import fill, read_state_dict, refusing
+from pixelmill.models.drafts import measured_as
 from pixelmill.models.meta_init import Skeleton, Uninitialised
-from pixelmill.models.own import measured_as
 
 if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile
