@@ -32,30 +32,38 @@ _BEAT_BYTES = 20
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, as its file names it: kernel and process namespace, number and start, and its machine for people."""
+    """A process, as its file names it: kernel and process namespace, number and start, its machine for people, and
+    where it sees its file."""
 
     kernel: str
     process: str
     host: str
+    place: str
 
     @classmethod
-    def this(cls) -> Owner:
-        return cls(_kernel(), f"{os.getpid()}.{_started(os.getpid())}", socket.gethostname() or "?")
+    def this(cls, place: Path) -> Owner:
+        host = socket.gethostname() or "?"
+        return cls(_kernel(), f"{os.getpid()}.{_started(os.getpid())}", host, os.path.realpath(place))
 
     @classmethod
     def parsed(cls, content: bytes) -> Owner:
-        _, kernel, process, host, *_ = [*content.decode(errors="replace").split(), "", "", "", ""]
-        return cls(kernel, process, host)
+        _, kernel, process, host, place = [*os.fsdecode(content).removesuffix("\n").split(" ", 4), *("",) * 5][:5]
+        return cls(kernel, process, host, place)
 
     def line(self) -> bytes:
-        return f"{self.kernel} {self.process} {self.host}\n".encode()
+        return os.fsencode(f"{self.kernel} {self.process} {self.host} {self.place}\n")
 
-    def is_seen_to_live(self) -> bool | None:
-        """Whether its process lives; None where that cannot be seen from here."""
+    def is_seen_to_live(self, name: str, mine: Path) -> bool | None:
+        """Whether its process lives and has the file `name` of this folder open, where `mine` is one as well; None
+        where that cannot be seen from here. A copy of a store has such files of writers of the original."""
         if self.kernel != _kernel():
             return None
         number, _, started = self.process.partition(".")
-        return number.isdigit() and _started(int(number)) == started != ""
+        if number == str(os.getpid()):  # within a process locks do reach
+            return False
+        if not (number.isdigit() and _started(int(number)) == started != ""):
+            return False
+        return _same(Path(self.place) / mine.name, mine) and _has_open(int(number), Path(self.place) / name)
 
 
 class Presence:
@@ -105,7 +113,7 @@ class Presence:
     def _enter(self) -> Path:
         """A file of its own, under a number higher than those of all who were here before."""
         mine = self._folder / f".{secrets.token_hex(4)}.tmp"
-        content = b"0" * _BEAT_BYTES + b" " + Owner.this().line()
+        content = b"0" * _BEAT_BYTES + b" " + Owner.this(self._folder).line()
         write_new(
             mine, content
         )  # first of all: a network's list of a folder is asked for anew when it was changed here
@@ -131,12 +139,12 @@ class Presence:
         """The owner of a writer's file, if it lives and its lock is not kept from this process. A dead one's goes."""
         try:
             descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # gone, or another user's, of which nothing can be said
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            owner = Owner.parsed(os.read(descriptor, 1024))
-            if _lives(owner, path, self._watched):
+            owner = Owner.parsed(os.read(descriptor, 8192))
+            if self._lives(owner, path):
                 return owner
             path.unlink(missing_ok=True)
         except (BlockingIOError, PermissionError):
@@ -145,6 +153,11 @@ class Presence:
             os.close(descriptor)
         return None
 
+    def _lives(self, owner: Owner, path: Path) -> bool:
+        seen = owner.is_seen_to_live(path.name, self._path)
+        # What locks of a disk of this machine let go of is dead, wherever its process ran.
+        return _changes(path) if seen is None and self._watched else bool(seen)
+
     def _beat(self) -> None:
         beats = 0
         while not self._left.wait(BEAT_SECONDS):
@@ -152,12 +165,6 @@ class Presence:
             with suppress(OSError):
                 os.pwrite(self._descriptor, f"{beats:0{_BEAT_BYTES}}".encode(), 0)
                 os.fsync(self._descriptor)
-
-
-def _lives(owner: Owner, path: Path, watched: bool) -> bool:
-    seen = owner.is_seen_to_live()
-    # What locks of a disk of this machine let go of is dead, wherever its process ran.
-    return _changes(path) if seen is None and watched else bool(seen)
 
 
 def _changes(path: Path) -> bool:
@@ -170,6 +177,26 @@ def _changes(path: Path) -> bool:
         if now != before:
             return True
     return False
+
+
+def _same(there: Path, mine: Path) -> bool:
+    """Whether a file just made is seen elsewhere too: two mounts of one folder, not a folder and its copy."""
+    return bool(_content(mine)) and _content(there) == _content(mine)
+
+
+def _has_open(process: int, path: Path) -> bool:
+    """Whether a process has a file open, as far as this one may look."""
+    try:
+        return any(_target(link) == str(path) for link in Path(f"/proc/{process}/fd").iterdir())
+    except PermissionError:
+        return True
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except FileNotFoundError:  # closed meanwhile
+        return ""
 
 
 def _content(path: Path) -> bytes:

@@ -92,6 +92,22 @@ def test_the_second_machine_is_refused_before_it_writes(shim: Path, folder: Path
     assert third.split() == ["ready", "2000", "2001"]
 
 
+def test_a_copy_of_a_store_has_no_writers_of_the_original(
+    folder: Path, tmp_path: Path, writer: StoreWriter, matrices: list[Matrix]
+) -> None:
+    """A store that is copied, or put back, while somebody writes to it keeps nobody out: that one writes elsewhere."""
+    writer.commit(harvest([0], matrices))
+    shutil.copytree(folder, tmp_path / "copy")
+    with StoreWriter(tmp_path / "copy") as other:
+        other.commit(harvest([1], matrices))
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "copy", folder)
+    (folder / ".writers" / "1").write_bytes(b"0" * 20 + b" " + presence.Owner.this(folder / ".writers").line())
+    with StoreWriter(folder) as other:
+        other.commit(harvest([2], matrices))
+    check_plain(folder, contents(3))
+
+
 def test_a_writer_elsewhere_lives_while_it_gives_signs(
     shim: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +122,7 @@ def test_a_writer_elsewhere_lives_while_it_gives_signs(
     assert other.stdout is not None
     assert other.stdout.readline() == "ready\n"
     (file,) = (folder / ".writers").iterdir()
-    file.write_text("0" * 20 + " another-kernel 4711.1 elsewhere\n")
+    file.write_text("0" * 20 + " another-kernel 4711.1 elsewhere /there\n")
     beating = subprocess.Popen(
         ["sh", "-c", f"while sleep 0.1; do printf %020d $((n+=1)) | dd of={file} conv=notrunc status=none; done"]
     )
