@@ -883,7 +883,8 @@ class Ledger:
     def unusable(path: Path, error: Exception) -> StoreError:
         """The error for a ledger that SQLite cannot use, or that holds what no ledger holds."""
         return what_stopped_it(path, error) or StoreError(
-            f"The ledger {path} cannot be used ({error}). No vectors are lost: run `pixelmill repair {path.parent}`."
+            f"The ledger {path} cannot be used ({error}). No vectors are lost: if the disk is full, free some space, "
+            f"else run `pixelmill repair {path.parent}`."
         )
 
     def _value(self, query: str, *values: object) -> int:

@@ -79,8 +79,8 @@ class Presence:
         make_folder_durably(self._folder)
         self._path = self._enter()
         self._descriptor = os.open(self._path, os.O_RDWR)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._look_round()
         except Exception:
             self.leave()
@@ -114,10 +114,9 @@ class Presence:
         """A file of its own, under a number higher than those of all who were here before."""
         mine = self._folder / f".{secrets.token_hex(4)}.tmp"
         content = b"0" * _BEAT_BYTES + b" " + Owner.this(self._folder).line()
-        write_new(
-            mine, content
-        )  # first of all: a network's list of a folder is asked for anew when it was changed here
         try:
+            # Before the list: that of a network is made anew once the folder was changed here.
+            write_new(mine, content)
             number = max((_number(path) for path in self._folder.iterdir()), default=0) + 1
             while not make_name(path := self._folder / f"{number}", mine, content):
                 number += 1

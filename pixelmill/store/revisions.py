@@ -122,8 +122,8 @@ def check_names_exclude(store: Path) -> None:
         write_new(tried, b"tried")
         first, second = (make_name(name, tried, b"tried") for _ in range(2))
     finally:
-        for path in (tried, name):
-            path.unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
+        tried.unlink(missing_ok=True)
     if not first or second:
         raise StoreError(
             f"Expected a file system under {store} on which a name can be made once only. Found that it "

@@ -96,15 +96,15 @@ def test_a_copy_of_a_store_has_no_writers_of_the_original(
     folder: Path, tmp_path: Path, writer: StoreWriter, matrices: list[Matrix]
 ) -> None:
     """A store that is copied, or put back, while somebody writes to it keeps nobody out: that one writes elsewhere."""
-    writer.commit(harvest([0], matrices))
+    writer.commit(shard_rows([0], matrices))
     shutil.copytree(folder, tmp_path / "copy")
     with StoreWriter(tmp_path / "copy") as other:
-        other.commit(harvest([1], matrices))
+        other.commit(shard_rows([1], matrices))
     shutil.rmtree(folder)
     shutil.copytree(tmp_path / "copy", folder)
     (folder / ".writers" / "1").write_bytes(b"0" * 20 + b" " + presence.Owner.this(folder / ".writers").line())
     with StoreWriter(folder) as other:
-        other.commit(harvest([2], matrices))
+        other.commit(shard_rows([2], matrices))
     check_plain(folder, contents(3))
 
 
