@@ -47,7 +47,7 @@ STRANGE = {
     "holdings": "inventory", "morning": "report", "patiently": "retry", "sightings": "scans", "strangers": "what they are",
 }  # fmt: skip
 """Words that only their author knew, as parts of names, and what a stranger of the field guesses instead."""
-STRANGE_NAMES = {"Feed", "Lacking", "Orders", "Pace", "check_means"}
+STRANGE_NAMES = {"Lacking", "Orders", "Pace", "check_means"}
 Rule = Callable[[Path], list[str]]
 
 
@@ -166,7 +166,7 @@ def _names(source: str) -> frozenset[str]:
     return frozenset(name for name in given if isinstance(name, str))
 
 
-NOT_YET = {"no_arrow_back", "no_circle_of_files", "no_circle_of_rooms", "no_long_file", "no_strange_word"}
+NOT_YET = {"no_long_file", "no_strange_word"}
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
