@@ -10,7 +10,8 @@ from prefect import flow
 from pixelmill.run.handoff import RunFolder
 from pixelmill.run.loaded import release_models
 from pixelmill.store.living import holding
-from pixelmill.watch import model_hangs, past
+from pixelmill.watch.clocks import past
+from pixelmill.watch.hangs import model_hangs
 from tasks._progress import shown
 from tasks.embed import embed_shard
 

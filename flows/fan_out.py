@@ -26,7 +26,7 @@ from pixelmill.run.rounds import Life, is_device_missing, needs_somebody, who_is
 from pixelmill.run.schedule import schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from pixelmill.watch import Unchanged, past
+from pixelmill.watch.clocks import Unchanged, past
 from tasks.embed import embed_ordered
 from tasks.workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
 

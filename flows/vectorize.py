@@ -27,7 +27,7 @@ from pixelmill.run.schedule import schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.living import holding
 from pixelmill.store.master import MASTER
-from pixelmill.watch import ending_after
+from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
 from tasks.discover import discover_images

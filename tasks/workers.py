@@ -18,7 +18,7 @@ from pixelmill.errors import SettingsError
 from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder, RunOrders
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.rounds import Life, why_worker_lost
-from pixelmill.watch import past
+from pixelmill.watch.clocks import past
 
 POLL_SECONDS = 2.0
 LOST_SECONDS = 12 * ALIVE_SECONDS

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pixelmill import watch
 from pixelmill.embedding import reader
 from pixelmill.report.model import RunReport
 from pixelmill.run import loaded
@@ -22,6 +21,7 @@ from pixelmill.run.job import CacheSpec, Job
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
+from pixelmill.watch import calls
 from tests.conftest import SavePicture
 from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
@@ -47,12 +47,12 @@ def job(tmp_path: Path, save_picture: SavePicture) -> Job:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Seconds in the place of minutes."""
     for name in ("SILENT_SECONDS", "COMPUTING_SECONDS", "OVERTIME_SECONDS"):
-        monkeypatch.setattr(watch, name, 1.0)
+        monkeypatch.setattr(calls, name, 1.0)
     monkeypatch.setattr(work, "_RETRY_DELAYS", (0.1, 0.1))
     monkeypatch.setattr(reader, "OVERTIME_SECONDS", 0.5)
     monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     yield
-    watch.start_anew()
+    calls.start_anew()
 
 
 def hang_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -97,7 +97,7 @@ def test_a_source_that_hangs_is_left_after_a_few_files(job: Job, monkeypatch: py
 
 def test_a_deadline_is_kept_by_a_run_whose_source_hangs(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends soon after it, whatever patience it would have; what was read by then is embedded."""
-    monkeypatch.setattr(watch, "SILENT_SECONDS", 1000.0)
+    monkeypatch.setattr(calls, "SILENT_SECONDS", 1000.0)
     hang_at(monkeypatch, "05.png")
     deadline = time.time() + 2
     report = run(job.model_copy(update={"deadline": deadline}))
@@ -123,7 +123,7 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
 
     monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: Hangs(spec, file.sha256))
     if limit == "deadline":
-        monkeypatch.setattr(watch, "COMPUTING_SECONDS", 1000.0)
+        monkeypatch.setattr(calls, "COMPUTING_SECONDS", 1000.0)
         job = job.model_copy(update={"deadline": time.time() + 3})
     report = run(job)
     assert counts(report) == (4, IMAGES - 4, 0)
@@ -131,7 +131,7 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
     assert report.failure
     assert int(Store(job.store)["one"].embedded.sum()) == 4
     assert verify(job.store) == []
-    watch.start_anew()
+    calls.start_anew()
     monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     assert counts(run(job.model_copy(update={"deadline": None}))) == (IMAGES - 4, 0, 0)
 

@@ -20,7 +20,7 @@ from pixelmill.images.preprocess import Preprocessing
 from pixelmill.images.sandbox import Pixels, decode_in_sandbox
 from pixelmill.pipeline import Pipeline
 from pixelmill.sources.found import FoundFile
-from pixelmill.watch import answer
+from pixelmill.watch.calls import answer
 from tests.conftest import SavePicture
 from tests.support.models import BlockMeans, Limited, spec_of
 

@@ -10,16 +10,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from pixelmill import watch
-from pixelmill.watch import RunningClock, Threads, Unanswered, Unchanged, answer, begin, hanging, patiently
+from pixelmill.watch import calls, clocks, threads
+from pixelmill.watch.calls import answer, begin, items_in_time
+from pixelmill.watch.clocks import RunningClock, Unchanged
+from pixelmill.watch.hangs import Unanswered, hanging
+from pixelmill.watch.threads import Threads
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name, seconds in {"SILENT_SECONDS": 0.5, "OVERTIME_SECONDS": 0.3, "TOLD_SECONDS": 0.2}.items():
-        monkeypatch.setattr(watch, name, seconds)
+        monkeypatch.setattr(calls, name, seconds)
     yield
-    watch.start_anew()
+    calls.start_anew()
 
 
 def test_what_a_call_gives_or_raises() -> None:
@@ -67,7 +70,7 @@ def test_a_call_that_goes_forward_is_not_left() -> None:
 
 def test_a_deadline_ends_the_wait_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon after the deadline, what hangs is left, though it might be waited for much longer."""
-    monkeypatch.setattr(watch, "SILENT_SECONDS", 1000.0)
+    monkeypatch.setattr(calls, "SILENT_SECONDS", 1000.0)
     start = time.monotonic()
     with pytest.raises(Unanswered):
         answer(threading.Event().wait, deadline=time.time() + 0.5)
@@ -83,7 +86,7 @@ def test_what_came_before_a_hang_is_not_lost() -> None:
 
     found = list[int]()
     with pytest.raises(Unanswered):
-        found.extend(patiently(items(), stage="list", what="/photos", deadline=None))
+        found.extend(items_in_time(items(), stage="list", what="/photos", deadline=None))
     assert found == list(range(2500))
 
 
@@ -92,7 +95,7 @@ def test_a_thread_that_hangs_is_replaced() -> None:
     with Threads(1, "test") as pool:
         pool.submit(threading.Event().wait)
         waiting = pool.submit(lambda: 3)
-        assert not watch.wait_for(waiting, 0.2)
+        assert not threads.wait_for(waiting, 0.2)
         pool.replace()
         assert waiting.result(10) == 3
 
@@ -100,7 +103,7 @@ def test_a_thread_that_hangs_is_replaced() -> None:
 def test_time_away_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that was stopped for an hour has not waited for an hour."""
     now = [0.0]
-    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(clocks.time, "monotonic", lambda: now[0])
     clock, unchanged = RunningClock(most=1.0), Unchanged(most=1.0)
     unchanged.seconds("sign", 1)
     for away in (0.5, 3600.0):

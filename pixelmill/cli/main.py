@@ -76,9 +76,10 @@ def main(arguments: list[str] | None = None) -> None:
     settle_home()
     prefer_ours()
     code = _exit_code(lambda: cli.main(arguments, standalone_mode=False))
-    watch = sys.modules.get("pixelmill.watch")  # nothing hangs where nothing was watched
-    if watch:
-        watch.leave_process(code)
+    if "pixelmill.watch.hangs" in sys.modules:  # nothing hangs where nothing was watched
+        from pixelmill.watch.exit import leave_process
+
+        leave_process(code)
     sys.exit(code)
 
 

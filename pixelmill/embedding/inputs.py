@@ -14,7 +14,7 @@ from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.sandbox import Pixels, decode_in_sandbox
 from pixelmill.models.base import EmbeddingModel
 from pixelmill.sources.found import FoundFile
-from pixelmill.watch import Hang
+from pixelmill.watch.hangs import Hang
 
 if TYPE_CHECKING:
     import numpy as np

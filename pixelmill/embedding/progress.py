@@ -14,7 +14,7 @@ _listener: ContextVar[OnEmbedded | None] = ContextVar("on_embedded", default=Non
 
 @contextmanager
 def telling(on_embedded: OnEmbedded) -> Iterator[None]:
-    """Have `on_embedded` told what is embedded in the block, also in threads that `watch.answer` calls for it."""
+    """Have `on_embedded` told what is embedded in the block, also in threads that `watch.calls.answer` calls for it."""
     token = _listener.set(on_embedded)
     try:
         yield

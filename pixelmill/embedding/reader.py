@@ -8,13 +8,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from pixelmill import watch
 from pixelmill.embedding.inputs import Inputs, Prepared
 from pixelmill.embedding.targets import MissingMatrices
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import is_elsewhere, read_image
-from pixelmill.watch import LOOK, Hang, LeftBehind, RunningClock, Threads, begin, hanging, leave, wait_for
+from pixelmill.watch import calls
+from pixelmill.watch.calls import begin
+from pixelmill.watch.clocks import LOOK, RunningClock
+from pixelmill.watch.hangs import Hang, LeftBehind, hanging, leave
+from pixelmill.watch.threads import Threads, wait_for
 
 READS_AT_ONCE = 32
 """Images elsewhere that are read at once: each waits for a server, not for this machine."""
@@ -134,7 +137,7 @@ class _Patience:
         """Whether a file hangs."""
         if self._over is not None:
             return self.clock.last - self._over >= OVERTIME_SECONDS
-        most = watch.SILENT_SECONDS + (self._decoding if step.stage == "decode" else 0.0)
+        most = calls.SILENT_SECONDS + (self._decoding if step.stage == "decode" else 0.0)
         return step.since is not None and self.clock.last - step.since >= most
 
 

@@ -18,7 +18,8 @@ from pixelmill.embedding.transfer import Collect
 from pixelmill.errors import ImageRejected
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
-from pixelmill.watch import Hang, begin, go_on
+from pixelmill.watch.calls import begin, go_on
+from pixelmill.watch.hangs import Hang
 
 
 @dataclass(slots=True)

@@ -31,7 +31,7 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.settlement import Changes
-from pixelmill.watch import Hang, hanging
+from pixelmill.watch.hangs import Hang, hanging
 
 _RUNS = 50
 """How many runs back are looked through for those over the same sources."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, 
 from pixelmill.run.results import WorkerReport
 from pixelmill.store.folders import FolderCount
 from pixelmill.store.quarantine import FailureGroup
-from pixelmill.watch import Hang
+from pixelmill.watch.hangs import Hang
 
 SCHEMA_VERSION: Final = 1
 """Counts up when a field changes its meaning or goes; what comes to a report with a default does not count."""

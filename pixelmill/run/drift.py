@@ -24,7 +24,7 @@ from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.rows import ShardRows
-from pixelmill.watch import go_on
+from pixelmill.watch.calls import go_on
 
 if TYPE_CHECKING:
     import torch

@@ -31,7 +31,8 @@ from pixelmill.run.results import ShardReport
 from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
 from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Matrix
-from pixelmill.watch import Unchanged, doing, progress
+from pixelmill.watch.calls import doing, progress
+from pixelmill.watch.clocks import Unchanged
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
 from pixelmill.run.drift import forget_measured
 from pixelmill.run.job import Job
-from pixelmill.watch import model_hangs
+from pixelmill.watch.hangs import model_hangs
 
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
 

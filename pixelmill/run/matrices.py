@@ -23,7 +23,8 @@ from pixelmill.sources.reading import read_image
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
-from pixelmill.watch import Unanswered, answer, begin
+from pixelmill.watch.calls import answer, begin
+from pixelmill.watch.hangs import Unanswered
 
 _SAMPLES = 8
 

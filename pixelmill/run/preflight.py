@@ -12,7 +12,7 @@ from pixelmill.run.job import Job
 from pixelmill.run.scan import source_in_time
 from pixelmill.sources.address import is_address
 from pixelmill.store.master import MASTER, home_of
-from pixelmill.watch import Unanswered
+from pixelmill.watch.hangs import Unanswered
 
 
 def check(job: Job, *, writes: bool = True) -> None:

@@ -11,7 +11,10 @@ from pixelmill.errors import ImageRejected, reason_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import digest_of
 from pixelmill.store.ledger import Ledger
-from pixelmill.watch import Hang, Threads, Unanswered, answer, begin, past
+from pixelmill.watch.calls import answer, begin
+from pixelmill.watch.clocks import past
+from pixelmill.watch.hangs import Hang, Unanswered
+from pixelmill.watch.threads import Threads
 
 _AT_ONCE = 1000
 _CAME = "The deadline came: this file and those after it were not hashed again."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
 from pixelmill.embedding.timing import Timing
-from pixelmill.watch import COMPUTING, Hang
+from pixelmill.watch.hangs import COMPUTING, Hang
 
 _EXAMPLES = 5
 

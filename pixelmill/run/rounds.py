@@ -8,7 +8,7 @@ from typing import Final
 
 from pixelmill.errors import DeviceUnavailable
 from pixelmill.run.results import ShardReport, combined
-from pixelmill.watch import COMPUTING_SECONDS
+from pixelmill.watch.calls import COMPUTING_SECONDS
 
 _STUCK: Final = "its work has not gone forward"
 _NOBODY: Final = "no process of the cluster"

@@ -13,7 +13,9 @@ from pixelmill.sources.found import FoundFile
 from pixelmill.sources.pattern import fits
 from pixelmill.sources.source import Source, parse_source
 from pixelmill.store.ledger import Ledger
-from pixelmill.watch import Hang, Unanswered, answer, begin, hanging, past, patiently
+from pixelmill.watch.calls import answer, begin, items_in_time
+from pixelmill.watch.clocks import past
+from pixelmill.watch.hangs import Hang, Unanswered, hanging
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ class _Walk:
             while source not in self.unfinished:
                 files = discovery.walk(source)
                 try:
-                    yield from patiently(files, stage="list", what=source.place, deadline=self.deadline)
+                    yield from items_in_time(files, stage="list", what=source.place, deadline=self.deadline)
                     break
                 except Unanswered as silent:
                     self._tell(silent.hang.what, silent)

@@ -23,7 +23,9 @@ from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.manifest import Matrix
-from pixelmill.watch import Unanswered, answer, begin, model_hangs, past
+from pixelmill.watch.calls import answer, begin
+from pixelmill.watch.clocks import past
+from pixelmill.watch.hangs import Unanswered, model_hangs
 
 _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""

@@ -21,7 +21,7 @@ from pixelmill.sources.listing import Elsewhere, Members, Notes
 from pixelmill.sources.lists import named_in
 from pixelmill.sources.local import OPEN, kind_of
 from pixelmill.sources.source import Source, parse_source
-from pixelmill.watch import begin
+from pixelmill.watch.calls import begin
 
 _SKIPPED: Final = frozenset(name + "/" for name in SKIPPED_FOLDERS)
 _new = tuple.__new__

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pixelmill import watch
 from pixelmill.embedding.timing import Timing
 from pixelmill.errors import StoreError
 from pixelmill.plan import Shard
 from pixelmill.run.handoff import RunFolder, whole
 from pixelmill.run.job import Job
 from pixelmill.run.results import ShardReport, combined
+from pixelmill.watch import calls
 from tests.support.models import spec_of
 
 NAME = os.fsdecode(b"/photos/caf\xe9.jpg")
@@ -133,7 +133,7 @@ def test_a_sign_of_life_says_how_far_the_work_has_gone(folder: RunFolder, monkey
     """A worker that hangs goes on to say that it lives, and not that it goes forward; what it does can be read."""
     monkeypatch.setattr("pixelmill.run.handoff.ALIVE_SECONDS", 0.05)
     with folder.alive("gpu0"):
-        watch.begin("embed", "one with 32 images")
+        calls.begin("embed", "one with 32 images")
         time.sleep(0.2)
         seen = [(folder.seconds_since_alive("gpu0"), folder.seconds_since_progress("gpu0"))]
         for _ in range(8):
@@ -142,7 +142,7 @@ def test_a_sign_of_life_says_how_far_the_work_has_gone(folder: RunFolder, monkey
         assert folder.doing("gpu0") == "embed one with 32 images"
         assert seen[-1][1] >= 0.6
         assert (seen[-1][0] or 0.0) < 0.5
-        watch.go_on()
+        calls.go_on()
         time.sleep(0.3)
         assert folder.seconds_since_progress("gpu0") < 0.1
 

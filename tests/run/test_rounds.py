@@ -8,7 +8,8 @@ import pytest
 
 from pixelmill.run.results import ShardReport
 from pixelmill.run.rounds import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
-from pixelmill.watch import COMPUTING_SECONDS, Hang
+from pixelmill.watch.calls import COMPUTING_SECONDS
+from pixelmill.watch.hangs import Hang
 
 AT_WORK = Life(since=1000.0, silent=1.0, still=1.0, overdue=None, doing="embed one with 32 images")
 

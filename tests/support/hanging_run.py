@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pixelmill import watch
 from pixelmill.run.job import Job
+from pixelmill.watch import calls
+from pixelmill.watch.exit import leave_process
 from tests.support import library_run
 from tests.support.models import BlockMeans
 
 
 def main(job: Job, when: str) -> None:
     marker = Path(os.environ["HANG_WHEN"])
-    watch.SILENT_SECONDS = watch.OVERTIME_SECONDS = 1.0
+    calls.SILENT_SECONDS = calls.OVERTIME_SECONDS = 1.0
     prepare = library_run.prepare
 
     def armed(*given: Any) -> Any:
@@ -34,7 +35,7 @@ def main(job: Job, when: str) -> None:
         mock.patch.object(library_run, "prepare", armed),
     ):
         print(library_run.run(job).model_dump_json())
-    watch.leave_process(0)
+    leave_process(0)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pixelmill import watch
+from pixelmill.watch import calls
 
 NOBODY = 65534
 _CAPABILITIES_3, _DAC_OVERRIDE, _DAC_READ_SEARCH = 0x20080522, 1 << 1, 1 << 2
@@ -75,12 +75,12 @@ def modes_hold_for_all() -> Iterator[None]:
     less = (ctypes.c_uint32 * 6)(*before)
     less[0] &= ~(_DAC_OVERRIDE | _DAC_READ_SEARCH)
     assert libc.capset(header, less) == 0, os.strerror(ctypes.get_errno())
-    watch.start_anew()
+    calls.start_anew()
     try:
         yield
     finally:
         assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
-        watch.start_anew()
+        calls.start_anew()
 
 
 def _called(function: Callable[[], Any], answer: Connection) -> None:
