@@ -84,7 +84,7 @@ def decode_image(
     kind = _kind(data)
     need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
     attempt = partial(_attempt, kind, options=options, need=need, large=large)
-    with _explained():
+    with _rejecting():
         try:
             return attempt(data)
         except (ImageRejected, MemoryError):
@@ -149,7 +149,7 @@ def _check_shape(width: int, height: int, bands: int, size: int, options: Decode
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _rejecting() -> Iterator[None]:
     """What decoders raise at bad input, as ImageRejected.
 
     They raise nearly anything: OSError, SyntaxError, struct.error, OverflowError, KeyError, zlib.error. As
