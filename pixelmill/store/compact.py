@@ -18,6 +18,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
 from pixelmill.store.filesystem import clock
 from pixelmill.store.generations import old
+from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Retired, overlay
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
@@ -106,6 +107,8 @@ def _alone(folder: Path) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        raise unwritable(folder, error) from error
     try:
         yield True
     finally:
