@@ -13,7 +13,8 @@ from prefect.runtime import deployment
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
-from flows.fan_out import share_out
+from flows._workers import cancel_workers
+from flows.cluster import share_out
 from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.formatting import percent
 from pixelmill.report.build import dry_run_report
@@ -35,7 +36,6 @@ from tasks.plan import plan_work
 from tasks.publish import publish_changes
 from tasks.report import report_run, show_report
 from tasks.weights import fetch_weights
-from tasks.workers import cancel_workers
 
 
 @as_form

@@ -23,8 +23,8 @@ from pixelmill.report.model import (
     WorkerPlan,
 )
 from pixelmill.run.job import Job
+from pixelmill.run.lost import who_is_left_out
 from pixelmill.run.results import ShardReport, WorkerModel, WorkerReport, combined
-from pixelmill.run.rounds import who_is_left_out
 from pixelmill.run.scan import Scan
 from pixelmill.run.schedule import Schedule
 from pixelmill.store.ledger import Ledger

@@ -21,9 +21,9 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-import tasks.workers
+import flows._workers
 from flows._start import check_server
-from flows.fan_out import _resources
+from flows.cluster import _resources
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
 from pixelmill.run.handoff import RunFolder
@@ -144,7 +144,7 @@ def test_two_prefect_workers_one_of_which_dies(
 ) -> None:
     """Two `embed` runs in two pools' queues share a run. If one is killed in the middle the other does what it left,
     and the report says so; also if nobody is left to tell the server."""
-    monkeypatch.setattr(tasks.workers, "LOST_SECONDS", 12.0)
+    monkeypatch.setattr(flows._workers, "LOST_SECONDS", 12.0)
     config = configure(tmp_path, "workers", ONE, TWO)
     with ExitStack() as stack:
         first = stack.enter_context(server.worker("cpu", "--work-queue", "a"))
@@ -261,7 +261,7 @@ def test_a_pool_that_nobody_polls(server: PrefectServer, photos: Path, tmp_path:
         assert_as_inline(tmp_path / "store", photos)
         alone = configure(tmp_path, "workers", ONE, worker_start_seconds=5.0)
         (photos / "new.png").write_bytes((photos / "00.png").read_bytes() + b"\0")
-        time.sleep(tasks.workers.LOST_SECONDS)  # until the queue counts as polled no more
+        time.sleep(flows._workers.LOST_SECONDS)  # until the queue counts as polled no more
         with pytest.raises(WorkersLost, match=r"one was lost: Nobody took its run.*next run does the rest"):
             vectorize([str(photos)], config=alone)
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from pixelmill.run.lost import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
 from pixelmill.run.results import ShardReport
-from pixelmill.run.rounds import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
 from pixelmill.watch.calls import COMPUTING_SECONDS
 from pixelmill.watch.hangs import Hang
 

@@ -17,7 +17,7 @@ from prefect.states import Cancelled, Cancelling, Crashed
 from pixelmill.errors import SettingsError
 from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder, RunOrders
 from pixelmill.run.job import Job, Worker
-from pixelmill.run.rounds import Life, why_worker_lost
+from pixelmill.run.lost import Life, why_worker_lost
 from pixelmill.watch.clocks import past
 
 POLL_SECONDS = 2.0

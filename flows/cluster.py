@@ -14,21 +14,21 @@ from typing import Any
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows._workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
 from flows.embed import embed
 from pixelmill.errors import WorkersLost
 from pixelmill.plan import Plan
 from pixelmill.report.history import speeds
 from pixelmill.run.handoff import RunFolder, RunOrders, whole
 from pixelmill.run.job import Job
+from pixelmill.run.lost import Life, is_device_missing, needs_somebody, who_is_left_out, why_cluster_lost
 from pixelmill.run.prepare import plan_for
 from pixelmill.run.results import ShardReport
-from pixelmill.run.rounds import Life, is_device_missing, needs_somebody, who_is_left_out, why_cluster_lost
 from pixelmill.run.schedule import schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch.clocks import Unchanged, past
 from tasks.embed import embed_ordered
-from tasks.workers import LOST_SECONDS, POLL_SECONDS, life_of, run_workers
 
 log = logging.getLogger("pixelmill.flows")
 
