@@ -1,50 +1,54 @@
-"""Prefect workers: start an `embed` run for each, watch over them, tell who was lost."""
+"""Prefect workers: start an `embed` run for each, look after them as `run.lost` decides, tell who was lost."""
 
 from __future__ import annotations
 
 import os
 import time
-from typing import Any, cast
-from uuid import UUID
+from typing import Any, Literal, cast
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from pixelmill.errors import SettingsError
-from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder, RunOrders
+from pixelmill.run.handoff import RunFolder, RunOrders
 from pixelmill.run.job import Job, Worker
-from pixelmill.run.lost import Life, why_worker_lost
+from pixelmill.run.lost import LOST_SECONDS, Queue, WorkerRun, judge, life_of
+from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import past
 
 POLL_SECONDS = 2.0
-LOST_SECONDS = 12 * ALIVE_SECONDS
-"""A worker that has not said for so long that it lives is lost; so is one that has not gone forward for so long when
-the deadline has been over for as long."""
-STARTING_SECONDS = 180.0
-"""How long a process may take from its start to its first sign of life: it imports PyTorch."""
 
 
-def run_workers(job: Job, orders: RunOrders) -> dict[str, str]:
+def run_workers(orders: RunOrders) -> Lost:
     """Start the `embed` deployment of each worker that has a share, and wait for all; who was lost, and why.
 
     Raises SettingsError when a worker's pool has no such deployment.
     """
-    workers = [worker for worker in job.workers if worker.name in orders.shares]
-    runs = {worker: _start(job, orders.scan, worker).id for worker in workers}
-    folder, lost = RunFolder(job.store, orders.scan), dict[str, str]()
+    get_run_logger().info(orders.schedule)
+    job = orders.job
+    runs = {worker: _start(job, orders.scan, worker).id for worker in job.workers if worker.name in orders.shares}
+    folder, lost = RunFolder(job.store, orders.scan), Lost()
     with get_client(sync_client=True) as client:
         while runs:
             time.sleep(POLL_SECONDS)
             for worker, run in list(runs.items()):
-                reason = _reason_lost(client, client.read_flow_run(run), worker, folder, job)
-                if reason is not None:
+                verdict = judge(
+                    _seen(client, client.read_flow_run(run), worker, folder, job),
+                    start_seconds=job.worker_start_seconds, is_past_deadline=past(job.deadline),
+                    lost_seconds=LOST_SECONDS,
+                )  # fmt: skip
+                if verdict.end_as:
+                    end = Crashed if verdict.end_as == "crashed" else Cancelled
+                    client.set_flow_run_state(run, end(message=verdict.why), force=True)
+                if verdict.is_over:
                     del runs[worker]
-                if reason:
-                    lost[worker.name] = reason
+                if verdict.why:
+                    lost[worker.name] = verdict.why
     return lost
 
 
@@ -76,60 +80,33 @@ def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
     return cast("FlowRun", run)
 
 
-def _reason_lost(client: SyncPrefectClient, run: FlowRun, worker: Worker, folder: RunFolder, job: Job) -> str | None:
-    """Why a worker's run will do no more; '' when it is done; None while it goes on."""
+def _seen(client: SyncPrefectClient, run: FlowRun, worker: Worker, folder: RunFolder, job: Job) -> WorkerRun:
+    """What is to be seen of a worker's run: in the API, and once it runs in the run's folder."""
     state = run.state
     if state is None:
-        return None
+        return WorkerRun("other", 0.0)
     age = folder.unchanged.seconds(f"state of {worker.name}", state.id)
-    if state.is_final():
-        return "" if state.is_completed() else f"{state.name}: {(state.message or 'without a word').rstrip('.')}."
     if state.is_running():
-        life = life_of(folder, worker.name, age, job.deadline)
-        why = why_worker_lost(life, lost_seconds=LOST_SECONDS, starting_seconds=STARTING_SECONDS)
-        return _end(client, run.id, Crashed(message=why)) if why else None
-    if not (state.is_scheduled() or state.is_pending()):
-        return None
-    if past(job.deadline):
-        return _end(client, run.id, Cancelled(message="The deadline came before it began."))
-    nobody = "" if state.is_pending() else _why_nobody_comes(client, worker, folder)
-    if age <= job.worker_start_seconds:
-        return None
+        return WorkerRun("running", age, life=life_of(folder, worker.name, age, job.deadline))
+    if state.is_scheduled():
+        return WorkerRun("waiting", age, queue=_queue(client, worker, folder))
+    return WorkerRun(_name_of(state), age, words=f"{state.name}: {(state.message or 'without a word').rstrip('.')}.")
+
+
+def _name_of(state: State[Any]) -> Literal["taken", "done", "failed", "other"]:
     if state.is_pending():
-        words = f"Its Prefect worker took the run, and did not start it in {age:.0f} s."
-        return _end(client, run.id, Crashed(message=words))
-    if nobody:
-        return _end(client, run.id, Cancelled(message=f"Nobody took its run within {age:.0f} s: {nobody}"))
-    return None
+        return "taken"
+    if not state.is_final():
+        return "other"
+    return "done" if state.is_completed() else "failed"
 
 
-def life_of(folder: RunFolder, worker: str, since: float, deadline: float | None) -> Life:
-    """What the folder shows of a worker that has had its work for `since` seconds."""
-    return Life(
-        since=since,
-        silent=folder.seconds_since_alive(worker),
-        still=folder.seconds_since_progress(worker),
-        overdue=time.time() - deadline if deadline is not None and past(deadline) else None,
-        doing=folder.doing(worker),
-    )
-
-
-def _why_nobody_comes(client: SyncPrefectClient, worker: Worker, folder: RunFolder) -> str:
-    """Why no Prefect worker takes a run, and what to do; '' when it waits for its turn, or that is not known yet. When
-    the queue was last asked is on the server's clock: only that it changes counts."""
+def _queue(client: SyncPrefectClient, worker: Worker, folder: RunFolder) -> Queue:
+    """The queue of a worker. When it was last asked is on the server's clock: only that it changes counts."""
     pool, queue = worker.work_pool, worker.work_queue
     path = {"work_pool_name": pool, "name": queue}
-    if client.request("GET", "/work_pools/{name}", path_params={"name": pool}).json()["is_paused"]:
-        return f"pool {pool!r} is paused. Let it go on: prefect work-pool resume {pool}."
+    pools = client.request("GET", "/work_pools/{name}", path_params={"name": pool}).json()
     found = client.request("GET", "/work_pools/{work_pool_name}/queues/{name}", path_params=path).json()
-    if found["is_paused"]:
-        return f"queue {queue!r} of {pool!r} is paused. Let it go on: prefect work-queue resume {queue} --pool {pool}."
     last = found["last_polled"]
-    if last and folder.unchanged.seconds(f"last poll for {worker.name}", last) < LOST_SECONDS:
-        return ""
-    return f"no Prefect worker polls queue {queue!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
-
-
-def _end(client: SyncPrefectClient, run: UUID, state: Any) -> str:
-    client.set_flow_run_state(run, state, force=True)
-    return str(state.message)
+    unpolled = folder.unchanged.seconds(f"last poll for {worker.name}", last) if last else None
+    return Queue(pool, queue, pools["is_paused"], found["is_paused"], unpolled)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow
 
-from pixelmill.run.handoff import RunFolder
-from pixelmill.run.loaded import release_models
-from pixelmill.store.living import holding
-from pixelmill.watch.clocks import past
-from pixelmill.watch.hangs import model_hangs
+from pixelmill.run.share import do_share
 from tasks._progress import shown
 from tasks.embed import embed_shard
 
@@ -27,15 +22,4 @@ def embed(store: str, run: int, worker: str) -> None:
         run: The number of the run, which left its orders in the store.
         worker: The name of the worker in the settings of the run.
     """
-    folder = RunFolder(Path(store), run)
-    orders = folder.orders()
-    job, warning = orders.job_of(worker)
-    with holding(Path(store), run), folder.alive(worker), shown(orders.images(worker)):
-        for shard, matrices in orders.of(worker):
-            if past(job.deadline):
-                break
-            did = embed_shard(job, matrices, run, shard, worker)
-            folder.report(replace(did, warnings=(*did.warnings, warning) if warning else did.warnings))
-            if model_hangs():
-                break
-    release_models()
+    do_share(Path(store), run, worker, embed=embed_shard, show=shown)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
@@ -13,21 +12,16 @@ from prefect.runtime import deployment
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
-from flows._workers import cancel_workers
-from flows.cluster import share_out
+from flows._workers import cancel_workers, run_workers
+from flows.cluster import run_on_cluster
+from flows.embed import embed
 from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.formatting import percent
-from pixelmill.report.build import dry_run_report
-from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
-from pixelmill.run.job import Job
+from pixelmill.run.handoff import RunOrders
 from pixelmill.run.preflight import check_devices
-from pixelmill.run.preview import plan_of, preview
-from pixelmill.run.scan import scan_sources
-from pixelmill.run.schedule import schedule_for
-from pixelmill.store.commit import StoreWriter
-from pixelmill.store.living import holding
-from pixelmill.store.master import MASTER
+from pixelmill.run.rounds import Lost
+from pixelmill.run.steps import Steps, preview, run
 from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
@@ -71,7 +65,6 @@ def vectorize(
         dry_run: Only tell what would be done.
         config: The settings file. Empty: pixelmill.toml.
     """
-    started = time.time()
     flags: dict[str, Any] = {
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
@@ -79,27 +72,30 @@ def vectorize(
     job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
     label_run(job, dry_run=dry_run)
     if dry_run:
-        told = preview_run(job)
+        told = preview(job)
         show_report(job, told)
         return told
     check_server(job)
     check_devices(job)
     with ending_after(job.deadline):
-        return vectorized(job, started)
+        return checked(run(job, AS_TASKS), job.max_failure_rate)
 
 
-def vectorized(job: Job, started: float) -> RunReport:
-    """The steps of a run."""
-    scan = discover_images(job)
-    with holding(job.store, scan.number):
-        for spec in job.specs:
-            fetch_weights(spec, job.cache)
-        matrices, plan = plan_work(job, scan.number)
-        outcome = share_out(job, scan.number, matrices, plan)
-        changes = publish_changes(job, [matrix.provenance.fingerprint for matrix in matrices])
-        report = report_run(job, scan, matrices, changes, outcome.done, started, outcome.warnings, outcome.plan)
-        outcome.check()
-    return checked(report, job.max_failure_rate)
+def start_workers(orders: RunOrders) -> Lost:
+    """Have orders carried out by this process, Prefect workers or a cluster, as their job says."""
+    if orders.job.fan_out == "workers":
+        return run_workers(orders)
+    if orders.job.fan_out in ("dask", "ray"):
+        return run_on_cluster(orders)
+    embed(os.fspath(orders.job.store), orders.scan, orders.job.fan_out)
+    return {}
+
+
+AS_TASKS = Steps(
+    discover=discover_images, fetch=fetch_weights, plan=plan_work, embed=start_workers, publish=publish_changes,
+    report=report_run,
+)  # fmt: skip
+"""The steps of a run as tasks of Prefect: tried again, and shown in its UI."""
 
 
 def checked(report: RunReport, most: float) -> RunReport:
@@ -115,20 +111,3 @@ def checked(report: RunReport, most: float) -> RunReport:
             "refused, and why; the report says which wait to be read."
         )
     return report
-
-
-def preview_run(job: Job) -> DryRunReport:
-    """What a run would do. A store that does not exist yet is not made."""
-    with TemporaryDirectory() as scratch:
-        folder = job.store if (job.store / MASTER).exists() else Path(scratch)
-        with StoreWriter(folder) as writer:
-            scan = scan_sources(
-                writer.ledger, job.sources,
-                paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
-            )  # fmt: skip
-            pending = preview(job, writer, scan.number)
-            writer.ledger.forget_scan(scan.number)
-            scheduled = schedule_for(
-                job, speeds(writer.ledger), {spec.name: spec for spec in job.specs}, plan_of(job, pending)
-            )
-    return dry_run_report(job, scan, pending, scheduled)

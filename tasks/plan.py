@@ -6,14 +6,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from pixelmill.plan import Plan
+from pixelmill.run import steps
 from pixelmill.run.job import Job
-from pixelmill.run.prepare import prepare
-from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 
 
 @task(name="plan", cache_policy=NO_CACHE)
 def plan_work(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
     """The matrix that each model fills, and the shards of images that lack one."""
-    with StoreWriter(job.store) as writer:
-        return prepare(job, writer, scan)
+    return steps.plan_work(job, scan)

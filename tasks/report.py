@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import httpx
@@ -11,15 +10,14 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from pixelmill.formatting import printable
-from pixelmill.report.build import build, close
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.run import steps
 from pixelmill.run.job import Job
-from pixelmill.run.results import ShardReport
+from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
-from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.settlement import Changes
 from tasks._artifacts import not_needed
 
 GALLERY_SECONDS = 5.0
@@ -28,16 +26,10 @@ GALLERY_SECONDS = 5.0
 
 @task(name="report", cache_policy=NO_CACHE)
 def report_run(
-    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, done: Sequence[ShardReport],
-    started: float, warnings: Sequence[str], plan: str = "",
-) -> RunReport:  # fmt: skip
+    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, outcome: Outcome, started: float
+) -> RunReport:
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
-    with StoreWriter(job.store) as writer:
-        report = build(
-            job, writer.snapshot(), writer.ledger, scan, matrices, changes, done,
-            started=started, seconds=time.time() - started, warnings=(*warnings, *writer.warnings), plan=plan,
-        )  # fmt: skip
-        report = close(writer.ledger, scan, report, started)
+    report = steps.report_run(job, scan, matrices, changes, outcome, started)
     show_report(job, report)
     return report
 

@@ -21,12 +21,12 @@ from pixelmill.run.loaded import release_models
 from pixelmill.run.prepare import prepare
 from pixelmill.run.results import ShardReport
 from pixelmill.run.scan import scan_sources
+from pixelmill.run.steps import run
 from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 from tests.support.numbered import NUMBER_OF, content, expected_vector
 

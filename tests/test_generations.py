@@ -19,13 +19,13 @@ from pixelmill.report.text import sections
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.loaded import release_models
 from pixelmill.run.prepare import prepare
+from pixelmill.run.steps import run
 from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 

@@ -18,12 +18,12 @@ from pixelmill.report.model import RunReport
 from pixelmill.run import loaded
 from pixelmill.run import worker as work
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.steps import run
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.watch import calls
 from tests.conftest import SavePicture
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 from tests.support.shim import needed_compiler
 

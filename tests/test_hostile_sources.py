@@ -6,23 +6,22 @@ import errno
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pixelmill.images.sandbox import decode_in_sandbox
+from pixelmill.plan import Plan
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
+from pixelmill.run.steps import Steps, plan_work, run
 from pixelmill.sources import local
 from pixelmill.store.ledger import Ledger
+from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support import library_run
 from tests.support.hostile_images import files as hostile_files
-from tests.support.library_run import run
 from tests.support.media import modes_hold_for_all
 from tests.support.models import BlockMeans, spec_of
 from tests.support.numbered import content
@@ -81,14 +80,6 @@ def quarantine(job: Job) -> dict[str, str]:
         return {Path(entry.path).name: entry.reason for entry in ledger.quarantine()}
 
 
-@contextmanager
-def between_scan_and_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> Iterator[None]:
-    real = library_run.prepare
-    with monkeypatch.context() as patch:
-        patch.setattr(library_run, "prepare", lambda *args: (act(), real(*args))[1])
-        yield
-
-
 @pytest.mark.timeout(120)
 def test_a_folder_of_everything_that_is_wrong(job: Job, photos: Path) -> None:
     """Bombs, cut and flipped files, EPS and HTML named .jpg, pipes, sockets, devices and loops among good pictures: the
@@ -120,18 +111,18 @@ def test_a_folder_of_everything_that_is_wrong(job: Job, photos: Path) -> None:
     assert (job.store / "vectors.h5").read_bytes() == before
 
 
-def test_what_vanishes_or_changes_after_the_scan(job: Job, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_vanishes_or_changes_after_the_scan(job: Job, photos: Path) -> None:
     """A file that is gone when its turn comes, one that became a folder, and one that holds something else by then: the
     others are embedded, and the next run has the collection as it is."""
 
-    def disturb() -> None:
+    def disturb(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
         (photos / "good.png").unlink()
         (photos / "lies.jpg").unlink()
         (photos / "lies.jpg").mkdir()
         (photos / "a\nb.png").write_bytes(EIGHT_BIT["png"])
+        return plan_work(job, scan)
 
-    with between_scan_and_reading(monkeypatch, disturb):
-        report = run(job)
+    report = run(job, Steps(plan=disturb))
     assert embedded(job) == GOOD.keys() - {b"good.png", b"lies.jpg"}
     assert "No such file" in "".join(w for w in report.warnings if "good.png" in w)
     calls, report = model_calls(job)

@@ -10,9 +10,9 @@ import torch
 
 from pixelmill.plan import cut
 from pixelmill.run.job import Job
+from pixelmill.run.steps import run
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 NAMES = [f"{chr(97 + i)}.png" for i in range(20)]

@@ -82,9 +82,9 @@ def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: 
 
 def _previewed(job: Job) -> DryRunReport:
     _load_prefect()
-    from flows.vectorize import preview_run
+    from pixelmill.run.steps import preview
 
-    return preview_run(job)
+    return preview(job)
 
 
 def _load_prefect() -> None:

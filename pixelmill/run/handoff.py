@@ -44,8 +44,8 @@ _REPORT = TypeAdapter(ShardReport)
 
 
 class RunOrders(BaseModel):
-    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `plan` says
-    it in words. `seconds_left` is how long before the deadline they were given: workers have other clocks."""
+    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `schedule`
+    says it in words. `seconds_left` is how long before the deadline they were given: workers have other clocks."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +54,7 @@ class RunOrders(BaseModel):
     matrices: tuple[Matrix, ...]
     shards: tuple[Shard, ...]
     shares: dict[str, dict[int, tuple[str, ...]]]
-    plan: str = ""
+    schedule: str = ""
     seconds_left: float | None = None
 
     def of(self, worker: str) -> Iterator[tuple[Shard, list[Matrix]]]:
@@ -220,8 +220,11 @@ class RunFolder:
             thread.join(ALIVE_SECONDS)
 
     def clear(self) -> None:
-        """Throw it all away, at the end of the run."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Throw it all away, at the end of the run, under another name: who was lost may write to it still."""
+        over = self.path.with_name(f"{self.path.name}.over")
+        with suppress(OSError):
+            self.path.rename(over)
+        shutil.rmtree(over, ignore_errors=True)
 
 
 def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shard], worker: str) -> RunOrders:

@@ -1,15 +1,23 @@
-"""When a run gives somebody's work to others: decisions about what it sees of those who embed for it."""
+"""When a run gives somebody up: decisions about what it sees of those who embed for it, as functions of that alone."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pixelmill.errors import DeviceUnavailable
+from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder
 from pixelmill.run.results import ShardReport, combined
 from pixelmill.watch.calls import COMPUTING_SECONDS
+from pixelmill.watch.clocks import past
 
+LOST_SECONDS = 12 * ALIVE_SECONDS
+"""A worker that has not said for so long that it lives is lost; so is one that has not gone forward for so long when
+the deadline has been over for as long."""
+STARTING_SECONDS = 180.0
+"""How long a process may take from its start to its first sign of life: it imports PyTorch."""
 _STUCK: Final = "its work has not gone forward"
 _NOBODY: Final = "no process of the cluster"
 
@@ -25,6 +33,111 @@ class Life:
     still: float
     overdue: float | None
     doing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What Prefect says of the queue in which a worker's run waits. `unpolled`: for how many seconds nobody was seen to
+    ask it for work; None if nobody ever did."""
+
+    pool: str
+    name: str
+    pool_is_paused: bool = False
+    is_paused: bool = False
+    unpolled: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRun:
+    """What Prefect says of a worker's run: its state, for how many seconds it has been in it, and the words of one that
+    has failed; while it runs, what the run folder shows of it; while it waits, its queue."""
+
+    state: Literal["waiting", "taken", "running", "done", "failed", "other"]
+    age: float
+    words: str = ""
+    life: Life | None = None
+    queue: Queue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about a worker's run: whether no more is to be expected of it, why if it is lost, and in which state
+    Prefect is to end it, if it has not ended by itself."""
+
+    is_over: bool
+    why: str = ""
+    end_as: Literal["crashed", "cancelled"] | None = None
+
+
+_WAIT = Verdict(is_over=False)
+
+
+def judge(
+    run: WorkerRun, *, start_seconds: float, is_past_deadline: bool, lost_seconds: float = LOST_SECONDS,
+    starting_seconds: float = STARTING_SECONDS,
+) -> Verdict:  # fmt: skip
+    """Whether to wait for a worker's run: it may wait in its queue for `start_seconds` if nobody would take it, and for
+    its turn until the deadline."""
+    if run.state == "done":
+        return Verdict(is_over=True)
+    if run.state == "failed":
+        return Verdict(is_over=True, why=run.words)
+    if run.life:
+        why = why_worker_lost(run.life, lost_seconds=lost_seconds, starting_seconds=starting_seconds)
+        return Verdict(is_over=True, why=why, end_as="crashed") if why else _WAIT
+    if run.state not in ("waiting", "taken"):
+        return _WAIT
+    if is_past_deadline:
+        return Verdict(is_over=True, why="The deadline came before it began.", end_as="cancelled")
+    if run.age <= start_seconds:
+        return _WAIT
+    if run.state == "taken":
+        words = f"Its Prefect worker took the run, and did not start it in {run.age:.0f} s."
+        return Verdict(is_over=True, why=words, end_as="crashed")
+    nobody = why_nobody_comes(run.queue, lost_seconds=lost_seconds) if run.queue else ""
+    words = f"Nobody took its run within {run.age:.0f} s: {nobody}"
+    return Verdict(is_over=True, why=words, end_as="cancelled") if nobody else _WAIT
+
+
+def why_nobody_comes(queue: Queue, *, lost_seconds: float) -> str:
+    """Why no Prefect worker takes a run out of its queue, and what to do; '' where it waits for its turn."""
+    pool, name = queue.pool, queue.name
+    if queue.pool_is_paused:
+        return f"pool {pool!r} is paused. Let it go on: prefect work-pool resume {pool}."
+    if queue.is_paused:
+        return f"queue {name!r} of {pool!r} is paused. Let it go on: prefect work-queue resume {name} --pool {pool}."
+    if queue.unpolled is not None and queue.unpolled < lost_seconds:
+        return ""
+    return f"no Prefect worker polls queue {name!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
+
+
+def life_of(folder: RunFolder, worker: str, since: float, deadline: float | None) -> Life:
+    """What the run folder shows of a worker that has had its work for `since` seconds."""
+    return Life(
+        since=since,
+        silent=folder.seconds_since_alive(worker),
+        still=folder.seconds_since_progress(worker),
+        overdue=_overdue(deadline),
+        doing=folder.doing(worker),
+    )
+
+
+def life_of_all(folder: RunFolder, left: int, deadline: float | None) -> Life:
+    """What the run folder shows of the processes of a cluster, all together, which have `left` shards to do."""
+    lives = {name: life_of(folder, name, 0.0, deadline) for name in folder.workers()}
+    latest = min(lives.values(), key=lambda life: life.still, default=None)
+    shards_still = folder.unchanged.seconds("shards left", left)
+    return Life(
+        since=folder.unchanged.seconds("orders", folder.path),
+        silent=min((life.silent for life in lives.values() if life.silent is not None), default=None),
+        still=min(latest.still, shards_still) if latest else shards_still,
+        overdue=_overdue(deadline),
+        doing="; ".join(f"{name}: {life.doing}" for name, life in lives.items()),
+    )
+
+
+def _overdue(deadline: float | None) -> float | None:
+    return time.time() - deadline if deadline is not None and past(deadline) else None
 
 
 def why_worker_lost(life: Life, *, lost_seconds: float, starting_seconds: float) -> str:
@@ -78,6 +191,16 @@ def who_is_left_out(reports: Iterable[ShardReport]) -> dict[str, str]:
         elif did.is_blind:
             left[name] = f"It could read none of its {len(did.unread):,} images: {did.unread[0]}. Does it see them?"
     return left
+
+
+def who_did_less(shares: Mapping[str, int], reports: Iterable[ShardReport]) -> dict[str, str]:
+    """Who said to be done and has not told of every shard of their share: its numbers of shards are in `shares`."""
+    told = [report.worker for report in reports]
+    return {
+        worker: f"It said that it was done, and has told of {told.count(worker)} of its {shards} shards."
+        for worker, shards in shares.items()
+        if told.count(worker) < shards
+    }
 
 
 def by_process(reports: Iterable[ShardReport]) -> Mapping[str, ShardReport]:

@@ -10,7 +10,7 @@ from pixelmill.run.matrices import existing_matrices
 from pixelmill.store.commit import StoreWriter
 
 
-def preview(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
+def count_missing(job: Job, writer: StoreWriter, scan: int) -> dict[str, int]:
     """How many images each model of the job lacks; nothing is fetched, loaded or made."""
     store, cache = writer.snapshot(), job.cache.open()
     pending = {}

@@ -32,12 +32,12 @@ from pixelmill.run.prepare import prepare
 from pixelmill.run.results import ShardReport, WorkerReport
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import Schedule
+from pixelmill.run.steps import run
 from pixelmill.run.worker import embed_shard
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.folders import KINDS
 from pixelmill.store.quarantine import FailureGroup
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 HTML = "<html>no picture</html>"

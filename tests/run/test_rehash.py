@@ -17,6 +17,7 @@ from pixelmill.report.model import RunReport
 from pixelmill.run import rehash as module
 from pixelmill.run.job import Job
 from pixelmill.run.scan import scan_sources
+from pixelmill.run.steps import run
 from pixelmill.sources import reading
 from pixelmill.sources.local import digest_here
 from pixelmill.store.commit import StoreWriter
@@ -25,7 +26,6 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from settings import load_settings
 from settings.job import make_job
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 from tests.support.numbered import content
 

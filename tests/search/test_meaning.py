@@ -10,10 +10,10 @@ import pytest
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.steps import run
 from pixelmill.search.query import Text
 from pixelmill.search.searcher import Searcher
 from tests.support.captioned import KINDS, caption, draw, train
-from tests.support.library_run import run
 
 STEPS = 400
 pytestmark = pytest.mark.slow

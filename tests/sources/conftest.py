@@ -9,10 +9,10 @@ import pytest
 
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import Job
+from pixelmill.run.steps import run
 from pixelmill.sources import archives
 from pixelmill.store.reader import Store
 from tests.support.image_server import ImageServer
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 Run = Callable[..., tuple[int, RunReport]]

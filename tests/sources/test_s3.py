@@ -238,7 +238,7 @@ def test_paranoid_reads_all_again(go: Run, job: Job, s3: S3) -> None:
     go(BUCKET)
     s3.requests()
     before = job.model_copy(update={"paranoid": True, "sources": (BUCKET,)})
-    from tests.support.library_run import run
+    from pixelmill.run.steps import run
 
     assert run(before).images.changed == 0
     assert len(s3.reads()) == 10

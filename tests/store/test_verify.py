@@ -11,10 +11,10 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.steps import run
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.conftest import SavePicture
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 
 

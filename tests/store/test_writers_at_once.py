@@ -21,6 +21,7 @@ import torch
 
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.steps import run
 from pixelmill.store import commit as committing
 from pixelmill.store import master, parts
 from pixelmill.store.commit import StoreWriter
@@ -29,7 +30,6 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Part
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.library_run import run
 from tests.support.models import BlockMeans, spec_of
 from tests.support.numbered import BROKEN, content, expected_vector
 from tests.support.stores import (

@@ -8,33 +8,30 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
+from pixelmill.plan import Plan
+from pixelmill.run import steps
 from pixelmill.run.job import Job
+from pixelmill.store.manifest import Matrix
 from pixelmill.watch import calls
 from pixelmill.watch.exit import leave_process
-from tests.support import library_run
 from tests.support.models import BlockMeans
 
 
 def main(job: Job, when: str) -> None:
     marker = Path(os.environ["HANG_WHEN"])
     calls.SILENT_SECONDS = calls.OVERTIME_SECONDS = 1.0
-    prepare = library_run.prepare
 
-    def armed(*given: Any) -> Any:
-        prepared = prepare(*given)
+    def armed(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
+        planned = steps.plan_work(job, scan)
         marker.touch()
-        return prepared
+        return planned
 
     if when == "scan":
         marker.touch()
-    with (
-        mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)),
-        mock.patch.object(library_run, "prepare", armed),
-    ):
-        print(library_run.run(job).model_dump_json())
+    with mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256)):
+        print(steps.run(job, steps.Steps(plan=armed)).model_dump_json())
     leave_process(0)
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from pixelmill.models.base import ModelSpec
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.steps import run
 from tests.support.checkpoints import TinyModels
-from tests.support.library_run import run
 
 CACHE = "weights"
 

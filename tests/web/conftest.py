@@ -14,11 +14,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from pixelmill.images.decode import DecodeOptions
+from pixelmill.run import steps
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
 from pixelmill.web.app import make_app
 from pixelmill.web.gallery import Gallery, Limits
-from tests.support import library_run
 from tests.support.checkpoints import TinyModels, make_tiny_models
 from tests.support.chromium import CHROMIUM
 
@@ -40,7 +40,7 @@ class Collection:
 
     def run(self) -> None:
         """A run over the folder."""
-        library_run.run(self.job)
+        steps.run(self.job)
 
     @property
     def job(self) -> Job:

@@ -13,8 +13,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from pixelmill.run import steps
 from pixelmill.store.ledger import LEDGER
-from tests.support import library_run
 from tests.support.gallery import row_of, stored, told
 from tests.web.conftest import PLAIN, ClientOf, Collection
 
@@ -119,7 +119,7 @@ def test_a_content_counts_in_each_source_that_holds_it(
     (tmp_path / "second").mkdir()
     for name in (FAR, "sea/evening.jpg"):
         shutil.copyfile(both.photos / name, tmp_path / "second" / Path(name).name)
-    library_run.run(both.job.model_copy(update={"sources": (str(tmp_path / "second"),)}))
+    steps.run(both.job.model_copy(update={"sources": (str(tmp_path / "second"),)}))
     known = told(client_of(both), "store")
     sources = {source["source"]: source for source in known["sources"]}
     assert {name: sources[name]["images"] for name in before} == before

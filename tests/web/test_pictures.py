@@ -15,9 +15,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from pixelmill import catalog
 from pixelmill.models.weights import WeightsCache
+from pixelmill.run import steps
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
-from tests.support import library_run
 from tests.support.chromium import SCREENSHOTS
 from tests.support.gallery import serving
 
@@ -43,7 +43,7 @@ class Rendered:
         self.run()
 
     def run(self) -> None:
-        library_run.run(
+        steps.run(
             Job(
                 sources=(str(self._folder / "photos"),), store=self._folder / "store", device="cpu",
                 specs=(catalog.get("efficientnet_lite0"),), cache=self._cache,

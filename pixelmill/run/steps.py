@@ -1,0 +1,145 @@
+"""The steps of a run, in order: the one place where a run is put together, whoever carries the steps out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pixelmill.models.base import ModelSpec
+from pixelmill.plan import Plan
+from pixelmill.report.build import build, close, dry_run_report
+from pixelmill.report.history import speeds
+from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.run.handoff import RunOrders
+from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.loaded import release_models
+from pixelmill.run.prepare import prepare
+from pixelmill.run.preview import count_missing, plan_of
+from pixelmill.run.results import WorkerReport
+from pixelmill.run.rounds import Lost, Outcome, Start, share_out
+from pixelmill.run.scan import Scan, scan_sources
+from pixelmill.run.schedule import schedule_for
+from pixelmill.run.share import do_share
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.compact import compact_if_needed
+from pixelmill.store.living import holding, keep
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.master import MASTER
+from pixelmill.store.settlement import Changes
+
+
+def discover_images(job: Job) -> Scan:
+    """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over."""
+    with StoreWriter(job.store) as writer:
+        writer.warn()
+        scan = scan_sources(
+            writer.ledger, job.sources,
+            paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+        )  # fmt: skip
+        keep(writer.folder, scan.number)
+        return scan
+
+
+def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
+    """Fetch and verify the weights of one model, unless they are cached; their sha256."""
+    return cache.open().fetch(spec.weights).sha256
+
+
+def plan_work(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
+    """The matrix that each model fills, and the shards of images that lack one."""
+    with StoreWriter(job.store) as writer:
+        return prepare(job, writer, scan)
+
+
+def embed_here(orders: RunOrders) -> Lost:
+    """Do everybody's share in this process. Nobody is lost: what goes wrong is raised."""
+    for worker in orders.shares:
+        do_share(orders.job.store, orders.scan, worker)
+    return {}
+
+
+def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
+    """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
+    with StoreWriter(job.store) as writer:
+        changes = writer.ledger.changes()
+        writer.update_locations(changes.stale_rows)
+        writer.serve(fingerprints)
+        compact_if_needed(writer)
+        return changes
+
+
+def report_run(
+    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, outcome: Outcome, started: float
+) -> RunReport:
+    """Count, settle and keep the report of a run that began at `started` (Unix seconds)."""
+    with StoreWriter(job.store) as writer:
+        report = build(
+            job, writer.snapshot(), writer.ledger, scan, matrices, changes, outcome.done,
+            started=started, seconds=time.time() - started, warnings=(*outcome.warnings, *writer.warnings),
+            plan=outcome.schedule,
+        )  # fmt: skip
+        return close(writer.ledger, scan, report, started)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How each step of a run is carried out: by default in this process, once. A flow hands in tasks, which are tried
+    again and shown; `embed` is how workers are started."""
+
+    discover: Callable[[Job], Scan] = discover_images
+    fetch: Callable[[ModelSpec, CacheSpec], object] = fetch_weights
+    plan: Callable[[Job, int], tuple[list[Matrix], Plan]] = plan_work
+    embed: Start = embed_here
+    publish: Callable[[Job, Sequence[str]], Changes] = publish_changes
+    report: Callable[[Job, Scan, Sequence[Matrix], Changes, Outcome, float], RunReport] = report_run
+
+
+HERE = Steps()
+
+
+def run(job: Job, steps: Steps = HERE) -> RunReport:
+    """Find what is new or missing, embed it, publish, report.
+
+    Raises WorkersLost, after the report, if work is left because those who did it were lost.
+    """
+    started = time.time()
+    scan = steps.discover(job)
+    try:
+        with holding(job.store, scan.number):
+            for spec in job.specs:
+                steps.fetch(spec, job.cache)
+            matrices, plan = steps.plan(job, scan.number)
+            outcome = share_out(job, scan.number, matrices, plan, steps.embed, earlier=_earlier(job))
+            changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in matrices])
+            report = steps.report(job, scan, matrices, changes, outcome, started)
+    finally:
+        release_models()
+    outcome.check()
+    return report
+
+
+def preview(job: Job) -> DryRunReport:
+    """What a run would do. A store that does not exist yet is not made."""
+    with TemporaryDirectory() as scratch:
+        folder = job.store if (job.store / MASTER).exists() else Path(scratch)
+        with StoreWriter(folder) as writer:
+            scan = scan_sources(
+                writer.ledger, job.sources,
+                paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+            )  # fmt: skip
+            pending = count_missing(job, writer, scan.number)
+            writer.ledger.forget_scan(scan.number)
+            specs = {spec.name: spec for spec in job.specs}
+            schedule = schedule_for(job, speeds(writer.ledger), specs, plan_of(job, pending))
+    return dry_run_report(job, scan, pending, schedule)
+
+
+def _earlier(job: Job) -> Sequence[dict[str, WorkerReport]]:
+    """What the workers of a job did in earlier runs: by that it is shared out."""
+    if job.fan_out != "workers":
+        return ()
+    with StoreWriter(job.store) as writer:
+        return speeds(writer.ledger)
