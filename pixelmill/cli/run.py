@@ -81,9 +81,10 @@ def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: 
 
 
 def _previewed(job: Job) -> DryRunReport:
-    _load_prefect()
     from pixelmill.run.steps import preview
 
+    _warn_on_stderr()
+    check_proxies(os.environ)
     return preview(job)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pixelmill.devices import resolve_device
 from pixelmill.errors import StoreError
 from pixelmill.run.job import Job
+from pixelmill.run.preview import store_as_it_is
 from pixelmill.run.scan import source_in_time
 from pixelmill.sources.address import is_address
 from pixelmill.store.master import MASTER, home_of
@@ -20,16 +21,18 @@ def check(job: Job, *, writes: bool = True) -> None:
     the run `writes`, not this user's to write, and weights that no network will bring.
 
     Raises the SourceError, DeviceUnavailable, StoreError or WeightsError that the run would end with. A store that does
-    not exist is not made.
+    not exist is not made; one that is not to be written to is only read.
     """
     check_devices(job)
     check_sources(job)
+    if not writes:
+        store_as_it_is(job)
+        return
     if (home_of(job.store) / MASTER).exists():
         _open_store(job.store)
-    elif writes:
+    else:
         _check_room(job.store)
-    if writes:
-        check_weights(job)
+    check_weights(job)
 
 
 def check_weights(job: Job) -> None:

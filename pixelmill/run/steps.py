@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pixelmill.models.base import ModelSpec
 from pixelmill.plan import Plan
@@ -17,7 +15,7 @@ from pixelmill.run.handoff import RunOrders
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.loaded import release_models
 from pixelmill.run.prepare import prepare
-from pixelmill.run.preview import count_missing, plan_of
+from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
 from pixelmill.run.rounds import Lost, Outcome, Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
@@ -25,9 +23,10 @@ from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_share
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding, keep
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.master import MASTER
 from pixelmill.store.settlement import Changes
 
 
@@ -35,10 +34,7 @@ def discover_images(job: Job) -> Scan:
     """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over."""
     with StoreWriter(job.store) as writer:
         writer.warn()
-        scan = scan_sources(
-            writer.ledger, job.sources,
-            paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
-        )  # fmt: skip
+        scan = _scanned(job, writer.ledger)
         keep(writer.folder, scan.number)
         return scan
 
@@ -122,19 +118,21 @@ def run(job: Job, steps: Steps = HERE) -> RunReport:
 
 
 def preview(job: Job) -> DryRunReport:
-    """What a run would do. A store that does not exist yet is not made."""
-    with TemporaryDirectory() as scratch:
-        folder = job.store if (job.store / MASTER).exists() else Path(scratch)
-        with StoreWriter(folder) as writer:
-            scan = scan_sources(
-                writer.ledger, job.sources,
-                paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
-            )  # fmt: skip
-            pending = count_missing(job, writer, scan.number)
-            writer.ledger.forget_scan(scan.number)
-            specs = {spec.name: spec for spec in job.specs}
-            schedule = schedule_for(job, speeds(writer.ledger), specs, plan_of(job, pending))
+    """What a run would do. Nothing is written but a copy of the ledger in a temporary folder, which is thrown away."""
+    store = store_as_it_is(job)
+    with ledger_to_try_on(store) as ledger:
+        scan = _scanned(job, ledger)
+        pending = count_missing(job, ledger, store, scan.number)
+        specs = {spec.name: spec for spec in job.specs}
+        schedule = schedule_for(job, speeds(ledger), specs, plan_of(job, pending))
     return dry_run_report(job, scan, pending, schedule)
+
+
+def _scanned(job: Job, ledger: Ledger) -> Scan:
+    return scan_sources(
+        ledger, job.sources,
+        paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+    )  # fmt: skip
 
 
 def _earlier(job: Job) -> Sequence[dict[str, WorkerReport]]:

@@ -6,7 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from pixelmill.run.lost import Life, needs_somebody, who_is_left_out, why_cluster_lost, why_worker_lost
+from pixelmill.run.lost import (
+    Life,
+    Queue,
+    WorkerRun,
+    judge,
+    needs_somebody,
+    who_did_less,
+    who_is_left_out,
+    why_cluster_lost,
+    why_worker_lost,
+)
 from pixelmill.run.results import ShardReport
 from pixelmill.watch.calls import COMPUTING_SECONDS
 from pixelmill.watch.hangs import Hang
@@ -83,3 +93,45 @@ def test_who_reads_nothing_gets_no_more() -> None:
 def test_a_run_whose_deadline_came_fails_where_somebody_is_needed(why: str, fails: bool) -> None:
     """Work that is left for the next night is no failure; a cluster without workers or one that hangs is."""
     assert needs_somebody({"one": why}) is fails
+
+
+HELD_UP = Queue("gpu", "gpu0", unpolled=1.0)
+
+
+@pytest.mark.parametrize(
+    ("run", "late", "is_over", "end_as", "why"),
+    [
+        (WorkerRun("done", 1.0), False, True, None, ""),
+        (WorkerRun("failed", 1.0, words="Crashed: exit code -9."), False, True, None, "Crashed: exit code -9."),
+        (WorkerRun("other", 9e9), True, False, None, ""),
+        (WorkerRun("running", 9e9, life=AT_WORK), True, False, None, ""),
+        (WorkerRun("running", 9e9, life=replace(AT_WORK, silent=61.0)), False, True, "crashed", "No sign of life"),
+        (WorkerRun("waiting", 9e9, queue=HELD_UP), False, False, None, ""),
+        (WorkerRun("waiting", 1.0, queue=HELD_UP), True, True, "cancelled", "The deadline came before it began."),
+        (WorkerRun("waiting", 299.0, queue=replace(HELD_UP, unpolled=None)), False, False, None, ""),
+        (WorkerRun("waiting", 301.0, queue=replace(HELD_UP, unpolled=None)), False, True, "cancelled", "--pool gpu"),
+        (WorkerRun("waiting", 301.0, queue=replace(HELD_UP, unpolled=61.0)), False, True, "cancelled", "polls queue"),
+        (WorkerRun("waiting", 301.0, queue=replace(HELD_UP, is_paused=True)), False, True, "cancelled", "is paused"),
+        (WorkerRun("waiting", 301.0, queue=replace(HELD_UP, pool_is_paused=True)), False, True, "cancelled", "resume gpu."),
+        (WorkerRun("taken", 299.0), False, False, None, ""),
+        (WorkerRun("taken", 301.0), False, True, "crashed", "did not start it in 301 s"),
+        (WorkerRun("taken", 1.0), True, True, "cancelled", "The deadline came"),
+    ],
+)  # fmt: skip
+def test_what_to_do_about_a_workers_run(
+    run: WorkerRun, late: bool, is_over: bool, end_as: str | None, why: str
+) -> None:
+    """What has ended is over; one that nobody takes, or that its Prefect worker does not start, is ended with words; one
+    that waits for its turn waits until the deadline."""
+    found = judge(run, start_seconds=300.0, is_past_deadline=late, lost_seconds=60.0, starting_seconds=180.0)
+    assert (found.is_over, found.end_as) == (is_over, end_as)
+    assert why in found.why
+    assert bool(why) == bool(found.why)
+
+
+def test_who_says_to_be_done_tells_of_all_shards() -> None:
+    """One report a shard: who has told of fewer has not done all."""
+    told = [ShardReport(worker="one"), ShardReport(worker="two"), ShardReport(worker="one")]
+    assert who_did_less({"one": 2, "two": 2, "three": 0}, told) == {
+        "two": "It said that it was done, and has told of 1 of its 2 shards."
+    }
