@@ -35,6 +35,15 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
                 assert not suspicious.search(path.read_text()), path
 
 
+def test_the_documents_name_files_that_are_there() -> None:
+    """Whoever renames a file changes the pages that send people to it."""
+    pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
+    named = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|js|toml|yaml|json))")
+    for page in pages:
+        for name in named.findall(page.read_text("utf-8")):
+            assert any((ROOT / top / name).exists() for top in ("", "pixelmill")), f"{page.name}: {name}"
+
+
 def test_the_chinese_readme_is_that_of_the_english_one() -> None:
     """Both have the same sections, commands, links, pictures and report keys, so that neither is forgotten."""
     english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
