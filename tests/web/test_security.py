@@ -331,6 +331,6 @@ def test_a_name_cannot_break_the_headers(collection: Collection, client_of: Clie
 
 def test_the_decoder_is_the_guarded_one(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """No picture is decoded in the server's own process."""
-    monkeypatch.setattr(decode, "_open", lambda *_: pytest.fail("decoded in the server"))
+    monkeypatch.setattr(decode, "opened", lambda *_: pytest.fail("decoded in the server"))
     assert client.get("/api/images/3/thumbnail", params={"size": "160"}).status_code == 200
     assert client.post("/api/uploads", content=PICTURE).status_code == 201
