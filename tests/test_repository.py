@@ -38,7 +38,7 @@ def test_no_file_names_a_path_of_somebodys_machine() -> None:
 def test_the_documents_name_files_that_are_there() -> None:
     """Whoever renames a file changes the pages that send people to it."""
     pages = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
-    named = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|js|toml|yaml|json))")
+    named = re.compile(r"`((?:[a-z_]+/)+[a-z_]+\.(?:py|json|js|toml|yaml))\b")
     for page in pages:
         for name in named.findall(page.read_text("utf-8")):
             assert any((ROOT / top / name).exists() for top in ("", "pixelmill")), f"{page.name}: {name}"
