@@ -114,7 +114,7 @@ def scan(given: Given) -> Details:
             """Asks the ledger about each file, as a walk of the folder does, and finds every one."""
             for number in range(given.rows):
                 file = file_of(source.root, number)
-                writer.ledger.is_known(file)
+                writer.ledger.scans.is_known(file)
                 yield file
 
         with mock.patch.object(Discovery, "walk", walk):
@@ -149,7 +149,7 @@ def fill(given: Given) -> Details:
         digests = [filled_part(given, writer, matrix, start, min(start + BULK, rows)) for start in range(0, rows, BULK)]
         in_order = sorted((digest, row) for row, digest in enumerate(chain.from_iterable(digests)))
         with writer.ledger.transaction():
-            writer.ledger.record_rows(in_order)
+            writer.ledger.contents.record_rows(in_order)
     with closing(sqlite3.connect(given.store / "ledger.sqlite", isolation_level=None)) as ledger:
         number = "CAST(CAST(substr(path, -14, 10) AS TEXT) AS INTEGER)"
         ledger.execute(f"UPDATE files SET row = {number} WHERE {number} < ?", (rows,))
@@ -223,11 +223,11 @@ def move(given: Given) -> Details:
         return file_of(root, number) if number < kept else FoundFile(root, name, 2_000_000 + number, number, number)
 
     with StoreWriter(given.store) as writer:
-        number = writer.ledger.new_scan()
-        writer.ledger.record_scan(number, map(place, range(given.rows)))
-        writer.ledger.mark_gone(number, root)
+        number = writer.ledger.scans.begin()
+        writer.ledger.scans.record(number, map(place, range(given.rows)))
+        writer.ledger.scans.mark_gone(number, root)
         with writer.ledger.transaction():
-            writer.ledger.record_read((place(row), row) for row in range(kept, given.rows))
+            writer.ledger.contents.record_read((place(row), row) for row in range(kept, given.rows))
     return {}
 
 
@@ -289,7 +289,7 @@ def rebuild(given: Given) -> Details:
     for file in given.store.glob("ledger.sqlite*"):
         file.unlink()
     with StoreWriter(given.store) as writer:
-        assert writer.ledger.row_count() == given.rows
+        assert writer.ledger.contents.row_count() == given.rows
     return {"ledger_bytes_per_row": ledger_bytes(given) / given.rows}
 
 
@@ -367,9 +367,9 @@ def rows_of(writer: StoreWriter, matrix: Matrix, scanned: int, shard: Shard) -> 
     from pixelmill.store.rows import ShardRows, Vectors
 
     coverage = Coverage(writer.snapshot(), writer.ledger, [matrix])
-    contents = [content_of(file) for file, _ in writer.ledger.planned(scanned, shard.first, shard.images)]
+    contents = [content_of(file) for file, _ in writer.ledger.worklist.planned(scanned, shard.first, shard.images)]
     assert len(contents) == shard.images
-    assert all(coverage.lacking(writer.ledger.row_of(content.sha256)) for content in contents)
+    assert all(coverage.lacking(writer.ledger.contents.row_of(content.sha256)) for content in contents)
     values = np.random.default_rng(shard.number).standard_normal((len(contents), DIM), dtype=np.float32)
     return ShardRows(contents, {matrix.provenance.fingerprint: Vectors(np.arange(len(contents)), values)})
 

@@ -122,7 +122,7 @@ def looked_at(folder: Path, files: int, turns: int) -> None:
 def embed_all(job: Job, writer: StoreWriter) -> None:
     """A first run, with zeros for embeddings."""
     scan = scan_sources(writer.ledger, job.sources)
-    files = [file for file, _ in writer.ledger.images(scan.number)]
+    files = [file for file, _ in writer.ledger.worklist.images(scan.number)]
     contents = [Content(file, hashlib.sha256(file.path.encode()).digest(), 500, 375) for file in files]
     commit(job.store, contents, np.zeros((len(files), DIM), np.float32))
     settle(job, writer)

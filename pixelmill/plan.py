@@ -45,7 +45,7 @@ class Coverage:
             fingerprint = matrix.provenance.fingerprint
             current = store.manifest.matrix(fingerprint)
             done = store.embedded(current) if current else np.zeros(len(store), dtype=bool)
-            done[[row for row in ledger.quarantined_rows(fingerprint) if row < len(done)]] = True
+            done[[row for row in ledger.quarantine.rows(fingerprint) if row < len(done)]] = True
             self._done[fingerprint] = done
 
     def lacking(self, row: int | None) -> frozenset[str]:
@@ -67,7 +67,7 @@ def lacking_images(ledger: Ledger, coverage: Coverage, scan: int, pending: Count
     `pending` counts them by fingerprint on the way.
     """
     lacks = bytearray(coverage.lacks_any)
-    for file, row in ledger.images(scan, lambda row: row is None or row >= len(lacks) or bool(lacks[row])):
+    for file, row in ledger.worklist.images(scan, lambda row: row is None or row >= len(lacks) or bool(lacks[row])):
         if row is not None and row < len(lacks):
             lacks[row] = False
         pending.update(coverage.lacking(row))
@@ -92,7 +92,7 @@ def make_plan(
     """
     pending = Counter[str]()
     missing = lacking_images(ledger, Coverage(store, ledger, matrices), scan, pending)
-    images = ledger.plan(scan, missing, newest_first=newest_first)
+    images = ledger.worklist.plan(scan, missing, newest_first=newest_first)
     return Plan(dict(pending), images, cut(images, shard_size, workers))
 
 

@@ -182,7 +182,7 @@ def test_a_worker_that_begins_later_in_the_first_night(job: Job) -> None:
         assert night.embed("odd", 1, SHIFT) is None
         assert BlockMeans.seen - before == 2, "the two that are stored"
         assert "worker 'odd'" in night.refused
-        assert writer.ledger.checks(night.matrix.provenance.fingerprint) == [], "the sample did not drift"
+        assert writer.ledger.runs.checks(night.matrix.provenance.fingerprint) == [], "the sample did not drift"
 
 
 def test_a_machine_that_does_not_see_the_first_images_compares_with_others(job: Job) -> None:

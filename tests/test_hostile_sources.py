@@ -77,7 +77,7 @@ def embedded(job: Job) -> set[bytes]:
 def quarantine(job: Job) -> dict[str, str]:
     """What is in quarantine: the reason, by file name."""
     with Ledger(job.store) as ledger:
-        return {Path(entry.path).name: entry.reason for entry in ledger.quarantine()}
+        return {Path(entry.path).name: entry.reason for entry in ledger.quarantine.entries()}
 
 
 @pytest.mark.timeout(120)
@@ -263,7 +263,7 @@ def test_a_bad_file_is_tried_again_only_when_it_changes_or_on_request(
     run(job)
     assert (tried, list(quarantine(job))) == ([], ["renamed.jpg"])
     with Ledger(job.store) as ledger:
-        ledger.release()
+        ledger.quarantine.release()
     run(job)
     assert tried == [EIGHT_BIT["jpeg"][:90]]
     (photos / "renamed.jpg").write_bytes(EIGHT_BIT["jpeg"][:120])

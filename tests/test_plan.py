@@ -103,7 +103,7 @@ def test_the_list_of_what_is_to_do_goes_with_the_run(job: Job) -> None:
     """Nothing of a finished run's plan stays in the ledger; a ledger from before there were plans gets the table."""
     run(job)
     with Ledger(job.store) as ledger:
-        assert ledger._value("SELECT count(*) FROM work") == 0
-        ledger._db.execute("DROP TABLE work")
+        assert ledger.database.number("SELECT count(*) FROM work") == 0
+        ledger.database.write("DROP TABLE work")
     with Ledger(job.store) as ledger:
-        assert list(ledger.planned(1, 0, 10)) == []
+        assert list(ledger.worklist.planned(1, 0, 10)) == []

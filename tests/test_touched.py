@@ -19,9 +19,9 @@ from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.scan import scan_sources
 from pixelmill.run.steps import run
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import Ledger
+from pixelmill.store.contents import Contents
 from pixelmill.store.reader import Store
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import Crash
 from tests.support.models import BlockMeans, spec_of
@@ -135,9 +135,9 @@ def test_what_waits_is_pending_and_counts_once(job: Job) -> None:
     report = cut_off(job)
     assert (counts(report), report.models["one"].pending) == ({}, len(NAMES))
     assert report.coverage == {"vectors/one": 1.0}
-    with consulted(job.store) as ledger:
-        assert ledger.unread() == 0
-        assert sorted(place.row for place in ledger.places_modified(0, 2**62)) == [0, 1, 2]
+    with open_read_only(job.store) as ledger:
+        assert ledger.contents.unread() == 0
+        assert sorted(place.row for place in ledger.contents.places_modified(0, 2**62)) == [0, 1, 2]
 
 
 def test_another_run_that_ends_meanwhile_takes_nothing(job: Job) -> None:
@@ -296,8 +296,8 @@ def test_what_was_refused_stays_in_the_list(job: Job) -> None:
     newer(Path(job.sources[0]))
     report = cut_off(job)
     assert (report.images.quarantined, report.models["one"].pending) == (0, 4), "each image counts once"
-    with consulted(job.store) as ledger:
-        assert [Path(entry.path).name for entry in ledger.quarantine()] == ["broken.png"]
+    with open_read_only(job.store) as ledger:
+        assert [Path(entry.path).name for entry in ledger.quarantine.entries()] == ["broken.png"]
     assert run(job).images.quarantined == 1
 
 
@@ -305,7 +305,7 @@ def test_a_vector_stored_just_before_a_kill_keeps_its_path(job: Job) -> None:
     """A changed file is embedded and published; the process dies before the ledger knows. Another run publishes, then
     the file is read again: its new row has its path all the time."""
     write(photo(job, "b.png"), 4)
-    with mock.patch.object(Ledger, "record_rows", side_effect=Crash), pytest.raises(Crash):
+    with mock.patch.object(Contents, "record_rows", side_effect=Crash), pytest.raises(Crash):
         run(job)
     assert len(Store(job.store)) == len(NAMES) + 1
     assert counts(of_other(job)) == {}
@@ -325,7 +325,7 @@ def test_paths_lost_by_older_programs_come_back(job: Job, read_since: bool, monk
             database.execute(f"DROP TRIGGER {trigger}")
         database.execute("DELETE FROM held")
     with monkeypatch.context() as older:
-        older.setattr(Ledger, "_require_schema", lambda _: None)
+        older.setattr("pixelmill.store.schema._require_schema", lambda _: None)
         with StoreWriter(job.store) as writer:
             writer.update_locations(writer.ledger.changes().stale_rows)
             writer.ledger.settle()
@@ -334,9 +334,9 @@ def test_paths_lost_by_older_programs_come_back(job: Job, read_since: bool, monk
         database.execute("DROP TABLE held")
         if read_since:
             database.execute("UPDATE files SET row = previous_row, unsettled = 0, previous_row = NULL")
-    with consulted(job.store) as ledger:
-        assert ledger.live_rows(3).all(), "a reader follows the rule before a writer has been there"
-        assert ledger.unread() == 0
+    with open_read_only(job.store) as ledger:
+        assert ledger.contents.live_rows(3).all(), "a reader follows the rule before a writer has been there"
+        assert ledger.contents.unread() == 0
     of_other(job)
     assert paths(job) == NAMES
     assert counts(run(job)) == {}

@@ -75,7 +75,7 @@ def _last(store: Path) -> RunReport:
     from pixelmill.store.readonly import ledger_of
 
     with ledger_of(store) as ledger:
-        runs = ledger.runs(1) if ledger else []
+        runs = ledger.runs.last(1) if ledger else []
     if not runs or (runs[0] and "notable" not in runs[0]):
         raise StoreError(f"Expected a run on record in {store}. Found none: `pixelmill run` makes one.")
     report = read_report(runs[0])

@@ -14,7 +14,7 @@ from pixelmill.cli.main import DONE, FAILED
 from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
-    from pixelmill.store.ledger import Quarantined
+    from pixelmill.store.quarantine import Quarantined
     from pixelmill.store.reader import Store
 
 
@@ -159,7 +159,7 @@ def _listed(store: Path) -> list[Quarantined]:
     from pixelmill.store.readonly import ledger_of
 
     with ledger_of(store) as ledger:
-        return ledger.quarantine() if ledger else []
+        return ledger.quarantine.entries() if ledger else []
 
 
 def _released(store: Path) -> list[Quarantined]:
@@ -168,8 +168,8 @@ def _released(store: Path) -> list[Quarantined]:
 
     Store(store)
     with StoreWriter(store) as writer:
-        entries = writer.ledger.quarantine()
-        writer.ledger.release()
+        entries = writer.ledger.quarantine.entries()
+        writer.ledger.quarantine.release()
     return entries
 
 

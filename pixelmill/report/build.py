@@ -64,7 +64,7 @@ def build(
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
         folders=changes.folders,
-        failures=tuple(ledger.failures(scan.number, fingerprints, _new_since(ledger, started))),
+        failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,
         exceeded_failure_rate=rate > job.max_failure_rate,
         failure=scan.failure or _hangs(hung),
@@ -73,7 +73,7 @@ def build(
             *warnings,
             *_left_out(job, done, warnings),
             *map(str, hung),
-            *filter(None, [ledger.notice()]),
+            *filter(None, [ledger.runs.notice()]),
             *_some(scan.problems),
             *_some(total.unread),
             *_noted(total),
@@ -91,8 +91,8 @@ def build(
 def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunReport:
     """The end of a run: what it told is known from now on, and its report is kept; it says so if it could not be."""
     ledger.settle()
-    ledger.forget_scan(scan.number)
-    if ledger.record_run(started, report.as_json()):
+    ledger.scans.forget(scan.number)
+    if ledger.runs.record(started, report.as_json()):
         return report
     lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
     return report.model_copy(update={"warnings": (*report.warnings, lost)})
@@ -113,7 +113,7 @@ def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence
         moved=changes.moved,
         duplicate=changes.duplicate,
         removed=changes.removed,
-        quarantined=ledger.quarantined_seen(scan.number, fingerprints),
+        quarantined=ledger.quarantine.seen(scan.number, fingerprints),
     )
 
 
@@ -141,7 +141,7 @@ def _left_out(job: Job, done: Sequence[ShardReport], told: Sequence[str]) -> lis
 
 def _require_scan(ledger: Ledger, scan: Scan) -> None:
     """Nobody may take for done what nobody knows of."""
-    if (found := ledger.seen(scan.number)) < scan.seen:
+    if (found := ledger.scans.seen(scan.number)) < scan.seen:
         raise StoreError(
             f"Expected the {scan.seen:,} images that run {scan.number} has found in {ledger.path}. Found {found:,}: "
             "was the store repaired, or put back from a backup? What was embedded is stored; the next run does the "
@@ -155,7 +155,7 @@ def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], start
     models = {matrix.provenance.model for matrix in matrices}
     found: dict[str, SelfCheck] = {}
     for made in (matrix.provenance for matrix in store.manifest.matrices if matrix.provenance.model in models):
-        *before, (when, compared, cosine) = ledger.checks(made.fingerprint) or [(0.0, 0, 0.0)]
+        *before, (when, compared, cosine) = ledger.runs.checks(made.fingerprint) or [(0.0, 0, 0.0)]
         if started <= when <= time.time():  # one from the future was made before the clock was put back
             earlier = tuple(round(then, 7) for at, _, then in reversed(before) if not started <= at <= when)
             told = SelfCheck(
@@ -169,8 +169,8 @@ def _self_checks(store: Store, ledger: Ledger, matrices: Sequence[Matrix], start
 def coverage(store: Store, ledger: Ledger) -> dict[str, float]:
     """The share, by dataset, of the contents that some file holds now, or may, which have a vector there. Copies count
     once."""
-    live = ledger.live_rows(len(store))
-    images = int(live.sum()) + ledger.unread()
+    live = ledger.contents.live_rows(len(store))
+    images = int(live.sum()) + ledger.contents.unread()
     return {
         matrix.published_name: int((store.embedded(matrix) & live).sum()) / images if images else 0.0
         for matrix in store.manifest.matrices
@@ -179,7 +179,7 @@ def coverage(store: Store, ledger: Ledger) -> dict[str, float]:
 
 def _new_since(ledger: Ledger, started: float) -> float:
     """From when on failures are new: none has told of those of a run that died."""
-    last = ledger.last_finished()
+    last = ledger.runs.last_finished()
     return 0.0 if last is None else min(last, started)
 
 
@@ -202,7 +202,7 @@ def _models(
         models[name] = ModelReport(
             embedded=total.embedded.get(name, 0),
             pending=pending.get(made.fingerprint, 0),
-            quarantined=ledger.quarantined_seen(scan.number, [made.fingerprint]),
+            quarantined=ledger.quarantine.seen(scan.number, [made.fingerprint]),
             dim=made.dim,
             device=total.devices.get(name, job.devices.get(name, job.device)),
             precision=made.precision,

@@ -27,7 +27,7 @@ SHRUNK = 0.9
 
 def recorded(ledger: Ledger, most: int) -> list[RunReport]:
     """The reports of the last runs, newest first."""
-    return [report for kept in ledger.runs(most) if (report := read_report(kept)) is not None]
+    return [report for kept in ledger.runs.last(most) if (report := read_report(kept)) is not None]
 
 
 def speeds(ledger: Ledger) -> list[dict[str, WorkerReport]]:

@@ -88,7 +88,7 @@ def reproduces(writer: StoreWriter, matrix: Matrix, model: EmbeddingModel) -> bo
     the ledger, for the report."""
     check = _measure(writer, writer.snapshot(), matrix, model)
     if check and not check.sound:
-        writer.ledger.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
+        writer.ledger.runs.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
         log.warning("the vectors of a matrix are not made any more: %s", check)
     return check is None or check.sound
 
@@ -166,7 +166,7 @@ def _measure(writer: StoreWriter, store: Store, matrix: Matrix, model: Embedding
     if not check.compared:
         return None
     if check.sound:
-        writer.ledger.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
+        writer.ledger.runs.record_check(matrix.provenance.fingerprint, check.compared, check.least_cosine)
         _measured.add(_key(store, matrix, model))
     return check
 

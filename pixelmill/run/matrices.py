@@ -117,7 +117,7 @@ def measured_precision(job: Job, spec: ModelSpec, file: CachedFile, files: Seque
 
 def sample_files(ledger: Ledger, scan: int) -> list[FoundFile]:
     """Images of a scan, enough to measure with though a few cannot be read."""
-    return [file for _, (file, _) in zip(range(4 * _SAMPLES), ledger.images(scan), strict=False)]
+    return [file for _, (file, _) in zip(range(4 * _SAMPLES), ledger.worklist.images(scan), strict=False)]
 
 
 def _loaded_in_time(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:

@@ -34,7 +34,7 @@ def count_missing(job: Job, ledger: Ledger, store: Store | None, scan: int) -> d
         if store and found:
             pending[spec.name] = count_pending(ledger, store, found[:1], scan).total()
         else:
-            pending[spec.name] = sum(1 for _ in ledger.images(scan))
+            pending[spec.name] = sum(1 for _ in ledger.worklist.images(scan))
     return pending
 
 

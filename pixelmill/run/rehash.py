@@ -52,7 +52,7 @@ def rehash(
             if len(digests) < len(some):
                 on_problem(some[len(digests)][0].absolute, _CAME)
                 return altered
-    ledger.set_rehashed("")
+    ledger.worklist.set_rehashed("")
     return altered
 
 
@@ -74,8 +74,8 @@ def _digests(
 
 def _batches(ledger: Ledger, scan: int) -> chain[list[tuple[FoundFile, int]]]:
     """The files of a scan with their rows, by path: from where the last time ended to the last, then up to there."""
-    start = ledger.rehashed()
-    return chain(ledger.contents(scan, _AT_ONCE, after=start), ledger.contents(scan, _AT_ONCE, until=start))
+    start = ledger.worklist.rehashed()
+    return chain(ledger.worklist.known(scan, _AT_ONCE, after=start), ledger.worklist.known(scan, _AT_ONCE, until=start))
 
 
 def _compare(
@@ -85,9 +85,9 @@ def _compare(
     for (file, row), digest in zip(some, digests, strict=True):
         if isinstance(digest, str):
             on_problem(file.absolute, f"It could not be hashed again: {digest}.")
-        elif ledger.row_of(digest) != row:
+        elif ledger.contents.row_of(digest) != row:
             altered.append((file, row))
-    ledger.record_altered(altered, last=some[-1][0])
+    ledger.worklist.record_altered(altered, last=some[-1][0])
     return len(altered)
 
 

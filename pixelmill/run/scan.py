@@ -55,15 +55,17 @@ def scan_sources(
     mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends.
     """
     problems: dict[str, str] = {}
-    number = ledger.new_scan()
+    number = ledger.scans.begin()
     walk = _Walk(problems, deadline)
-    discovery = Discovery(walk.parsed(sources), ledger.is_known, ledger.is_stored, ledger.members, problems.__setitem__)
-    ledger.record_scan(number, walk.files(discovery))
-    ledger.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
+    discovery = Discovery(
+        walk.parsed(sources), ledger.scans.is_known, ledger.scans.is_stored, ledger.scans.members, problems.__setitem__
+    )
+    ledger.scans.record(number, walk.files(discovery))
+    ledger.scans.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
     folders = {}
     for source in discovery.sources:
         if source.kind in ("folder", "pattern"):
-            folders[source.root] = ledger.seen_under(number, source.root)
+            folders[source.root] = ledger.scans.seen_under(number, source.root)
         if source not in walk.unfinished:
             _mark_gone(ledger, number, source, discovery, problems)
     if paranoid:
@@ -73,13 +75,15 @@ def scan_sources(
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:
         log.warning("%s", problem)
-    return Scan(number, ledger.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung))
+    return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung))
 
 
 def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Status]:
     """The archives without an end in which all was found that is known of them."""
     ended = discovery.notes.open_ended
-    return {at: status for at, status in ended.items() if ledger.images_under(at) == ledger.seen_under(scan, at)}
+    return {
+        at: status for at, status in ended.items() if ledger.scans.images_under(at) == ledger.scans.seen_under(scan, at)
+    }
 
 
 def source_in_time(text: str, deadline: float | None) -> Source:
@@ -159,19 +163,19 @@ def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int, max_bytes: int
 def _mark_gone(ledger: Ledger, scan: int, source: Source, discovery: Discovery, problems: dict[str, str]) -> None:
     if source.kind in ("file", "list"):
         gone = sorted(discovery.notes.missing)
-        if gone and not ledger.seen(scan):
+        if gone and not ledger.scans.seen(scan):
             problems[source.place] = "none of its files is there. Nothing is marked as removed; is a disk not mounted?"
             return
         for path in gone:
-            ledger.mark_path_gone(path)
-            ledger.mark_gone(scan, path)
+            ledger.scans.mark_path_gone(path)
+            ledger.scans.mark_gone(scan, path)
         return
-    known = ledger.images_under(source.root)
-    if known and not ledger.seen_under(scan, source.root):
+    known = ledger.scans.images_under(source.root)
+    if known and not ledger.scans.seen_under(scan, source.root):
         told = f"{problems[source.root]}; it " if source.root in problems else ""
         problems[source.root] = (
             f"{told}holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
         )
         return
     fitting = fits(source.place) if source.kind == "pattern" else None
-    ledger.mark_gone(scan, source.root, unreadable=tuple(problems), fitting=fitting)
+    ledger.scans.mark_gone(scan, source.root, unreadable=tuple(problems), fitting=fitting)

@@ -120,15 +120,15 @@ def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
 def _shard_files(
     writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
 ) -> tuple[list[FoundFile], MissingMatrices]:
-    if not writer.ledger.has_plan(scan, shard.first, shard.images):
+    if not writer.ledger.worklist.has_plan(scan, shard.first, shard.images):
         raise StoreError(
             f"Expected the plan of run {scan} in the ledger of {writer.folder}. It is not there any more: was the "
             "store repaired, or put back from a backup? What was embedded is stored; the next run does the rest."
         )
     coverage = Coverage(writer.snapshot(), writer.ledger, matrices)
-    planned = writer.ledger.planned(scan, shard.first, shard.images)
+    planned = writer.ledger.worklist.planned(scan, shard.first, shard.images)
     files = [file for file, row in planned if coverage.lacking(row)]
-    return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.row_of(sha256)))
+    return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.contents.row_of(sha256)))
 
 
 def _stored(job: Job, measured: Measured, result: Result) -> tuple[str, ...]:

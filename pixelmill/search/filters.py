@@ -72,14 +72,14 @@ def _by_path(store: Store, fits: Fits, candidates: NDArray[np.bool_]) -> NDArray
         result[row] = fits(store.sources[row], store.paths[row])
     with ledger_of(store.folder) as ledger:
         if ledger:
-            _mark(result, ledger.shared_places(), fits)
+            _mark(result, ledger.contents.shared_places(), fits)
     return result
 
 
 def _by_date(store: Store, filters: Filters) -> NDArray[np.bool_]:
     result = np.zeros(len(store), dtype=bool)
     with _ledger(store) as ledger:
-        found = ledger.places_modified(beginning_ns(filters.since), end_ns(filters.until))
+        found = ledger.contents.places_modified(beginning_ns(filters.since), end_ns(filters.until))
         _mark(result, found, fitting(filters.globs))
     return result
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pixelmill.errors import StoreError
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.ledger import LEDGER
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
+from pixelmill.store.schema import LEDGER
 
 Fits = Callable[[bytes, bytes], bool]
 """Whether a file passes: its source, and its path relative to that."""
@@ -69,7 +69,7 @@ def ledger_stamp(folder: Path) -> tuple[tuple[int, int] | None, ...]:
 def _on_record(store: Store, rows: Sequence[int]) -> list[tuple[int, bytes, bytes]]:
     try:
         with ledger_of(store.folder) as ledger:
-            return [found[:3] for found in ledger.places_of(rows)] if ledger else []
+            return [found[:3] for found in ledger.contents.places_of(rows)] if ledger else []
     except StoreError:  # what is shown does not depend on it; coverage and `pixelmill verify` name the damage
         return []
 

@@ -88,9 +88,9 @@ class StoreWriter:
             self._make_store()
         ledger, over = Ledger(self.folder), put_back_over(self.folder)
         ledger.catch_up(Store(self.folder, standing(self.folder)))
-        ledger.steady_since(clock(self.folder))
+        ledger.runs.steady_since(clock(self.folder))
         if over:
-            ledger.notify(over)
+            ledger.runs.notify(over)
         return ledger
 
     def close(self) -> None:
@@ -217,8 +217,9 @@ class StoreWriter:
         if matrix.serving or serving is None:
             return False
         lacking = store.embedded(serving) & ~store.embedded(matrix)
-        lacking[self.ledger.quarantined_rows(matrix.provenance.fingerprint)] = False
-        return not lacking.any() or not (lacking & self.ledger.live_rows(len(store))).any()
+        refused = self.ledger.quarantine.rows(matrix.provenance.fingerprint)
+        lacking[[row for row in refused if row < len(lacking)]] = False
+        return not lacking.any() or not (lacking & self.ledger.contents.live_rows(len(store))).any()
 
     def update_locations(self, rows: Sequence[int]) -> int:
         """Publish where the contents of `rows` are now, as the ledger knows, and of all that have no path though a file
@@ -315,7 +316,7 @@ class StoreWriter:
     def _rows(self, contents: Sequence[Content], manifest: Manifest) -> np.ndarray:
         """The row of each content: the one it has, or the next free ones in order."""
         digests = [content.sha256 for content in contents]
-        known = self._rows_stored(digests, manifest) if self._overtaken else self.ledger.rows_of(digests)
+        known = self._rows_stored(digests, manifest) if self._overtaken else self.ledger.contents.rows_of(digests)
         free = itertools.count(manifest.rows)
         rows = [known[digest] if digest in known else next(free) for digest in digests]
         return np.array(rows, dtype=np.int64)
@@ -379,11 +380,11 @@ class StoreWriter:
         ledger = self.ledger
         with ledger.transaction():
             pairs = list(zip(shard.contents, rows.tolist(), strict=True))
-            ledger.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
-            ledger.record_read((content.file, row) for content, row in pairs)
-            known = ledger.rows_of([sha256 for _, sha256 in shard.copies])
-            ledger.record_read((file, known[sha256]) for file, sha256 in shard.copies if sha256 in known)
-            ledger.record_failures(shard.failures)
+            ledger.contents.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
+            ledger.contents.record_read((content.file, row) for content, row in pairs)
+            known = ledger.contents.rows_of([sha256 for _, sha256 in shard.copies])
+            ledger.contents.record_read((file, known[sha256]) for file, sha256 in shard.copies if sha256 in known)
+            ledger.quarantine.record(shard.failures)
 
 
 def _columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:
@@ -444,7 +445,7 @@ def _pathless(store: Store, ledger: Ledger) -> list[int]:
     """The rows without a path that some file holds."""
     gone = ~store.present
     if gone.any():
-        gone &= ledger.live_rows(len(store))
+        gone &= ledger.contents.live_rows(len(store))
     rows: list[int] = np.flatnonzero(gone).tolist()
     return rows
 
@@ -452,7 +453,7 @@ def _pathless(store: Store, ledger: Ledger) -> list[int]:
 def _to_locate(store: Store, ledger: Ledger, rows: Iterable[int]) -> np.ndarray:
     """The rows whose path may have to change, ascending; those that may be elsewhere keep theirs."""
     wanted = np.union1d(np.fromiter(rows, np.int64), np.fromiter(_pathless(store, ledger), np.int64))
-    elsewhere = np.fromiter(ledger.elsewhere(), np.int64)
+    elsewhere = np.fromiter(ledger.contents.elsewhere(), np.int64)
     located: np.ndarray = np.setdiff1d(wanted[wanted < len(store)], elsewhere, assume_unique=True)
     return located
 
@@ -474,7 +475,7 @@ def _relocated(
     changed = 0
     for i in (row - start for row in rows):
         current = os.path.join(sources[i], paths[i]) if paths[i] else b""  # noqa: PTH118 - bytes
-        root, found = ledger.live_path(i + start, current)
+        root, found = ledger.contents.live_path(i + start, current)
         if found != current:
             paths[i], sources[i] = (below(found, root), root) if found else (b"", sources[i])
             changed += 1

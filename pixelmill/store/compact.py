@@ -94,7 +94,7 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
         problem = f"The small parts of {writer.folder} could not be merged; all rows are there. {error}"
         log.warning("%s", problem)
         with suppress(StoreError):
-            writer.ledger.notify(problem)
+            writer.ledger.runs.notify(problem)
         return None
 
 
@@ -268,7 +268,7 @@ def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]
 
 def _delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) -> int:
     now = clock(writer.folder)
-    limit, since = now - retention, writer.ledger.steady_since(now)
+    limit, since = now - retention, writer.ledger.runs.steady_since(now)
     if any(retired.at > now for retired in manifest.retired):
         # The clock was wrong when they were replaced: before it was set right, so much is sure.
         again = tuple(Retired(file=r.file, at=r.at if r.at <= now else since or now) for r in manifest.retired)

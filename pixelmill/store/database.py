@@ -1,20 +1,45 @@
-"""A connection to SQLite that waits for others as long as for the store's lock, and says what it waits for."""
+"""The connection to a ledger: waits for others, and tells in words where SQLite or a cell of the file is wrong."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar, get_args, get_type_hints
 
+from pixelmill.errors import StoreError
 from pixelmill.store.lock import PATIENCE, TELL_AFTER
+from pixelmill.store.sqlite_errors import is_busy, unusable
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 1.0
 """Seconds that SQLite itself waits: no signal, as Ctrl-C sends one, is heard meanwhile."""
+_MOST: Final = 2**53
+"""Numbers beyond this count nothing, and would overflow what is computed with them."""
+
+Cell = None | int | float | str | bytes
+"""What SQLite lets any column hold, whatever its table declares."""
+Values = Sequence[Cell] | Mapping[str, Cell]
+Row = TypeVar("Row", bound=NamedTuple)
+
+_RULES: Final[dict[str, Callable[[Any], bool]]] = {
+    "row": lambda row: row is None or 0 <= row < _MOST,
+    "sha256": lambda sha256: len(sha256) == 32,
+    "path": lambda path: b"/" in path,
+}
+"""What a field of such a name, in any row that is read, has to be beside of its type."""
+
+
+class RowNumber(NamedTuple):
+    """A row of the store."""
+
+    row: int
 
 
 class PatientConnection(sqlite3.Connection):
@@ -24,12 +49,12 @@ class PatientConnection(sqlite3.Connection):
     """
 
     def execute(self, *statement: Any) -> sqlite3.Cursor:
-        return self._patiently(lambda: sqlite3.Connection.execute(self, *statement))
+        return self._waiting(lambda: sqlite3.Connection.execute(self, *statement))
 
     def executescript(self, *script: Any) -> sqlite3.Cursor:
-        return self._patiently(lambda: sqlite3.Connection.executescript(self, *script))
+        return self._waiting(lambda: sqlite3.Connection.executescript(self, *script))
 
-    def _patiently(self, do: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
+    def _waiting(self, do: Callable[[], sqlite3.Cursor]) -> sqlite3.Cursor:
         begun, told = time.monotonic(), False
         while True:
             try:
@@ -57,6 +82,142 @@ def connect(where: Path | str, *, uri: bool = False) -> sqlite3.Connection:
     return db
 
 
-def is_busy(error: BaseException) -> bool:
-    """Whether SQLite could not do something because others were at it."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+class Database:
+    """A ledger's tables, asked and written in SQL.
+
+    What damage can cause comes out as a StoreError that names the ledger `path`: SQLite that gives up, and cells that
+    hold what no ledger writes there. Errors of programs stay what they are.
+
+    A row is read into a NamedTuple, which says by its annotations what each cell has to be.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._raised: Exception | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; waits for another writer's transaction."""
+        self.write("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.write("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.write("ROLLBACK")
+
+    @contextmanager
+    def as_of_now(self) -> Iterator[None]:
+        """Read the ledger as it is now, whatever others write meanwhile."""
+        self.write("BEGIN")
+        try:
+            yield
+        finally:
+            self.write("COMMIT")
+
+    @contextmanager
+    def in_words(self) -> Iterator[None]:
+        """Tell in words what SQLite cannot do for the block."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
+    def write(self, statement: str, values: Values = ()) -> int:
+        """Carry out a statement; how many rows it has touched."""
+        return self._execute(statement, values).rowcount
+
+    def write_all(self, statement: str, rows: Iterable[Sequence[Cell]]) -> None:
+        """Carry out a statement for each of `rows`."""
+        with self.in_words():
+            self.connection.executemany(statement, rows)
+
+    def cells(self, query: str, values: Values = ()) -> Iterator[tuple[Cell, ...]]:
+        """Rows as they are, for whoever compares them or does without those that make no sense."""
+        return self._fetched(self._execute(query, values))
+
+    def read(self, shape: type[Row], query: str, values: Values = ()) -> Iterator[Row]:
+        """The rows that a query finds now, each as a `shape`, which is a NamedTuple."""
+        return self._decoded(shape, self._execute(query, values))
+
+    def one(self, shape: type[Row], query: str, values: Values = ()) -> Row | None:
+        """The first row that a query finds."""
+        return next(self.read(shape, query, values), None)
+
+    def number(self, query: str, *values: Cell) -> int:
+        """The number that a query gives, as a count is."""
+        (found,) = next(self.cells(query, values))
+        if not isinstance(found, int):
+            raise self.damaged(f"it holds {found!r:.50} for a number")
+        return found
+
+    def meta(self, key: str) -> Cell:
+        """What is kept under a key; None if nothing is."""
+        return next(self.cells("SELECT value FROM meta WHERE key = ?", (key,)), (None,))[0]
+
+    def meta_number(self, key: str) -> int:
+        """A number kept under a key; 0 if none is."""
+        found = self.meta(key)
+        if not (found is None or (isinstance(found, int) and 0 <= found < _MOST)):
+            raise self.damaged(f"it holds {found!r:.50} for the number {key}")
+        return found or 0
+
+    def set_meta(self, key: str, value: Cell) -> None:
+        self.write("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def add_function(self, name: str, arguments: int, function: Callable[..., bool]) -> None:
+        """Let SQL call a function of ours; what it raises comes out as it is."""
+
+        def call(*cells: Cell) -> bool:
+            try:
+                return function(*cells)
+            except Exception as error:
+                self._raised = error
+                raise
+
+        self.connection.create_function(name, arguments, call)
+
+    def damaged(self, what: str) -> StoreError:
+        """The error for a ledger that holds what no ledger holds."""
+        return unusable(self.path, what)
+
+    def _execute(self, statement: str, values: Values) -> sqlite3.Cursor:
+        try:
+            return self.connection.execute(statement, values)
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
+    def _fetched(self, cursor: sqlite3.Cursor) -> Iterator[tuple[Cell, ...]]:
+        try:
+            yield from cursor
+        except sqlite3.DatabaseError as error:
+            raise self._told(error) from error
+
+    def _decoded(self, shape: type[Row], cursor: sqlite3.Cursor) -> Iterator[Row]:
+        layout = _layout(shape)
+        for cells in self._fetched(cursor):
+            if tuple(map(type, cells)) not in layout.types or not all(fits(cells[at]) for at, fits in layout.rules):
+                raise self.damaged(f"it holds {cells!r:.100} for {', '.join(layout.names)}")
+            yield shape._make(cells)
+
+    def _told(self, error: sqlite3.DatabaseError) -> Exception:
+        """What to raise for an error of SQLite: what it is to blame for, in words; what we are, as it is."""
+        raised, self._raised = self._raised, None
+        return raised or (error if isinstance(error, sqlite3.ProgrammingError) else unusable(self.path, error))
+
+
+class _Layout(NamedTuple):
+    """What the cells of a row have to be: all that their types may be together, and rules for some of them."""
+
+    names: tuple[str, ...]
+    types: frozenset[tuple[type, ...]]
+    rules: tuple[tuple[int, Callable[[Any], bool]], ...]
+
+
+@cache
+def _layout(shape: type[NamedTuple]) -> _Layout:
+    hints = get_type_hints(shape)
+    kinds = [get_args(hint) or (hint,) for hint in hints.values()]
+    rules = tuple((at, _RULES[name]) for at, name in enumerate(hints) if name in _RULES)
+    return _Layout(tuple(hints), frozenset(product(*kinds)), rules)

@@ -7,12 +7,13 @@ is gone when no file holds it, and none that waits to be read may.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from pixelmill.batches import batched
+from pixelmill.store.database import Cell, Database, Row, RowNumber
 
 # No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
 _MAY_HAVE_LEFT = (
@@ -76,10 +77,24 @@ SELECT DISTINCT row FROM files AS lost INDEXED BY files_gone WHERE gone > 0 AND 
 """  # noqa: S608 - constants
 
 
+class Located(NamedTuple):
+    """Where a file is: its source root, and its absolute path."""
+
+    source: bytes
+    path: bytes
+
+
+class Lost(NamedTuple):
+    """A file that is not where it was, and the row that it held."""
+
+    path: bytes
+    row: int
+
+
 class Holders:
     """Asks a ledger who holds a row. A ledger from before `held` can be asked as well."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._kept = False
 
@@ -87,57 +102,59 @@ class Holders:
     def are_kept(self) -> bool:
         """Whether the ledger has the table `held`."""
         if not self._kept:
-            found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'held'").fetchone()
-            self._kept = found is not None
+            self._kept = bool(self._db.number("SELECT count(*) FROM sqlite_master WHERE name = 'held'"))
         return self._kept
 
     def keep(self) -> None:
         """Make the table `held`, unless another process has just done so. Within a transaction."""
         for statement in () if self.are_kept else HELD:
-            self._db.execute(statement)
+            self._db.write(statement)
 
     def is_live(self, row: int) -> bool:
         """Whether a file holds the content of row `row`, or one that waits to be read may."""
         return self.place(row, b"") is not None or any(row == lost for _, lost in self.elsewhere())
 
-    def place(self, row: int, current: bytes) -> tuple[bytes, bytes] | None:
+    def place(self, row: int, current: bytes) -> Located | None:
         """A file that holds a row, as (source root, path); else one that may still hold what it held. The path
         `current` comes before others."""
         for query in (
             "SELECT source, path FROM files WHERE row = ? AND NOT gone",
             f"SELECT source, path FROM {IN_DOUBT} AND held.row = ?",  # noqa: S608 - constants
         ):
-            found = self.ask(f"{query} ORDER BY path <> ?, path LIMIT 1", (row, current)).fetchone()
+            found = next(self.ask(Located, f"{query} ORDER BY path <> ?, path LIMIT 1", (row, current)), None)
             if found:
-                return found[0], found[1]
+                return found
         return None
 
-    def elsewhere(self) -> list[tuple[bytes, int]]:
+    def elsewhere(self) -> list[Lost]:
         """The files that are gone, each with its row, which no other holds, and which one that waits to be read may."""
-        return self.ask(ELSEWHERE).fetchall()
+        return list(self.ask(Lost, ELSEWHERE))
 
     def live(self, rows: int) -> np.ndarray:
         """(rows,) bool: which of the first `rows` rows a file holds, or one that waits to be read may."""
         live = np.zeros(rows, dtype=bool)
-        _mark(live, self.ask(_EVER_HELD), True)
-        _mark(live, self.ask(_LOST), False)
-        _mark(live, ((row,) for _, row in self.elsewhere()), True)
+        _mark(live, self.ask(RowNumber, _EVER_HELD), True)
+        _mark(live, self.ask(RowNumber, _LOST), False)
+        _mark(live, (RowNumber(row) for _, row in self.elsewhere()), True)
         return live
 
     def unread(self) -> int:
         """How many files there are that no row stands for: refused before they were read, or not read yet."""
         query = "SELECT count(*) FROM files WHERE row IS NULL AND NOT gone AND path NOT IN (SELECT path FROM held)"
-        return int(self.ask(query).fetchone()[0])
+        return self._db.number(self._with_held(query))
 
-    def ask(self, query: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
-        """Ask what may be about `held`."""
-        if not self.are_kept:
-            before = "held(path, row) AS (SELECT path, previous_row FROM files WHERE row IS NULL AND previous_row >= 0)"
-            rest = query.lstrip()
-            query = f"WITH {before}, {rest[5:]}" if rest.startswith("WITH ") else f"WITH {before} {rest}"
-        return self._db.execute(query, values)
+    def ask(self, shape: type[Row], query: str, values: tuple[Cell, ...] = ()) -> Iterator[Row]:
+        """Read what may be about `held`."""
+        return self._db.read(shape, self._with_held(query), values)
+
+    def _with_held(self, query: str) -> str:
+        if self.are_kept:
+            return query
+        before = "held(path, row) AS (SELECT path, previous_row FROM files WHERE row IS NULL AND previous_row >= 0)"
+        rest = query.lstrip()
+        return f"WITH {before}, {rest[5:]}" if rest.startswith("WITH ") else f"WITH {before} {rest}"
 
 
-def _mark(live: np.ndarray, rows: Iterator[tuple[int]], value: bool) -> None:
+def _mark(live: np.ndarray, rows: Iterator[RowNumber], value: bool) -> None:
     for some in batched((row for (row,) in rows), ADOPTED_AT_ONCE):
-        live[[row for row in some if 0 <= row < len(live)]] = value
+        live[[row for row in some if row < len(live)]] = value

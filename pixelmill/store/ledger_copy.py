@@ -11,8 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pixelmill.errors import StoreError
-from pixelmill.store.ledger import LEDGER, Ledger
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
+from pixelmill.store.schema import LEDGER
+from pixelmill.store.sqlite_errors import unusable
 
 _FILES = (LEDGER, f"{LEDGER}-wal", f"{LEDGER}-journal")
 _TRIES = 10
@@ -81,4 +83,4 @@ def _copy_beside_writers(path: Path, target: Path) -> None:
         with closing(sqlite3.connect(where, uri=True)) as ledger, closing(sqlite3.connect(target)) as copy:
             ledger.backup(copy)
     except sqlite3.Error as error:
-        raise Ledger.unusable(path, error) from error
+        raise unusable(path, error) from error

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pixelmill.batches import batched
 from pixelmill.errors import StoreError
 from pixelmill.formatting import number_of
-from pixelmill.store.database import connect
+from pixelmill.store.database import Database, connect
 from pixelmill.store.durable import FULL, no_space, sync_folder
-from pixelmill.store.ledger import LEDGER, Ledger, expected_schema
-from pixelmill.store.ledger_check import Findings
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.ledger_check import BadCells, Findings, add_functions
 from pixelmill.store.lock import unwritable
 from pixelmill.store.reader import Store
+from pixelmill.store.schema import LEDGER, expected_schema
 
 SCRATCH = ".ledger.repair"
 
@@ -46,6 +48,8 @@ _HELD = (
 _REFUSED = _Table(
     "quarantine", ("row", "path", "fingerprint", "model", "stage", "reason", "since"), ("rowid",), "row IS NULL"
 )
+_BUT = {"rows": " AND 0", "meta": " AND key LIKE 'checks %'"}
+"""What is not to be dropped of a table."""
 _ROWS = _Table("rows", ("sha256", "row"), ("sha256",))
 
 
@@ -55,7 +59,7 @@ def mend(folder: Path, store: Store, findings: Findings) -> Iterator[str]:
         yield from _made_anew(folder, store)
     elif findings.cells:
         with Ledger(folder) as ledger:
-            dropped, sound = ledger.mend(findings.cells), not list(ledger.check())
+            dropped, sound = _put_cells_right(ledger.database, findings.cells), not list(ledger.check())
         yield from (f"mended the ledger: {bad}" for bad in findings.cells)
         if dropped:
             yield f"dropped {number_of(dropped, 'row')} of these that made no sense"
@@ -90,28 +94,66 @@ def _remade(old: Path, scratch: Path, store: Store) -> str:
         fresh.catch_up(store)
         with _opened(old, scratch) as damaged:
             if damaged:
-                _carry_over(damaged, fresh, store)
-        fresh.mend(fresh.check().cells)
-        fresh.take_up()
+                _carry_over(damaged, fresh.database, store)
+        _put_cells_right(fresh.database, fresh.check().cells)
+        _take_up(fresh.database)
+        reports, entries = (fresh.database.number(f"SELECT count(*) FROM {name}") for name in ("runs", "quarantine"))  # noqa: S608
         return (
-            f"kept {number_of(fresh.count('runs'), 'report')} of earlier runs and "
-            f"{number_of(fresh.count('quarantine'), 'entry', 'entries')} of the quarantine"
+            f"kept {number_of(reports, 'report')} of earlier runs and "
+            f"{number_of(entries, 'entry', 'entries')} of the quarantine"
         )
 
 
-def _carry_over(damaged: sqlite3.Connection, fresh: Ledger, store: Store) -> None:
+def _carry_over(damaged: sqlite3.Connection, fresh: Database, store: Store) -> None:
     alike, others = _compared(damaged, store)
     if not alike and (others or _store_id(damaged) != store.manifest.store_id):
         return  # another store's
     for table in _CARRIED:
-        fresh.carry_over(table.name, table.columns, _legible(damaged, table))
+        _copy(fresh, table.name, table.columns, _legible(damaged, table))
     # A row's number stays its own, unless the ledger is of another branch of the store's history.
     for table in () if others else _HELD:
-        fresh.carry_over(
-            "held", table.columns, _legible(damaged, table._replace(which=f"{table.which} AND row < {len(store)}"))
-        )
+        within = table._replace(which=f"{table.which} AND row < {len(store)}")
+        _copy(fresh, "held", table.columns, _legible(damaged, within))
     refused = _REFUSED if others else _REFUSED._replace(which=f"row IS NULL OR row < {len(store)}")
-    fresh.carry_over(refused.name, refused.columns, _legible(damaged, refused))
+    _copy(fresh, refused.name, refused.columns, _legible(damaged, refused))
+
+
+def _copy(fresh: Database, table: str, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Take rows of a table from a ledger that cannot be used any more, but for those that are there already."""
+    values = f"({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    for some in batched(rows, 10_000):
+        with fresh.transaction():
+            fresh.write_all(f"INSERT OR IGNORE INTO {table} {values}", some)
+
+
+def _take_up(fresh: Database) -> None:
+    """Let the next scan have a number that no list of an earlier one has, and believe what a file held only of those
+    that wait to be read."""
+    fresh.write("DELETE FROM held WHERE path NOT IN (SELECT path FROM files WHERE row IS NULL)")
+    last = fresh.number("SELECT ifnull(max(scan), 0) FROM seen")
+    fresh.set_meta("scan", max(fresh.meta_number("scan"), last))
+
+
+def _put_cells_right(db: Database, cells: Iterable[BadCells]) -> int:
+    """Put bytes of texts that are none right, and drop rows that make no sense all the same, where the ledger can do
+    without; how many these were. Rows of the store that no file holds for it any more are looked after by the next
+    run."""
+    dropped = 0
+    with db.transaction():
+        add_functions(db.connection)
+        for bad in cells:
+            for column in bad.texts:
+                db.write(
+                    f"UPDATE OR IGNORE {bad.table} SET {column} = as_utf8(CAST({column} AS BLOB)) "  # noqa: S608 - ours
+                    f"WHERE typeof({column}) = 'text' AND NOT is_utf8(CAST({column} AS BLOB))"
+                )
+            dropped += db.write(f"DELETE FROM {bad.table} WHERE ({bad.which}){_BUT.get(bad.table, '')}")  # noqa: S608
+            if bad.table == "files":
+                db.write(
+                    "INSERT OR IGNORE INTO stale SELECT row, 1 FROM rows WHERE row NOT IN "
+                    "(SELECT row FROM files WHERE row IS NOT NULL)"
+                )
+    return dropped
 
 
 def _compared(damaged: sqlite3.Connection, store: Store) -> tuple[int, int]:
@@ -167,9 +209,9 @@ def _put_schema_right(database: sqlite3.Connection) -> None:
     entries = "SELECT rowid, name FROM sqlite_master WHERE type NOT IN ('index', 'trigger')"
     found = {str(name): rowid for rowid, name in database.execute(entries)}
     expected = {name: text for (kind, name), text in expected_schema().items() if kind == "table"}
-    strangers = [name for name in found if name not in expected]
+    others = [name for name in found if name not in expected]
     for name, text in expected.items():
-        nearest = [name] if name in found else get_close_matches(name, strangers, n=1, cutoff=0.5)
+        nearest = [name] if name in found else get_close_matches(name, others, n=1, cutoff=0.5)
         for like in nearest:
             values = (name, name, text, found[like])
             database.execute(

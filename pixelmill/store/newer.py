@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pixelmill.errors import StoreDamaged
 from pixelmill.store.durable import refused
-from pixelmill.store.ledger import LEDGER, SCHEMA_VERSION, too_new
 from pixelmill.store.master import MASTER, read_manifest, read_manifest_copy
+from pixelmill.store.schema import LEDGER, SCHEMA_VERSION, too_new
 
 _USER_VERSION, _APPLICATION_ID = slice(60, 64), slice(68, 72)
 """Where an SQLite file keeps `PRAGMA user_version` and `application_id` (sqlite.org/fileformat2.html, 1.3)."""

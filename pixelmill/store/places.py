@@ -36,24 +36,22 @@ class Place(NamedTuple):
 
 
 def places_of(holders: Holders, rows: Sequence[int]) -> Iterator[Place]:
-    """See `Ledger.places_of`."""
+    """See `Contents.places_of`."""
     for at in range(0, len(rows), _AT_ONCE):
         some = list(map(int, rows[at : at + _AT_ONCE]))
         query = _HOLDING.format(rows=", ".join("?" * len(some)))
-        yield from map(_place, holders.ask(f"{query} ORDER BY path", (*some, *some)))
+        yield from map(_relative, holders.ask(Place, f"{query} ORDER BY path", (*some, *some)))
 
 
 def shared_places(holders: Holders) -> Iterator[Place]:
-    """See `Ledger.shared_places`."""
-    yield from map(_place, holders.ask(_HOLDING.format(rows=_SEVERAL)))
+    """See `Contents.shared_places`."""
+    yield from map(_relative, holders.ask(Place, _HOLDING.format(rows=_SEVERAL)))
 
 
 def places_modified(holders: Holders, since_ns: int, until_ns: int) -> Iterator[Place]:
-    """See `Ledger.places_modified`."""
-    yield from map(_place, holders.ask(_MODIFIED, (since_ns, until_ns)))
+    """See `Contents.places_modified`."""
+    yield from map(_relative, holders.ask(Place, _MODIFIED, (since_ns, until_ns)))
 
 
-def _place(found: tuple[int, bytes, bytes, int, int]) -> Place:
-    row, source, path, size, mtime_ns = found
-    source, path = bytes(memoryview(source)), bytes(memoryview(path))  # of a number, `bytes` would make that many
-    return Place(int(row), source, below(path, source), int(size), int(mtime_ns))
+def _relative(found: Place) -> Place:
+    return found._replace(path=below(found.path, found.source))

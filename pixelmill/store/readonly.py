@@ -6,19 +6,21 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote_from_bytes
 
 from pixelmill.store.database import connect
-from pixelmill.store.ledger import LEDGER, Ledger
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.newer import refuse_newer
 from pixelmill.store.reader import Store
+from pixelmill.store.schema import LEDGER
+from pixelmill.store.sqlite_errors import unusable
 
 
 @contextmanager
-def consulted(folder: Path) -> Iterator[Ledger]:
+def open_read_only(folder: Path) -> Iterator[Ledger]:
     """The ledger of the store in `folder`, for reading only, with everything that was committed to it.
 
     Where the folder can be written, SQLite reads beside whoever writes to it now, and clears up after itself. Where it
@@ -26,12 +28,8 @@ def consulted(folder: Path) -> Iterator[Ledger]:
     which would ignore a log); with one, both are read as a copy in a temporary folder. Raises StoreError for a ledger
     that cannot be used.
     """
-    path = folder / LEDGER
-    try:
-        with _readable(folder, path) as database, closing(Ledger(folder, database)) as ledger:
-            yield ledger
-    except sqlite3.DatabaseError as error:
-        raise Ledger.unusable(path, error) from error
+    with _readable(folder, folder / LEDGER) as database, closing(Ledger(folder, database)) as ledger:
+        yield ledger
 
 
 @contextmanager
@@ -43,25 +41,30 @@ def ledger_of(folder: Path) -> Iterator[Ledger | None]:
     if not (store.folder / LEDGER).exists():
         yield None
         return
-    with consulted(store.folder) as ledger:
+    with open_read_only(store.folder) as ledger:
         yield None if ledger.is_empty() or not ledger.belongs_to(store) else ledger
 
 
 @contextmanager
 def _readable(folder: Path, path: Path) -> Iterator[sqlite3.Connection]:
+    with ExitStack() as copies:
+        try:
+            connection = _opened(folder, path, copies)
+        except sqlite3.DatabaseError as error:
+            raise unusable(path, error) from error
+        yield connection
+
+
+def _opened(folder: Path, path: Path, copies: ExitStack) -> sqlite3.Connection:
     if os.access(folder, os.W_OK) and os.access(path, os.W_OK):
-        yield _connected(path, "mode=rw")
-        return
+        return _connected(path, "mode=rw")
     try:
-        database = _connected(path, "mode=ro")
+        return _connected(path, "mode=ro")
     except sqlite3.OperationalError:
         log = path.with_name(f"{LEDGER}-wal")
         if log.is_file() and log.stat().st_size:
-            with _copied(path, log) as copy:
-                yield _connected(copy, "mode=rw")
-            return
-        database = _connected(path, "immutable=1")
-    yield database
+            return _connected(copies.enter_context(_copied(path, log)), "mode=rw")
+        return _connected(path, "immutable=1")
 
 
 def _connected(path: Path, how: str) -> sqlite3.Connection:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
+from pixelmill.store.database import Cell, Database, RowNumber
 from pixelmill.store.folders import KINDS, FolderCount, FolderCounts
-from pixelmill.store.holders import REFUSED
+from pixelmill.store.holders import REFUSED, Holders
 
 UNKNOWN = -1
 """Stands in `files.previous_row` for a file that was told of while nobody knew its content."""
 
-# `changes` of the ledger has marked with a 2 what is told now; what others find meanwhile stays for another time.
+# `tell` has marked with a 2 what is told now; what others find meanwhile stays for another time.
 _ARRIVED = "unsettled AND unsettled = 2 AND NOT gone AND previous_row IS NULL"
 _CHANGED = (
     "unsettled AND unsettled = 2 AND NOT gone AND previous_row IS NOT NULL AND "
@@ -33,8 +34,23 @@ _HOLDERS = (
     "WHERE held.row = ?1 AND files.row IS NULL AND NOT gone AND previous_row IS NOT NULL",
 )
 
+AT_ONCE = 20_000
+"""Rows that are changed at once at the end of a run, for which others have to wait."""
+
 Event = tuple[str, int | None, bytes, bytes]
 """What happened to a file: its kind (see `KINDS`), the row it holds or held, its source root and its path."""
+
+
+class _Held(NamedTuple):
+    row: int | None
+    source: bytes
+    path: bytes
+
+
+class _Gone(NamedTuple):
+    held: int | None
+    source: bytes
+    path: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,79 @@ class Changes:
     folders: tuple[FolderCount, ...] = ()
 
 
+class Step(NamedTuple):
+    """A change of all rows of a table for which `which` is true, in the order of `key`, which begins after `first`."""
+
+    change: str
+    which: str
+    key: str = "path"
+    first: Cell = b""
+
+    @property
+    def statement(self) -> str:
+        return f"{self.change} WHERE {self.which}"
+
+    @property
+    def keys(self) -> str:
+        table = self.change.removeprefix("UPDATE ").removeprefix("DELETE FROM ").partition(" SET")[0]
+        return f"SELECT {self.key} FROM {table} WHERE {self.which} AND {self.key} > ? ORDER BY {self.key}"  # noqa: S608
+
+
+# By the name of the index: SQLite would rather go through all files.
+_MARKS = (
+    Step("UPDATE files INDEXED BY files_unsettled SET unsettled = 2",
+         f"unsettled AND unsettled = 1 AND (row IS NOT NULL OR {REFUSED})"),
+    Step("UPDATE files INDEXED BY files_gone SET gone = 2", "gone > 0 AND gone = 1"),
+    Step("UPDATE stale SET told = 2", "told = 1", "row", -1),
+)  # fmt: skip
+_SETTLED = (
+    Step("DELETE FROM quarantine", "row IS NULL AND path IN (SELECT path FROM files WHERE gone = 2)"),
+    Step("DELETE FROM files INDEXED BY files_gone", "gone > 0 AND gone = 2"),
+    Step("UPDATE files INDEXED BY files_unsettled SET unsettled = 0, previous_row = NULL",
+         "unsettled AND unsettled = 2"),
+    Step("DELETE FROM stale", "told = 2", "row", -1),
+)  # fmt: skip
+
+
+def tell(db: Database, holders: Holders) -> Changes:
+    """What happened to the files since the last settled run. See `Settlement` for the rules.
+
+    What is told is marked first; it is then read without keeping others from writing, which may take minutes.
+    """
+    for mark in _MARKS:
+        _in_stretches(db, mark)
+    with db.transaction():
+        for mark in _MARKS:
+            db.write(mark.statement)
+        elsewhere = {path for path, _ in holders.elsewhere()}
+        db.write_all("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path in elsewhere))
+        db.write(_MARKS[-1].statement)  # of theirs as well
+        db.set_meta("told_rows", db.meta_number("rows"))
+    with db.as_of_now():
+        return Settlement(db, db.meta_number("settled_rows"), elsewhere).changes()
+
+
+def settle(db: Database) -> None:
+    """Take what `tell` told as known from now on, and forget the files that are gone."""
+    for step in _SETTLED:
+        _in_stretches(db, step)
+    with db.transaction():
+        for step in _SETTLED:
+            db.write(step.statement)
+        db.write("DELETE FROM meta WHERE key = 'notice'")
+        db.set_meta("settled_rows", db.meta_number("told_rows"))
+
+
+def _in_stretches(db: Database, step: Step) -> None:
+    """Do the most of a step in transactions of their own, so that others get their turn between; the rest, which is
+    less than one stretch, is left."""
+    last = step.first
+    while end := next(db.cells(f"{step.keys} LIMIT 1 OFFSET ?", (last, AT_ONCE - 1)), None):
+        with db.transaction():
+            db.write(f"{step.statement} AND {step.key} > ? AND {step.key} <= ?", (last, end[0]))
+        last = end[0]
+
+
 class Settlement:
     """Tells what happened to each file since the last settled run.
 
@@ -62,14 +151,14 @@ class Settlement:
     `elsewhere` (the paths of such files), nothing is told until it is known.
     """
 
-    def __init__(self, db: sqlite3.Connection, settled_rows: int, elsewhere: Set[bytes]) -> None:
+    def __init__(self, db: Database, settled_rows: int, elsewhere: Set[bytes]) -> None:
         self._db = db
         self._settled_rows = settled_rows
         self._elsewhere = elsewhere
 
     def changes(self) -> Changes:
         stale = array(
-            "q", (row for (row,) in self._db.execute("SELECT row FROM stale WHERE told = 2"))
+            "q", (row for (row,) in self._db.read(RowNumber, "SELECT row FROM stale WHERE told = 2"))
         )  # 8 bytes a row, not 100
         counts, folders = dict.fromkeys(KINDS, 0), FolderCounts()
         for kind, row, source, path in self._events():
@@ -96,22 +185,23 @@ class Settlement:
                 kind = "duplicate"
 
     def _removals(self) -> Iterator[Event]:
-        gone = self._db.execute(f"SELECT {_HELD} AS held, source, path FROM files WHERE {_GONE} ORDER BY held, path")  # noqa: S608
+        query = f"SELECT {_HELD} AS held, source, path FROM files WHERE {_GONE} ORDER BY held, path"  # noqa: S608
+        gone = self._db.read(_Gone, query)
         known = (file for file in gone if file[2] not in self._elsewhere)
         for row, files in groupby(known, itemgetter(0)):
             for file in islice(files, int(self._has_moved(row)), None):
                 yield "removed", *file
 
-    def _files(self, which: str) -> Iterator[tuple[int | None, bytes, bytes]]:
+    def _files(self, which: str) -> Iterator[_Held]:
         # By name: SQLite would rather go through all files in the order of their rows, every night.
         query = f"SELECT row, source, path FROM files INDEXED BY files_unsettled WHERE {which}"  # noqa: S608 - constants
-        return self._db.execute(query)
+        return self._db.read(_Held, query)
 
     def _first_arrival(self, row: int | None) -> str:
-        if any(self._db.execute(f"{query} LIMIT 1", (row,)).fetchone() for query in _HOLDERS):
+        if any(any(self._db.cells(f"{query} LIMIT 1", (row,))) for query in _HOLDERS):
             return "duplicate"
         return "new" if row is None or row >= self._settled_rows else "moved"
 
     def _has_moved(self, row: int | None) -> bool:
         query = f"SELECT 1 FROM files WHERE row = ? AND {_ARRIVED} LIMIT 1"  # noqa: S608 - constants
-        return self._db.execute(query, (row,)).fetchone() is not None and self._first_arrival(row) == "moved"
+        return any(self._db.cells(query, (row,))) and self._first_arrival(row) == "moved"

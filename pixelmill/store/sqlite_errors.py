@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pixelmill.errors import PixelmillError, StoreBusy, StoreError
-from pixelmill.store.database import is_busy
+from pixelmill.errors import StoreBusy, StoreError
 from pixelmill.store.durable import FULL, no_space
 from pixelmill.store.lock import PATIENCE, unwritable
-
-_Class = TypeVar("_Class", bound=type)
-_TROUBLE = (sqlite3.Error, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
-"""What a file that is no ledger of ours can lead to; SQLite itself lets any column hold any type."""
 
 ROOM = 8 * 2**20
 """Bytes that a ledger should find free: 1000 pages of log, when SQLite empties it, and as many that they fill."""
 _NOT_ITS_FAULT = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR)
 
 
-def what_stopped_it(path: Path, error: Exception) -> StoreError | None:
+class LedgerDamaged(StoreError):
+    """A ledger that SQLite cannot use, or that holds what no ledger holds."""
+
+
+def unusable(path: Path, error: sqlite3.Error | str) -> StoreError:
+    """The error, in words, for what SQLite says of the ledger `path`, or for what was found in it."""
+    stopped = None if isinstance(error, str) else _what_stopped_it(path, error)
+    return stopped or LedgerDamaged(
+        f"The ledger {path} cannot be used ({error}). No vectors are lost: if the disk is full, free some space, "
+        f"else run `pixelmill repair {path.parent}`."
+    )
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether SQLite could not do something because others were at it."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _what_stopped_it(path: Path, error: sqlite3.Error) -> StoreError | None:
     """The error, in words, where something else than the ledger `path` is to blame: others that keep it locked, the
     disk, the file system, too many open files. None where it may be the ledger."""
     extended = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
@@ -60,39 +69,3 @@ def _refusal(path: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
-
-
-def explained(unusable: Callable[[Any, Exception], PixelmillError]) -> Callable[[_Class], _Class]:
-    """Let the public methods of a class raise `unusable(self, error)` where SQLite, or a value it gave, is wrong."""
-
-    def decorate(cls: _Class) -> _Class:
-        for name, method in list(vars(cls).items()):
-            if inspect.isfunction(method) and not name.startswith("_"):
-                setattr(cls, name, _wrapped(method, unusable))
-        return cls
-
-    return decorate
-
-
-def _wrapped(method: Callable[..., Any], unusable: Callable[[Any, Exception], PixelmillError]) -> Callable[..., Any]:
-    @wraps(method)
-    def call(self: object, *values: Any, **named: Any) -> Any:
-        try:
-            return method(self, *values, **named)
-        except PixelmillError:
-            raise
-        except _TROUBLE as error:
-            raise unusable(self, error) from error
-
-    @wraps(method)
-    def generate(self: object, *values: Any, **named: Any) -> Iterator[Any]:
-        try:
-            yield from method(self, *values, **named)
-        except PixelmillError:
-            raise
-        except _TROUBLE as error:
-            raise unusable(self, error) from error
-
-    if hasattr(method, "__wrapped__"):  # a context manager: what happens inside it is not the ledger's
-        return method
-    return generate if inspect.isgeneratorfunction(method) else call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelmill.errors import StoreDamaged, StoreError, StoreTooNew
+from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
+from pixelmill.store.contents import lost_identities
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.filesystem import is_shared
-from pixelmill.store.ledger import LEDGER, Ledger, lost_identities
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import check_lock_excludes, in_words, store_lock
 from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
@@ -35,9 +35,10 @@ from pixelmill.store.newer import refuse_newer
 from pixelmill.store.parts import write_part
 from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from pixelmill.store.revisions import check_names_exclude, numbers, read_revision
-from pixelmill.store.sqlite_errors import what_stopped_it
+from pixelmill.store.schema import LEDGER
+from pixelmill.store.sqlite_errors import LedgerDamaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,18 +196,14 @@ def _findings(folder: Path, *, compare: bool = True) -> Findings:
     if not (folder / LEDGER).exists():
         return Findings(("is missing; `pixelmill repair` rebuilds it",))
     try:
-        with consulted(folder) as ledger:
+        with open_read_only(folder) as ledger:
             if ledger.is_empty():
                 return Findings()  # it knows nothing yet, and the next writer brings it level
             found = ledger.check()
             return ledger.compare(lambda: Store(folder)) if compare and not list(found) else found
     except StoreDamaged:
         return Findings()  # told of with the parts
-    except StoreTooNew:
-        raise
-    except (StoreError, sqlite3.DatabaseError) as error:
-        if isinstance(error.__cause__, Exception) and what_stopped_it(folder / LEDGER, error.__cause__):
-            raise  # it may be sound
+    except LedgerDamaged as error:
         return Findings((f"cannot be used ({error})",))
 
 
@@ -278,9 +275,9 @@ def _columns_of(
         if not (folder / LEDGER).exists():
             raise StoreError(f"there is no {LEDGER}")
         with Ledger(folder) as ledger:
-            columns = ledger.identities(rows) if names == IDENTITY else ledger.locations(rows)
+            columns = ledger.contents.identities(rows) if names == IDENTITY else ledger.contents.locations(rows)
         actions.append(f"restored {told} of {len(rows)} rows from the ledger")
-    except (StoreError, sqlite3.DatabaseError) as error:
+    except StoreError as error:
         actions.append(f"lost {told} of {len(rows)} rows ({error}); their images get new rows in the next run")
         size = np.zeros(len(rows), dtype=np.int32)
         identity = {"images/sha256": lost_identities(rows), "images/width": size, "images/height": size}

@@ -21,7 +21,7 @@ def cover(snapshot: Snapshot, matrix: Matrix, ledger: Ledger | None, *, text: bo
     made, live = matrix.provenance, snapshot.live
     has = snapshot.store.embedded(matrix) & live
     refused = np.zeros_like(live)
-    rows = ledger.quarantined_rows(made.fingerprint) if ledger else []
+    rows = ledger.quarantine.rows(made.fingerprint) if ledger else []
     refused[[row for row in rows if row < len(live)]] = True
     embedded, quarantined, images = int(has.sum()), int((refused & live & ~has).sum()), int(live.sum())
     return Model(
@@ -66,7 +66,7 @@ def _held(snapshot: Snapshot, ledger: Ledger | None) -> tuple[np.ndarray, np.nda
     rows = np.flatnonzero(snapshot.live)
     elsewhere = {
         (place.row, numbers.setdefault(place.source, len(numbers)))
-        for place in (ledger.shared_places() if ledger else ())
+        for place in (ledger.contents.shared_places() if ledger else ())
         if place.row < len(places) and snapshot.live[place.row]
     }
     copies = [(row, number) for row, number in sorted(elsewhere) if places[row] != number]

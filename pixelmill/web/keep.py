@@ -38,7 +38,7 @@ def best_first(view: MatrixView, groups: Sequence[Sequence[int]]) -> list[list[M
 def _members(store: Store, rows: Sequence[int]) -> list[Member]:
     sizes, since = dict.fromkeys(rows, 0), dict.fromkeys(rows, LATEST_NS)
     with ledger_of(store.folder) as ledger:
-        for place in ledger.places_of(rows) if ledger else ():
+        for place in ledger.contents.places_of(rows) if ledger else ():
             sizes[place.row] = max(sizes[place.row], place.size)
             since[place.row] = min(since[place.row], place.mtime_ns or LATEST_NS)
     pixels = store.widths[rows].astype(np.int64) * store.heights[rows] if rows else []

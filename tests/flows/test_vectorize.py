@@ -240,7 +240,7 @@ def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch
     def embed_shard(*args: Any, **kwargs: Any) -> ShardReport:
         for _ in range(60):
             with Ledger(Path("store")) as ledger:
-                ledger.new_scan()
+                ledger.scans.begin()
         return real(*args, **kwargs)
 
     monkeypatch.setattr("pixelmill.run.worker.embed_shard", embed_shard)

@@ -72,7 +72,7 @@ def state(request: pytest.FixtureRequest, job: Job) -> Iterator[str]:
             yield request.param
     elif request.param == "left by a killed writer":
         with Ledger(job.store) as ledger:
-            ledger.notify("This is in the log alone.")
+            ledger.runs.notify("This is in the log alone.")
             kept = {path: path.read_bytes() for path in job.store.glob("ledger.sqlite*")}
         for path, content in kept.items():
             path.write_bytes(content)

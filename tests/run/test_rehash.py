@@ -160,7 +160,7 @@ def test_one_that_is_killed_goes_on(job: Job, monkeypatch: pytest.MonkeyPatch) -
     assert looked[3:] == ["c.png", "sub/d.png", "b.png"], "what is known to have changed is read anyway"
     assert (calls, report.images.changed) == (1, 1)
     with Ledger(job.store) as ledger:
-        assert ledger.rehashed() == ""
+        assert ledger.worklist.rehashed() == ""
 
 
 def test_it_stops_at_the_deadline_and_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_it_stops_at_the_deadline_and_says_so(job: Job, monkeypatch: pytest.Monk
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources, paranoid=True, deadline=time.time() + 1000)
         assert [problem for problem in scan.problems if "c.png" in problem and "deadline" in problem]
-        assert writer.ledger.rehashed().endswith("b.png")
+        assert writer.ledger.worklist.rehashed().endswith("b.png")
 
 
 def test_the_setting_asks_for_it(tmp_path: Path) -> None:

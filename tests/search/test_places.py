@@ -20,8 +20,8 @@ from pixelmill.search.moments import EARLIEST_NS, LATEST_NS, beginning_ns, end_n
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Found, Searcher
 from pixelmill.search.sheet import write_sheet
-from pixelmill.store.ledger import LEDGER
 from pixelmill.store.reader import Store
+from pixelmill.store.schema import LEDGER
 from tests.search.conftest import searcher_of
 from tests.support.checkpoints import TinyModels
 from tests.support.commands import code

@@ -229,7 +229,7 @@ def test_members_that_are_refused(go: Run, job: Job, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(data)
     assert go(str(tmp_path / "a.zip"))[0] == 1
     with Ledger(job.store) as ledger:
-        reasons = {Path(entry.path).name: entry.reason for entry in ledger.quarantine()}
+        reasons = {Path(entry.path).name: entry.reason for entry in ledger.quarantine.entries()}
     assert reasons.keys() == {"empty.png", "bomb.png", "damaged.png", "secret.png"}
     assert "at most 1,000,000" in reasons["bomb.png"]
     assert "damaged" in reasons["damaged.png"]
@@ -916,5 +916,5 @@ def test_zips_of_other_compressions_are_told_of_by_name(go: Run, job: Job, tmp_p
         archive.writestr("a.png", content(0))
     go(str(tmp_path / "a.zip"))
     with Ledger(job.store) as ledger:
-        (reason,) = [entry.reason for entry in ledger.quarantine()]
+        (reason,) = [entry.reason for entry in ledger.quarantine.entries()]
     assert reason == "Not supported: a member of a zip that is compressed by lzma. Pack it by deflate."

@@ -148,9 +148,9 @@ def test_times_beyond_64_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, w
     assert (found.mtime_ns > 0) == (when > 0)
     assert found != later
     with Ledger(tmp_path) as ledger:
-        scan = ledger.new_scan()
-        ledger.record_scan(scan, [found])
-        assert ledger.is_known(found)
+        scan = ledger.scans.begin()
+        ledger.scans.record(scan, [found])
+        assert ledger.scans.is_known(found)
 
 
 def _dated(real: Callable[..., os.stat_result], ns: int) -> Callable[..., os.stat_result]:

@@ -127,7 +127,7 @@ def test_an_error_page_is_no_picture(go: Run, job: Job, web: ImageServer, listed
     web.files["/photos/3.png"] = b""
     assert go(listed)[0] == 3
     with Ledger(job.store) as ledger:
-        reasons = {entry.path: entry.reason for entry in ledger.quarantine()}
+        reasons = {entry.path: entry.reason for entry in ledger.quarantine.entries()}
     assert "HTML" in reasons[f"{web.url}/photos/1.png"]
     assert "cut off" in reasons[f"{web.url}/photos/2.png"]
     assert "empty" in reasons[f"{web.url}/photos/3.png"]
@@ -142,7 +142,7 @@ def test_a_body_without_end_is_given_up(go: Run, job: Job, web: ImageServer) -> 
     web.faults["/big.png"] = Faults(says_length=False)
     go(f"{web.url}/big.png")
     with Ledger(job.store) as ledger:
-        (entry,) = ledger.quarantine()
+        (entry,) = ledger.quarantine.entries()
     assert "at most 1,000,000 bytes" in entry.reason
     web.faults["/big.png"] = Faults()
     web.requests.clear()

@@ -95,10 +95,10 @@ class StoreModel:
         for number in numbers:
             if (row := rows.get(sha256(number))) is not None:
                 for path in (path_of(number), f"moved/{number}"):
-                    self.writer.ledger.mark_path_gone(f"{SOURCE}/{path}")
+                    self.writer.ledger.scans.mark_path_gone(f"{SOURCE}/{path}")
                 moved = file_of(number, f"moved/{number}.png")
-                self.writer.ledger.record_scan(self.writer.ledger.new_scan(), [moved])
-                self.writer.ledger.record_read([(moved, row)])
+                self.writer.ledger.scans.record(self.writer.ledger.scans.begin(), [moved])
+                self.writer.ledger.contents.record_read([(moved, row)])
                 self.paths[sha256(number)] = moved.path
         self.writer.update_locations(sorted(rows.values()))
 
@@ -107,7 +107,7 @@ class StoreModel:
         for number in numbers:
             if sha256(number) in rows:
                 for path in (path_of(number), f"moved/{number}.png"):
-                    self.writer.ledger.mark_path_gone(f"{SOURCE}/{path}")
+                    self.writer.ledger.scans.mark_path_gone(f"{SOURCE}/{path}")
                 self.paths[sha256(number)] = ""
         self.writer.update_locations(sorted(rows.values()))
 
@@ -167,7 +167,7 @@ def test_same_shard_twice_changes_nothing(writer: StoreWriter, folder: Path, mat
     parts = set((folder / "parts").iterdir())
     assert writer.commit(shard_rows(range(6), matrices, bad=[2])) == first
     assert set((folder / "parts").iterdir()) == parts
-    assert len(writer.ledger.quarantined_rows("")) == 1
+    assert len(writer.ledger.quarantine.rows("")) == 1
 
 
 def test_a_retried_image_fills_its_row(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
@@ -175,7 +175,7 @@ def test_a_retried_image_fills_its_row(writer: StoreWriter, folder: Path, matric
     writer.commit(shard_rows(range(5), matrices, bad=[1, 3]))
     check_plain(folder, {sha256(n): dict.fromkeys("ab", n not in (1, 3)) for n in range(5)})
     assert Store(folder).widths[[1, 3]].tolist() == [0, 0]
-    writer.ledger.release()
+    writer.ledger.quarantine.release()
     writer.commit(shard_rows([3], matrices))
     check_plain(folder, {sha256(n): dict.fromkeys("ab", n != 1) for n in range(5)})
     assert (Store(folder).widths[3], Store(folder).heights[3]) == size(sha256(3))
@@ -203,7 +203,7 @@ def test_a_content_twice_in_a_shard_is_refused(writer: StoreWriter, matrices: li
 def test_vectors_never_go_beside_another_image(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
     """A ledger that takes a row for another image than the store is found out before anything is written."""
     writer.commit(shard_rows(range(4), matrices[:1]))
-    writer.ledger.record_rows([(sha256(77), 2)])
+    writer.ledger.contents.record_rows([(sha256(77), 2)])
     parts = set((folder / "parts").iterdir())
     with pytest.raises(StoreDamaged, match="repair"):
         writer.commit(shard_rows([77], matrices))
@@ -372,9 +372,9 @@ def test_paths_of_many_blocks_move(
     expected = {sha256(n): path_of(n) for n in range(18)}
     for n in (2, 9, 17):
         moved = file_of(n, f"moved/{n}.png")
-        writer.ledger.mark_path_gone(file_of(n).absolute)
-        writer.ledger.record_scan(writer.ledger.new_scan(), [moved])
-        writer.ledger.record_read([(moved, n)])
+        writer.ledger.scans.mark_path_gone(file_of(n).absolute)
+        writer.ledger.scans.record(writer.ledger.scans.begin(), [moved])
+        writer.ledger.contents.record_read([(moved, n)])
         expected[sha256(n)] = moved.path
     assert writer.update_locations(range(18)) == 3
     assert writer.update_locations(range(18)) == 0

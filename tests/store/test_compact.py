@@ -181,7 +181,7 @@ def test_damage_is_not_merged_into_sound_parts(
     assert len(Store(folder).manifest.used_parts()) == 2
     assert bad.name in caplog.text
     assert {damage.file for damage in verify(folder)} == {f"parts/{bad.name}"}
-    writer.ledger.mark_path_gone(file_of(5).absolute)
+    writer.ledger.scans.mark_path_gone(file_of(5).absolute)
     with pytest.raises(StoreDamaged, match="rows 4 to 7"):
         writer.update_locations([5])
 
@@ -201,7 +201,7 @@ def test_parts_are_merged_without_the_lock(
         with StoreWriter(folder) as other:
             other.commit(shard_rows(range(4), matrices))
             other.commit(shard_rows([6, 7], matrices))
-            other.ledger.mark_path_gone(file_of(3).absolute)
+            other.ledger.scans.mark_path_gone(file_of(3).absolute)
             other.update_locations([3])
         waited.append(time.monotonic() - start)
         return write(parts, datasets)  # type: ignore[arg-type]
@@ -259,7 +259,7 @@ def test_a_compaction_that_fails_is_told_and_fails_nothing(
     monkeypatch.setattr(compaction, "PART_LIMIT", 5)
     monkeypatch.setattr(os, "posix_fallocate", raising(OSError(errno.ENOSPC, "No space left on device")))
     assert compact_if_needed(writer) is None
-    assert "could not be merged; all rows are there. Expected" in writer.ledger.notice()
+    assert "could not be merged; all rows are there. Expected" in writer.ledger.runs.notice()
     assert parts_on_disk(folder) == before
     check_plain(folder, contents(6))
 

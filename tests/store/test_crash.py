@@ -13,8 +13,8 @@ import pytest
 
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.ledger import Changes
 from pixelmill.store.reader import Store
+from pixelmill.store.settlement import Changes
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import crashing
 from tests.support.stores import check_plain, file_of, provenance, record_files, sha256, shard_rows
@@ -55,8 +55,8 @@ def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
         changes = replace(writer.ledger.changes(), folders=())
         named = step >= COMMIT.index("after revision")
         assert changes == Changes(new=5, stale_rows=tuple(range(4, 9)) if named else ())
-        assert writer.ledger.quarantined_rows("") == [5]
-        assert writer.ledger.row_count() == 9
+        assert writer.ledger.quarantine.rows("") == [5]
+        assert writer.ledger.contents.row_count() == 9
     check_plain(folder, everything(9, bad=(5,)))
     assert verify(folder) == []
 
@@ -86,10 +86,10 @@ def test_a_file_that_moved_after_the_death_is_found(folder: Path) -> None:
         with crashing(COMMIT.index("before ledger")):
             writer.commit(shard_rows(range(2), [matrix]))
     with StoreWriter(folder) as writer:
-        ledger, scan = writer.ledger, writer.ledger.new_scan()
-        ledger.record_scan(scan, [file_of(0), file_of(1, "new/1.png")])
-        ledger.mark_gone(scan, "/photos")
-        ledger.record_read([(file_of(0), 0), (file_of(1, "new/1.png"), 1)])
+        ledger, scan = writer.ledger, writer.ledger.scans.begin()
+        ledger.scans.record(scan, [file_of(0), file_of(1, "new/1.png")])
+        ledger.scans.mark_gone(scan, "/photos")
+        ledger.contents.record_read([(file_of(0), 0), (file_of(1, "new/1.png"), 1)])
         changes = ledger.changes()
         assert (changes.new, changes.removed, changes.moved) == (2, 0, 0)
         writer.update_locations(changes.stale_rows)
@@ -181,7 +181,7 @@ def test_four_writers_at_once_lose_and_duplicate_nothing(folder: Path) -> None:
     assert verify(folder) == []
     with StoreWriter(folder) as writer:
         assert writer.ledger.changes().new == 40
-        assert writer.ledger.row_count() == 40
+        assert writer.ledger.contents.row_count() == 40
 
 
 def hold(folder: Path, held: object) -> None:

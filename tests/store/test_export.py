@@ -38,7 +38,7 @@ def opened(writer: StoreWriter, matrices: list[Matrix]) -> Store:
     sources = [SOURCE] * (len(NAMES) - 1) + [os.fsdecode(b"/phot\xf6s")]
     files = [FoundFile(source, os.fsdecode(name), 10, 1, 1) for source, name in zip(sources, NAMES, strict=True)]
     given.contents = [replace(content, file=file) for content, file in zip(given.contents, files, strict=True)]
-    writer.ledger.record_scan(writer.ledger.new_scan(), files)
+    writer.ledger.scans.record(writer.ledger.scans.begin(), files)
     writer.commit(given)
     return writer.snapshot()
 

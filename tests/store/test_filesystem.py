@@ -88,8 +88,8 @@ def test_machines_that_share_a_file_system_share_no_memory(kind: str, journal: s
     with StoreWriter(folder) as writer:
         writer.commit(shard_rows(range(3), [writer.matrix(provenance("a"), "float32")]))
     with mock.patch.object(filesystem, "mount_of", return_value=Mount("/", kind)), StoreWriter(folder) as writer:
-        assert writer.ledger._db.execute("PRAGMA journal_mode").fetchone() == (journal,)
-        assert writer.ledger.row_count() == 3
+        assert writer.ledger.database.connection.execute("PRAGMA journal_mode").fetchone() == (journal,)
+        assert writer.ledger.contents.row_count() == 3
         writer.commit(shard_rows(range(3, 6), [writer.matrix(provenance("a"), "float32")]))
     check_plain(folder, {sha256(number): {"a": True} for number in range(6)})
 

@@ -9,9 +9,9 @@ import pytest
 
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.ledger import SCHEMA_VERSION
 from pixelmill.store.manifest import FORMAT_VERSION
 from pixelmill.store.reader import Store
+from pixelmill.store.schema import SCHEMA_VERSION
 from pixelmill.store.verify import verify
 from tests.support.golden import (
     GOLDEN,
@@ -83,12 +83,12 @@ def test_a_writer_goes_on_with_it(store: Path, version: str) -> None:
     """A writer adds rows and vectors and compacts; old rows keep number and content, and known images are not new."""
     with StoreWriter(store) as writer:
         a, b = writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")
-        scan = writer.ledger.new_scan()
-        writer.ledger.record_scan(scan, [found(n) for n in (*range(4), *range(6, ROWS + 2))])
-        assert [row for _, row in writer.ledger.images(scan)].count(None) == 2
+        scan = writer.ledger.scans.begin()
+        writer.ledger.scans.record(scan, [found(n) for n in (*range(4), *range(6, ROWS + 2))])
+        assert [row for _, row in writer.ledger.worklist.images(scan)].count(None) == 2
         writer.commit(committed(range(6, ROWS + 2), [a, b]))
         compact(writer, retention=0)
-        assert writer.ledger.row_of(sha256(MOVED)) == MOVED
+        assert writer.ledger.contents.row_of(sha256(MOVED)) == MOVED
         assert writer.ledger.changes().new == 2
     expected = expected_of(version)
     dim = expected["datasets"]["vectors/b"]["dim"]

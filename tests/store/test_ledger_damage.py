@@ -13,7 +13,7 @@ import pytest
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from pixelmill.store.rows import Failure
 from pixelmill.store.verify import repair, verify
 from tests.support.stores import SOURCE, check_plain, file_of, provenance, record_files, sha256, shard_rows
@@ -34,7 +34,7 @@ def matrices(folder: Path) -> list[Matrix]:
         writer.ledger.changes()
         writer.ledger.settle()
         for started in (1.0, 2.0):
-            writer.ledger.record_run(started, {**REPORT, "started": started})
+            writer.ledger.runs.record(started, {**REPORT, "started": started})
     assert verify(folder) == []
     return made
 
@@ -61,8 +61,8 @@ def spoil_page(folder: Path, table: str) -> None:
 
 def kept(folder: Path) -> tuple[int, int]:
     """How many images are in quarantine, and how many reports there are."""
-    with consulted(folder) as ledger:
-        return len(ledger.quarantine()), len([report for report in ledger.runs() if report])
+    with open_read_only(folder) as ledger:
+        return len(ledger.quarantine.entries()), len([report for report in ledger.runs.last() if report])
 
 
 CELLS = {
@@ -173,8 +173,8 @@ def test_reports_that_are_gone_fail_no_run(damage: str, folder: Path, matrices: 
     assert verify(folder)
     check_next_run(folder, matrices)
     with StoreWriter(folder) as writer:
-        assert writer.ledger.runs() == []
-        assert writer.ledger.record_run(3.0, REPORT) is damage.startswith("DROP")
+        assert writer.ledger.runs.last() == []
+        assert writer.ledger.runs.record(3.0, REPORT) is damage.startswith("DROP")
     repair(folder)
     assert verify(folder) == []
 
@@ -182,9 +182,9 @@ def test_reports_that_are_gone_fail_no_run(damage: str, folder: Path, matrices: 
 def check_next_run(folder: Path, matrices: list[Matrix]) -> None:
     """A run that finds every file, and one more, embeds that one and gives no content a second row."""
     with StoreWriter(folder) as writer:
-        scan = writer.ledger.new_scan()
-        writer.ledger.record_scan(scan, [file_of(number) for number in range(13)])
-        writer.ledger.mark_gone(scan, SOURCE)
+        scan = writer.ledger.scans.begin()
+        writer.ledger.scans.record(scan, [file_of(number) for number in range(13)])
+        writer.ledger.scans.mark_gone(scan, SOURCE)
         writer.commit(shard_rows(range(12), matrices, bad=[5]))
         writer.update_locations(writer.ledger.changes().stale_rows)
         writer.ledger.settle()
@@ -221,7 +221,7 @@ def test_an_old_ledger_is_brought_level(folder: Path, matrices: list[Matrix], ba
     grown(folder, matrices, range(20, 24))
     put_back(backup, folder, "ledger.sqlite")
     with StoreWriter(folder) as writer:
-        assert writer.ledger.row_count() == 16
+        assert writer.ledger.contents.row_count() == 16
         record_files(writer, range(20, 24))
         before = writer.snapshot().manifest
         assert writer.commit(shard_rows(range(20, 24), matrices)) == before
@@ -239,11 +239,11 @@ def test_an_old_ledger_of_another_branch_hides_no_image(folder: Path, matrices: 
     shutil.copy(backup.parent / "of-before", folder / "ledger.sqlite")
     assert "other images" in str(verify(folder))
     with StoreWriter(folder) as writer:
-        assert "backup" in writer.ledger.notice()
-        assert writer.ledger.row_of(sha256(20)) is None
-        assert {number: writer.ledger.row_of(sha256(number)) for number in (30, 31)} == {30: 12, 31: 13}
+        assert "backup" in writer.ledger.runs.notice()
+        assert writer.ledger.contents.row_of(sha256(20)) is None
+        assert {number: writer.ledger.contents.row_of(sha256(number)) for number in (30, 31)} == {30: 12, 31: 13}
         record_files(writer, [20])
-        assert [row for file, row in writer.ledger.images(writer.ledger.new_scan() - 1)] == [None]
+        assert [row for file, row in writer.ledger.worklist.images(writer.ledger.scans.begin() - 1)] == [None]
     assert kept(folder) == (2, 2)
     assert verify(folder) == []
 
@@ -256,12 +256,12 @@ def test_a_ledger_ahead_of_the_master_is_brought_level(folder: Path, matrices: l
     put_back(backup, folder, "vectors.h5", "manifest.json", "revisions")
     assert "other images" in str(verify(folder))
     with StoreWriter(folder) as writer:
-        assert "backup" in writer.ledger.notice()
-        assert writer.ledger.row_count() == 12
-        assert writer.ledger.row_of(sha256(20)) is None
+        assert "backup" in writer.ledger.runs.notice()
+        assert writer.ledger.contents.row_count() == 12
+        assert writer.ledger.contents.row_of(sha256(20)) is None
         writer.ledger.changes()
         writer.ledger.settle()
-        assert writer.ledger.notice() == ""
+        assert writer.ledger.runs.notice() == ""
     assert kept(folder) == (2, 2)
     assert verify(folder) == []
     check_next_run(folder, matrices)

@@ -22,7 +22,8 @@ from pixelmill.run.worker import embed_shard
 from pixelmill.sources.found import FoundFile
 from pixelmill.store import living
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import SCANS_KEPT, Ledger
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.scans import SCANS_KEPT
 from tests.conftest import SavePicture
 from tests.support.models import BlockMeans, spec_of
 
@@ -42,22 +43,22 @@ def other_scans(folder: Path, number: int = OTHERS) -> None:
     """So many runs of others, each of which looks at its source and is killed then."""
     for _ in range(number):
         with Ledger(folder) as ledger:
-            ledger.record_scan(ledger.new_scan(), [FoundFile("/other", "x.png", 1, 1, 1)])
+            ledger.scans.record(ledger.scans.begin(), [FoundFile("/other", "x.png", 1, 1, 1)])
 
 
 def planned(ledger: Ledger) -> int:
     """A scan of some files, with a plan for all of them."""
     files = [FoundFile("/photos", f"{number:03}.png", 1, 1, 1) for number in range(FILES)]
-    scan = ledger.new_scan()
-    ledger.record_scan(scan, files)
-    assert ledger.plan(scan, files, newest_first=False) == FILES
+    scan = ledger.scans.begin()
+    ledger.scans.record(scan, files)
+    assert ledger.worklist.plan(scan, files, newest_first=False) == FILES
     return scan
 
 
 def left_of(folder: Path, scan: int) -> tuple[int, int]:
     """How many files of a scan are on record as seen, and as to be done."""
     with Ledger(folder) as ledger:
-        return ledger.seen(scan), len(list(ledger.planned(scan, 0, FILES)))
+        return ledger.scans.seen(scan), len(list(ledger.worklist.planned(scan, 0, FILES)))
 
 
 @contextmanager
@@ -113,9 +114,9 @@ def test_killed_runs_do_not_swell_the_ledger(tmp_path: Path) -> None:
     sizes = []
     for _ in range(20):
         with Ledger(tmp_path) as ledger:
-            scan = ledger.new_scan()
-            ledger.record_scan(scan, files)
-            ledger.plan(scan, files, newest_first=False)
+            scan = ledger.scans.begin()
+            ledger.scans.record(scan, files)
+            ledger.worklist.plan(scan, files, newest_first=False)
         sizes.append(sum(file.stat().st_size for file in tmp_path.glob("ledger.sqlite*")))
     assert sizes[-1] <= 1.1 * sizes[1]
     assert sorted(living.scans(tmp_path)) == [20]
@@ -133,7 +134,7 @@ def test_a_number_is_never_given_twice(tmp_path: Path) -> None:
             file.unlink()
         shutil.copy(backup / "ledger.sqlite", store)
         with Ledger(store) as restored:
-            assert restored.new_scan() == 2
+            assert restored.scans.begin() == 2
 
 
 def test_scans_without_a_sign_stay_for_a_while(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_plan_that_is_lost_is_told(
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
         matrices, plan = prepare(job, writer, scan.number)
-        writer.ledger.forget_scan(scan.number)
+        writer.ledger.scans.forget(scan.number)
         with pytest.raises(StoreError, match="Expected the plan of run 1"):
             embed_shard(job, writer, matrices, scan.number, plan.shards[0])
         with pytest.raises(StoreError, match="images that run 1 has found"):

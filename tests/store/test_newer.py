@@ -140,7 +140,7 @@ def test_a_ledger_that_a_newer_program_is_changing_now_is_left_alone(
 def test_the_ledger_says_which_program_made_it(store: Path) -> None:
     """A ledger carries the version of the program in its header, where later programs and this one find it."""
     with closing(Ledger(store)) as ledger:
-        assert ledger.row_count() == 12
+        assert ledger.contents.row_count() == 12
     (store / "ledger.sqlite").unlink()
     Ledger(store).close()
     assert int.from_bytes((store / "ledger.sqlite").read_bytes()[68:72], "big") == 0x000100

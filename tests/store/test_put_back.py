@@ -9,10 +9,10 @@ import pytest
 
 from pixelmill.errors import StoreDamaged
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import LEDGER
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.revisions import REVISIONS
+from pixelmill.store.schema import LEDGER
 from pixelmill.store.verify import repair, verify
 from tests.support.stores import check_plain, provenance, record_files, sha256, shard_rows
 
@@ -77,7 +77,7 @@ def test_an_old_ledger_is_brought_level(folder: Path, backup: Path) -> None:
     """What an old ledger does not know it takes from the store: no content is stored twice."""
     shutil.copy(backup / LEDGER, folder)
     with StoreWriter(folder) as writer:
-        assert writer.ledger.row_count() == 8
+        assert writer.ledger.contents.row_count() == 8
         writer.commit(shard_rows(range(9), [writer.matrix(provenance("a"), "float32")]))
     assert verify(folder) == []
     check_plain(folder, contents(9))
@@ -104,7 +104,7 @@ def test_a_store_that_is_put_back_whole_simply_works(over: bool, folder: Path, b
     shutil.copytree(backup, folder, dirs_exist_ok=True)
     assert ["put back over a newer store" in str(damage) for damage in verify(folder)] == [True] * over
     with StoreWriter(folder) as writer:
-        assert ("put back over a newer store" in writer.ledger.notice()) == over
+        assert ("put back over a newer store" in writer.ledger.runs.notice()) == over
         assert len(writer.snapshot()) == (8 if over else 3)
         commit(writer, range(9, 11))
     assert verify(folder) == []

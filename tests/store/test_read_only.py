@@ -22,7 +22,7 @@ from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import write_durably
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair
 from tests.conftest import SavePicture
 from tests.support.golden import GOLDEN, check_with_h5py, check_with_reader, expected_of
@@ -158,11 +158,11 @@ def test_a_ledger_is_read_beside_its_writer(unfinished: Path) -> None:
     """Listing a store that can be written sees what a writer at work has committed, and leaves no file behind."""
     busy = unfinished.parent / "busy"
     before = sorted(file.name for file in busy.iterdir())
-    with consulted(busy) as ledger:
-        assert len(ledger.quarantine()) == 2
+    with open_read_only(busy) as ledger:
+        assert len(ledger.quarantine.entries()) == 2
         with pytest.raises(StoreError, match="readonly"):
-            ledger.release()
+            ledger.quarantine.release()
     assert sorted(file.name for file in busy.iterdir()) == before
-    with consulted(unfinished) as ledger:
-        assert len(ledger.quarantine()) == 2
+    with open_read_only(unfinished) as ledger:
+        assert len(ledger.quarantine.entries()) == 2
     assert not list(unfinished.glob("ledger.sqlite-*"))

@@ -147,7 +147,7 @@ def test_an_overtaken_commit_goes_on_top_of_the_other(
     """A publisher that was overtaken while it made its master gives its contents rows after the other's; contents that
     both have get one row, though the ledger of neither knows of the other's."""
     with StoreWriter(folder) as other:
-        monkeypatch.setattr(other.ledger, "record_rows", lambda rows: None)
+        monkeypatch.setattr(other.ledger.contents, "record_rows", lambda rows: None)
         with meanwhile(lambda: other.commit(shard_rows([1, 2], matrices)), monkeypatch):
             writer.commit(shard_rows([0, 1], matrices))
     assert [row.tobytes() for row in Store(folder).sha256()] == [sha256(number) for number in (1, 2, 0)]

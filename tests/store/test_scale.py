@@ -27,10 +27,10 @@ STAGE = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
 import scale
-from pixelmill.store.ledger import Ledger
+from pixelmill.store.scans import Scans
 if sys.argv.pop(1) == "hoard":
-    record = Ledger.record_scan
-    Ledger.record_scan = lambda self, scan, files: record(self, scan, list(files))
+    record = Scans.record
+    Scans.record = lambda self, scan, files: record(self, scan, list(files))
 scale.main()
 """
 

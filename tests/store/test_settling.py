@@ -11,7 +11,7 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.ledger import Ledger
+from pixelmill.store.database import Database
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.settlement import Changes, Settlement
 from tests.support.stores import SOURCE, file_of, record_files, shard_rows
@@ -20,7 +20,7 @@ from tests.support.stores import SOURCE, file_of, record_files, shard_rows
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows are very many."""
-    monkeypatch.setattr("pixelmill.store.ledger.AT_ONCE", 3)
+    monkeypatch.setattr("pixelmill.store.settlement.AT_ONCE", 3)
 
 
 def settle(writer: StoreWriter) -> Changes:
@@ -33,11 +33,11 @@ def settle(writer: StoreWriter) -> Changes:
 def moved(writer: StoreWriter, numbers: range, matrices: list[Matrix], folder: str) -> None:
     """Every content is found in another folder, and read there."""
     files = [file_of(number, f"{folder}/{number}.png") for number in numbers]
-    scan = writer.ledger.new_scan()
-    writer.ledger.record_scan(scan, files)
-    writer.ledger.mark_gone(scan, SOURCE)
+    scan = writer.ledger.scans.begin()
+    writer.ledger.scans.record(scan, files)
+    writer.ledger.scans.mark_gone(scan, SOURCE)
     with writer.ledger.transaction():
-        writer.ledger.record_read((file, number) for number, file in zip(numbers, files, strict=True))
+        writer.ledger.contents.record_read((file, number) for number, file in zip(numbers, files, strict=True))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 6, 7, 20])
@@ -52,8 +52,8 @@ def test_stretches_tell_of_each_file_once(
     told = settle(writer)
     assert (told.moved, told.removed, len(told.stale_rows)) == (number, 0, number)
     assert [writer.snapshot().place(row)[1] for row in range(number)] == [f"elsewhere/{n}.png" for n in range(number)]
-    scan = writer.ledger.new_scan()
-    writer.ledger.mark_gone(scan, SOURCE)
+    scan = writer.ledger.scans.begin()
+    writer.ledger.scans.mark_gone(scan, SOURCE)
     assert settle(writer).removed == number
     assert settle(writer) == Changes()
 
@@ -85,16 +85,16 @@ def test_a_run_that_dies_while_it_settles_loses_no_news(
     """Whichever stretch is the last, the next run tells of all that was not settled, as what it is."""
     record_files(writer, range(10))
     writer.commit(shard_rows(range(10), matrices))
-    transaction, left = Ledger.transaction, Counter({"transactions": done})
+    transaction, left = Database.transaction, Counter({"transactions": done})
 
-    def dying(self: Ledger) -> object:
+    def dying(self: Database) -> object:
         left["transactions"] -= 1
         if left["transactions"] < 0:
             raise StoreError("the machine dies")
         return transaction(self)
 
     writer.ledger.changes()
-    monkeypatch.setattr(Ledger, "transaction", dying)
+    monkeypatch.setattr(Database, "transaction", dying)
     with pytest.raises(StoreError, match="dies"):
         writer.ledger.settle()
     monkeypatch.undo()

@@ -77,7 +77,7 @@ class Nightly:
         """All files move to the next folder, and are found there."""
         self.round += 1
         self.scan()
-        self.writer.ledger.record_read((self.file(n), n) for n in range(self.count))
+        self.writer.ledger.contents.record_read((self.file(n), n) for n in range(self.count))
         assert self.writer.update_locations(range(self.count)) == self.count
 
     def switch(self) -> None:
@@ -90,9 +90,9 @@ class Nightly:
         self.served = new
 
     def scan(self) -> None:
-        scan = self.writer.ledger.new_scan()
-        self.writer.ledger.record_scan(scan, [self.file(n) for n in range(self.count)])
-        self.writer.ledger.mark_gone(scan, SOURCE)
+        scan = self.writer.ledger.scans.begin()
+        self.writer.ledger.scans.record(scan, [self.file(n) for n in range(self.count)])
+        self.writer.ledger.scans.mark_gone(scan, SOURCE)
 
     def file(self, number: int) -> FoundFile:
         return FoundFile(SOURCE, f"{self.round}/{number}.png", 10, 1, 1)

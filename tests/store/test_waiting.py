@@ -16,7 +16,7 @@ from filelock import FileLock
 from pixelmill.errors import StoreBusy
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from tests.support.stores import check_plain, record_files, sha256, shard_rows
 
 
@@ -75,14 +75,18 @@ def test_a_writer_gives_up_in_words_and_loses_nothing(
     check_plain(writer.folder, {sha256(n): {"a": True, "b": True} for n in range(3)})
     before = writer.snapshot().manifest
     assert writer.commit(shard_rows(range(3), matrices)) == before
-    assert writer.ledger.row_count() == 3
+    assert writer.ledger.contents.row_count() == 3
 
 
 def test_a_reader_gives_up_in_words(writer: StoreWriter, impatient: None) -> None:
     """A program that lets nobody else in keeps readers out as well, who say so."""
     writer.close()
-    with held_by_another(writer.folder, 2.5, "EXCLUSIVE"), pytest.raises(StoreBusy), consulted(writer.folder) as ledger:
-        ledger.row_count()
+    with (
+        held_by_another(writer.folder, 2.5, "EXCLUSIVE"),
+        pytest.raises(StoreBusy),
+        open_read_only(writer.folder) as ledger,
+    ):
+        ledger.contents.row_count()
 
 
 def test_the_lock_is_waited_for_in_words(

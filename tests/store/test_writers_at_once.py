@@ -26,8 +26,8 @@ from pixelmill.store import commit as committing
 from pixelmill.store import master, parts
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Part
+from pixelmill.store.quarantine import Quarantine
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.models import BlockMeans, spec_of
@@ -169,7 +169,7 @@ def test_four_whole_runs_at_once(jobs: list[Job]) -> None:
 PLACES: Mapping[str, tuple[Any, str]] = {
     "before vectors.h5": (master, "master_bytes"),
     "before manifest.json": (master, "sealed"),
-    "inside ledger": (Ledger, "record_failures"),
+    "inside ledger": (Quarantine, "record"),
 }
 
 
@@ -212,7 +212,7 @@ def run_and_hold(one: Job, place: str, held: Any) -> None:
 
     def stop(*arguments: Any) -> Any:
         calls.append(name)
-        if len(calls) == (2 if owner is Ledger else 8):
+        if len(calls) == (2 if owner is Quarantine else 8):
             held.set()
             time.sleep(10 * SECONDS)
         return original(*arguments)

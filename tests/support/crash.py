@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from pixelmill.store import durable, master, parts, revisions
-from pixelmill.store.ledger import Ledger
+from pixelmill.store.database import Database
 
 
 class Crash(BaseException):
@@ -34,7 +34,7 @@ class Steps:
 @contextmanager
 def crashing(fatal: int | None) -> Iterator[Steps]:
     """Die at step number `fatal` of what happens in the block (None: only count); gives the steps."""
-    steps, write, transaction = Steps(fatal), durable.write_durably, Ledger.transaction
+    steps, write, transaction = Steps(fatal), durable.write_durably, Database.transaction
     aside, put, named = durable.written_aside, durable.put_in_place, revisions.claim
 
     def write_durably(path: Path, content: bytes | memoryview) -> str:
@@ -61,7 +61,7 @@ def crashing(fatal: int | None) -> Iterator[Steps]:
         steps.step(f"after {path.name}")
 
     @contextmanager
-    def in_transaction(self: Ledger) -> Iterator[None]:
+    def in_transaction(self: Database) -> Iterator[None]:
         steps.step("before ledger")
         with transaction(self):
             yield
@@ -73,7 +73,7 @@ def crashing(fatal: int | None) -> Iterator[Steps]:
         mock.patch.object(master, "written_aside", written_aside),
         mock.patch.object(master, "put_in_place", put_in_place),
         mock.patch.object(revisions, "claim", claim),
-        mock.patch.object(Ledger, "transaction", in_transaction),
+        mock.patch.object(Database, "transaction", in_transaction),
         suppress(Crash),
     ):
         yield steps

@@ -30,7 +30,7 @@ from pixelmill.store.compact import compact
 from pixelmill.store.manifest import SEAL
 from pixelmill.store.master import HEADER_BYTES, read_manifest_copy
 from pixelmill.store.reader import MatrixView, Store
-from pixelmill.store.readonly import consulted
+from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN, committed
 from tests.support.stores import DIMS, provenance, vector
@@ -261,30 +261,30 @@ LEDGER_WAYS = {"bytes": _wrong_bytes, "values": _wrong_values, "rows": _wrong_ro
 
 
 def _list(store: Path, forged: bool) -> None:
-    with consulted(store) as ledger:
-        ledger.quarantine()
-        ledger.runs()
-        ledger.row_count()
-        ledger.identities(range(20))
-        ledger.locations(range(20))
+    with open_read_only(store) as ledger:
+        ledger.quarantine.entries()
+        ledger.runs.last()
+        ledger.contents.row_count()
+        ledger.contents.identities(range(20))
+        ledger.contents.locations(range(20))
 
 
 def _run(store: Path, forged: bool) -> None:
     with StoreWriter(store) as writer:
-        ledger, scan = writer.ledger, writer.ledger.new_scan()
+        ledger, scan = writer.ledger, writer.ledger.scans.begin()
         files = [content.file for content in committed(range(2, 14), []).contents]
-        ledger.record_scan(scan, files)
-        ledger.mark_gone(scan, "/photos")
-        list(ledger.images(scan))
+        ledger.scans.record(scan, files)
+        ledger.scans.mark_gone(scan, "/photos")
+        list(ledger.worklist.images(scan))
         writer.commit(committed(range(12, 14), [writer.matrix(provenance("a"), "float32")]))
         writer.update_locations(ledger.changes().stale_rows)
         ledger.settle()
-        ledger.quarantined_seen(scan)
-        ledger.failures(scan, [], 0.0)
-        ledger.live_rows(20)
-        ledger.unread()
-        ledger.last_finished()
-        ledger.release()
+        ledger.quarantine.seen(scan)
+        ledger.quarantine.groups(scan, [], 0.0)
+        ledger.contents.live_rows(20)
+        ledger.contents.unread()
+        ledger.runs.last_finished()
+        ledger.quarantine.release()
 
 
 # The settings

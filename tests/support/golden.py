@@ -25,10 +25,10 @@ from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.ensembles import keep
-from pixelmill.store.ledger import SCHEMA_VERSION
 from pixelmill.store.manifest import FORMAT_VERSION, Matrix
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.rows import ShardRows
+from pixelmill.store.schema import SCHEMA_VERSION
 from tests.support.stores import SOURCE, file_of, provenance, sha256, shard_rows, size, vector
 
 GOLDEN = Path(__file__).parent.parent / "store" / "golden"
@@ -46,7 +46,7 @@ def make(folder: Path) -> None:
     with StoreWriter(store) as writer:
         a, b = writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")
         first = [found(n) for n in range(ROWS)]
-        writer.ledger.record_scan(writer.ledger.new_scan(), first)
+        writer.ledger.scans.record(writer.ledger.scans.begin(), first)
         writer.commit(committed(range(4), [a, b]))
         writer.commit(committed(range(4, 8), [a, b]))
         compact(writer, retention=0)
@@ -57,7 +57,7 @@ def make(folder: Path) -> None:
         writer.ledger.changes()
         writer.ledger.settle()
         _move_and_remove(writer, first)
-        writer.ledger.record_run(0.0, {"store": "golden", "warnings": []})
+        writer.ledger.runs.record(0.0, {"store": "golden", "warnings": []})
     (store / ".lock").unlink()
     (folder / "expected.json").write_text(json.dumps(_expected(), indent=1) + "\n")
 
@@ -77,10 +77,10 @@ def found(number: int) -> FoundFile:
 def _move_and_remove(writer: StoreWriter, first: Sequence[FoundFile]) -> None:
     ledger, moved = writer.ledger, file_of(MOVED, NEW_PLACE)
     kept = [file for n, file in enumerate(first) if n not in (MOVED, GONE)]
-    scan = ledger.new_scan()
-    ledger.record_scan(scan, [*kept, moved])
-    ledger.mark_gone(scan, SOURCE)
-    ledger.record_read([(moved, MOVED)])
+    scan = ledger.scans.begin()
+    ledger.scans.record(scan, [*kept, moved])
+    ledger.scans.mark_gone(scan, SOURCE)
+    ledger.contents.record_read([(moved, MOVED)])
     writer.update_locations(ledger.changes().stale_rows)
     ledger.settle()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.ledger import Changes
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.master import MASTER, PARTS, read_manifest
 from pixelmill.store.reader import Store
+from pixelmill.store.settlement import Changes
 from pixelmill.store.verify import verify
 from tests.support.stores import SOURCE, check_plain, file_of, provenance, sha256, shard_rows
 
@@ -62,9 +62,9 @@ def _bad(numbers: Collection[int]) -> list[int]:
 
 
 def _scan(writer: StoreWriter, files: Collection[FoundFile]) -> None:
-    scan = writer.ledger.new_scan()
-    writer.ledger.record_scan(scan, files)
-    writer.ledger.mark_gone(scan, SOURCE)
+    scan = writer.ledger.scans.begin()
+    writer.ledger.scans.record(scan, files)
+    writer.ledger.scans.mark_gone(scan, SOURCE)
 
 
 def _commit(writer: StoreWriter, matrices: list[Matrix], number: int) -> None:
@@ -124,8 +124,8 @@ def check_next_run(folder: Path, commits: int, done: Acknowledged) -> None:
         told = _settle(writer)
         assert told.new in (total - done.settled, total - done.settled - 4 * SHARD), f"{told}, {done}"
         assert writer.ledger.changes() == Changes()
-        assert writer.ledger.row_count() == total
-        assert writer.ledger.quarantined_rows("") == _bad(range(total))
+        assert writer.ledger.contents.row_count() == total
+        assert writer.ledger.quarantine.rows("") == _bad(range(total))
     check_plain(folder, contents(total), paths={sha256(n): file.path for n, file in files.items()})
     assert verify(folder) == []
 

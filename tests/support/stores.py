@@ -94,7 +94,7 @@ def shard_rows(
 
 def record_files(writer: StoreWriter, numbers: Sequence[int]) -> None:
     """Let a scan find the files of the contents."""
-    writer.ledger.record_scan(writer.ledger.new_scan(), [file_of(number) for number in numbers])
+    writer.ledger.scans.record(writer.ledger.scans.begin(), [file_of(number) for number in numbers])
 
 
 Columns = dict[str, np.ndarray]

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from pixelmill.run import steps
-from pixelmill.store.ledger import LEDGER
+from pixelmill.store.schema import LEDGER
 from tests.support.gallery import row_of, stored, told
 from tests.web.conftest import PLAIN, ClientOf, Collection
 

@@ -159,5 +159,5 @@ def _models(store: Store, gallery: Gallery, row: int) -> list[RowModel]:
 def _reasons(gallery: Gallery, row: int) -> dict[str, str]:
     """Why a row is in quarantine, by model; '' stands for every model."""
     with ledger_of(gallery.newest.folder) as ledger:
-        refused = [entry for entry in ledger.quarantine() if entry.row == row] if ledger else []
+        refused = [entry for entry in ledger.quarantine.entries() if entry.row == row] if ledger else []
     return {entry.model: f"{entry.stage}: {entry.reason}" for entry in refused}

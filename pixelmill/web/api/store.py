@@ -16,8 +16,7 @@ from pixelmill.report.text import Names, Section, headline, sections, summary
 from pixelmill.search.encoder import has_text
 from pixelmill.search.searcher import default_model
 from pixelmill.store.filesystem import warnings_for
-from pixelmill.store.ledger import Quarantined
-from pixelmill.store.quarantine import general
+from pixelmill.store.quarantine import Quarantined, general
 from pixelmill.store.readonly import ledger_of
 from pixelmill.web.api.answers import (
     NightReport,
@@ -49,8 +48,8 @@ def store(gallery: InGallery) -> StoreInfo:
             )
             for matrix in manifest.matrices
         ]  # fmt: skip
-        refused = len({entry.path for entry in ledger.quarantine()}) if ledger else 0
-        unread = ledger.unread() if ledger else 0
+        refused = len({entry.path for entry in ledger.quarantine.entries()}) if ledger else 0
+        unread = ledger.contents.unread() if ledger else 0
         sources = by_source(snapshot, ledger)
     return StoreInfo(
         store=printable(os.fspath(snapshot.store.folder.absolute())),
@@ -79,7 +78,7 @@ def quarantine(
 ) -> Quarantine:
     """Which images were refused, at which stage, why and since when; reasons by how many images they cost."""
     with ledger_of(gallery.newest.folder) as ledger:
-        entries = ledger.quarantine() if ledger else []
+        entries = ledger.quarantine.entries() if ledger else []
     groups = Counter((entry.stage, printable(general(entry.reason))) for entry in entries)
     wanted = [
         entry

@@ -1,14 +1,14 @@
-"""What scans find, beside what the ledger has on record: asked and recorded in stretches, not file by file."""
+"""Files beside what the ledger has on record of them: compared and recorded in stretches, not one by one."""
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.database import Cell, Database
 from pixelmill.store.settlement import UNKNOWN
 
 READ_AHEAD = 4096
@@ -35,8 +35,18 @@ _ALL_SEEN = (
     "INSERT OR IGNORE INTO seen (path, scan) SELECT path, ?1 FROM files WHERE path BETWEEN ?2 AND ?3 AND NOT gone"
 )
 
-Times = tuple[int | None, int | None, int | None]
+Times = tuple[Cell, ...]
 """Size, mtime_ns, ctime_ns."""
+
+
+class Recorded(NamedTuple):
+    """A file as it is on record."""
+
+    path: bytes
+    source: bytes
+    size: int | None
+    mtime_ns: int | None
+    ctime_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +55,21 @@ class _Ahead:
 
     first: bytes
     last: bytes | None
-    times: dict[bytes, Times]
+    times: dict[Cell, Times]
 
     def covers(self, path: bytes) -> bool:
         return self.first <= path and (self.last is None or path <= self.last)
 
 
+_Values = tuple[bytes, bytes, int, int, int, int]
+"""Path, source, size, mtime_ns, ctime_ns, scan."""
 _NOTHING = _Ahead(b"\1", b"", {})
 
 
-class Sightings:
+class RecordedFiles:
     """Reads and writes the tables `files` and `seen` of a ledger. Quick for files in the order of their paths."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
         self._ahead = _NOTHING
 
@@ -76,22 +88,29 @@ class Sightings:
 
     def _read_ahead(self, path: bytes) -> _Ahead:
         query = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path >= ? ORDER BY path LIMIT ?"
-        times = {
-            found: (size, mtime, ctime) for found, size, mtime, ctime in self._db.execute(query, (path, READ_AHEAD))
-        }
-        return _Ahead(path, next(reversed(times)) if len(times) == READ_AHEAD else None, times)
+        times = {found: tuple(seen) for found, *seen in self._db.cells(query, (path, READ_AHEAD))}
+        last = next(reversed(times)) if len(times) == READ_AHEAD else None
+        return _Ahead(path, last if isinstance(last, bytes) else None, times)
 
-    def _record(self, found: Sequence[tuple[Any, ...]]) -> None:
+    def _record(self, found: Sequence[_Values]) -> None:
         """A stretch of paths of which just these are on record, unchanged, takes two statements."""
         first, last, scan = min(found)[0], max(found)[0], found[0][-1]
-        on_record = set(self._db.execute(_ON_RECORD, (first, last, len(found) + 1)))  # lists may be in any order
+        on_record = set(self._db.cells(_ON_RECORD, (first, last, len(found) + 1)))  # lists may be in any order
         if on_record == {(path, size, mtime, ctime) for path, _, size, mtime, ctime, _ in found}:
-            self._db.execute(_ALL_FOUND, (scan, first, last))
-            self._db.execute(_ALL_SEEN, (scan, first, last))
+            self._db.write(_ALL_FOUND, (scan, first, last))
+            self._db.write(_ALL_SEEN, (scan, first, last))
             return
-        self._db.executemany(_FOUND, found)
-        self._db.executemany(_SEEN, ((values[0], scan) for values in found))
+        self._db.write_all(_FOUND, found)
+        self._db.write_all(_SEEN, ((values[0], scan) for values in found))
 
 
-def _values(scan: int, file: FoundFile) -> tuple[Any, ...]:
+def _values(scan: int, file: FoundFile) -> _Values:
     return file.encoded, os.fsencode(file.source), file.size, file.mtime_ns, file.ctime_ns, scan
+
+
+def recorded_file(
+    path: bytes, source: bytes, size: int | None, mtime_ns: int | None, ctime_ns: int | None
+) -> FoundFile:
+    """A file on record as a scan finds it."""
+    root = source if source.endswith(b"/") else source + b"/"
+    return FoundFile(os.fsdecode(source), os.fsdecode(path.removeprefix(root)), size or 0, mtime_ns or 0, ctime_ns or 0)
