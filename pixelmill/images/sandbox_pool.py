@@ -47,6 +47,10 @@ class DecodingInterrupted(PixelmillError, OSError):
     """A picture was not decoded for a reason that is not its own: too little memory now, or a killed process. Retry."""
 
 
+_SHOWN: Final = ("-X", "called=pixelmill.images.decoder")
+"""What `ps` has always called these processes: scripts of operators look for it. Python ignores options like this."""
+
+
 class Ended(Exception):
     """A process that is gone; its exit code."""
 
@@ -64,7 +68,7 @@ class _Decoder:
         handed = (theirs.fileno(), self._memory, _turns())
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-P", "-m", "pixelmill.images.sandbox_process", *map(str, handed)],
+                [sys.executable, "-P", *_SHOWN, "-m", "pixelmill.images.sandbox_process", *map(str, handed)],
                 pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),
             )  # fmt: skip
         self._channel.settimeout(_LOOK)
