@@ -27,7 +27,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.numbered import NUMBER_OF, content, expected_vector
 
 SHIFT = 5.0
@@ -52,7 +52,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of four pictures in two shards, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr(STAND_INS, "kind", Library)
     monkeypatch.setattr(Library, "shift", 0.0)
     monkeypatch.setattr(Library, "meanwhile", None)
     (tmp_path / "weights").write_bytes(b"first")

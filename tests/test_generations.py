@@ -26,7 +26,7 @@ from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import STAND_INS, BlockMeans, spec_of
 
 
 class Library(BlockMeans):
@@ -43,7 +43,7 @@ class Library(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> Job:
     """Of five pictures, by a model whose weights are in a file."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: Library(spec, file.sha256))
+    monkeypatch.setattr(STAND_INS, "kind", Library)
     monkeypatch.setattr(Library, "shift", 0.0)
     (tmp_path / "weights").write_bytes(b"first")
     for seed in range(5):

@@ -15,7 +15,6 @@ import torch
 
 from pixelmill.embedding import reader
 from pixelmill.report.model import RunReport
-from pixelmill.run import loaded
 from pixelmill.run import worker as work
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.steps import run
@@ -24,7 +23,7 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.watch import calls
 from tests.conftest import SavePicture
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.shim import needed_compiler
 
 IMAGES = 12
@@ -50,7 +49,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(calls, name, 1.0)
     monkeypatch.setattr(work, "_RETRY_DELAYS", (0.1, 0.1))
     monkeypatch.setattr(reader, "OVERTIME_SECONDS", 0.5)
-    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     yield
     calls.start_anew()
 
@@ -121,7 +119,7 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
                 threading.Event().wait()
             return super().encode_image(pixels)
 
-    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: Hangs(spec, file.sha256))
+    monkeypatch.setattr(STAND_INS, "kind", Hangs)
     if limit == "deadline":
         monkeypatch.setattr(calls, "COMPUTING_SECONDS", 1000.0)
         job = job.model_copy(update={"deadline": time.time() + 3})
@@ -132,7 +130,6 @@ def test_a_model_that_hangs_ends_the_run(job: Job, limit: str, monkeypatch: pyte
     assert int(Store(job.store)["one"].embedded.sum()) == 4
     assert verify(job.store) == []
     calls.start_anew()
-    monkeypatch.setattr(loaded, "load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     assert counts(run(job.model_copy(update={"deadline": None}))) == (IMAGES - 4, 0, 0)
 
 

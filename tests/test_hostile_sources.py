@@ -52,7 +52,6 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over `photos` with a stand-in model that counts what it is given."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     (tmp_path / "weights").write_bytes(b"weights")
     return Job(

@@ -19,9 +19,8 @@ NAMES = [f"{chr(97 + i)}.png" for i in range(20)]
 
 
 @pytest.fixture
-def job(tmp_path: Path, save_picture, monkeypatch: pytest.MonkeyPatch) -> Job:  # type: ignore[no-untyped-def]
+def job(tmp_path: Path, save_picture) -> Job:  # type: ignore[no-untyped-def]
     """Twenty pictures, whose times of modification are in no order of their names."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     (tmp_path / "weights").write_bytes(b"weights")
     for i, name in enumerate(NAMES):
         save_picture(tmp_path / "photos" / name, i)

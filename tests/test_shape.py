@@ -121,6 +121,14 @@ def imports_are_spelled_out(root: Path) -> list[str]:
     return sorted(relative | by_string)
 
 
+def no_test_is_a_library(root: Path) -> list[str]:
+    """What several tests need is in tests/support/, and stands on no test: no file imports from one."""
+    tests = graph(modules(root, ("tests",)))
+    return sorted(
+        f"{a} -> {b}" for a, targets in tests.items() for b in targets if b.split(".")[-1].startswith("test_")
+    )
+
+
 def no_long_file(root: Path) -> list[str]:
     """A file holds one thing, and that takes no more than 300 lines; or it says why it does."""
     lengths = {path: len(path.read_text().splitlines()) for path in modules(root, PACKAGES).values()}
@@ -171,7 +179,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         no_arrow_back, every_room_has_a_place, no_circle_of_files, no_circle_of_rooms, the_library_stands_alone,
-        imports_are_spelled_out, no_long_file, no_strange_word, no_strange_word_in_the_documents,
+        imports_are_spelled_out, no_test_is_a_library, no_long_file, no_strange_word, no_strange_word_in_the_documents,
     )
 }  # fmt: skip
 LONG = "x = 1\n" * (LONGEST + 1)
@@ -197,6 +205,7 @@ BREAKS = [
         "pixelmill/store/rows.py",
         "import importlib\nimportlib.import_module('pixelmill.web.app')",
     ),
+    ("no_test_is_a_library", "tests/support/models.py", "from tests.test_plan import order"),
     ("no_long_file", "pixelmill/batches.py", LONG),
     ("no_strange_word", "pixelmill/run/desk.py", ""),
     ("no_strange_word", "pixelmill/batches.py", "class Harvest:\n    pass"),

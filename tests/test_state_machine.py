@@ -91,9 +91,6 @@ class Collection(RuleBasedStateMachine):
         real = time.time
         self.patches = ExitStack()
         self.patches.enter_context(mock.patch("time.time", side_effect=lambda: real() + self.ahead))
-        self.patches.enter_context(
-            mock.patch("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
-        )
         self.clock = 10**18
         self.files: dict[str, int] = {}
         self.others: set[int] = set()

@@ -24,7 +24,7 @@ from pixelmill.store.reader import Store
 from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import Crash
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import spec_of
 from tests.support.numbered import content
 
 NAMES = ["a.png", "b.png", "sub/c.png"]
@@ -33,9 +33,8 @@ OVER = 1.0
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+def job(tmp_path: Path) -> Job:
     """A run over three pictures in `photos` that has been done once; there is an empty folder `other` beside it."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     for number, name in enumerate(NAMES):
         write(tmp_path / "photos" / name, number)
     (tmp_path / "other").mkdir()

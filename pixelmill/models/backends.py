@@ -30,6 +30,7 @@ class Library(Backend, Protocol):
         """The spec of `<backend>:…`, looked up in the library. Raises UnknownModel, which names the nearest names."""
 
 
+_registered: dict[str, Backend] = {}
 LIBRARIES: tuple[BackendName, ...] = ("open_clip", "timm", "torchvision")
 
 
@@ -48,8 +49,15 @@ def library(name: str) -> Library:
     return torchvision
 
 
-def backend(name: BackendName) -> Backend:
+def register(name: str, backend: Backend) -> None:
+    """Offer a backend that is not of this package: it makes the models of specs that name it, in this process."""
+    _registered[name] = backend
+
+
+def backend(name: str) -> Backend:
     """The backend called `name`."""
+    if name in _registered:
+        return _registered[name]
     if name == "openai_clip":
         from pixelmill.models import openai_clip
 

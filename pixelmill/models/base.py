@@ -47,15 +47,15 @@ class WeightsSource:
 class ModelSpec:
     """One model by name: which upstream architecture and weights, and what comes out.
 
-    `dim` is the length of the embedding, `image_size` the side of the square input in pixels,
-    `parameters` the number of parameters of the whole model (text tower or classifier included).
-    `pretrained` is upstream's tag of the weights, and '' for a person's own checkpoint. `mean` and `std` replace
-    upstream's normalisation where they are given. `others` are what it needs besides its weights (a tokenizer's files).
-    `recommended` says what the model is the right choice for.
+    `backend` is a `BackendName`, or one that was registered. `dim` is the length of the embedding, `image_size` the
+    side of the square input in pixels, `parameters` the number of parameters of the whole model (text tower or
+    classifier included). `pretrained` is upstream's tag of the weights, and '' for a person's own checkpoint. `mean`
+    and `std` replace upstream's normalisation where they are given. `others` are what it needs besides its weights
+    (a tokenizer's files). `recommended` says what the model is the right choice for.
     """
 
     name: str
-    backend: BackendName
+    backend: str
     architecture: str
     pretrained: str
     dim: int

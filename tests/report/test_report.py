@@ -38,7 +38,7 @@ from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.folders import KINDS
 from pixelmill.store.quarantine import FailureGroup
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import STAND_INS, BlockMeans, spec_of
 
 HTML = "<html>no picture</html>"
 HOSTILE = [
@@ -63,10 +63,8 @@ class Half(BlockMeans):
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over two empty sources with one model."""
-    stand_ins = {"half": Half}
     monkeypatch.setattr(
-        "pixelmill.run.loaded.load_file",
-        lambda spec, file, **_: stand_ins.get(spec.name, BlockMeans)(spec, file.sha256),
+        STAND_INS, "kind", lambda spec, sha256: (Half if spec.name == "half" else BlockMeans)(spec, sha256)
     )
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     (tmp_path / "weights").write_bytes(b"weights")

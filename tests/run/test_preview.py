@@ -18,7 +18,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from tests.conftest import SavePicture
 from tests.support.media import as_stranger, mounted_read_only, without_permission
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import spec_of
 
 IMAGES = 6
 
@@ -26,7 +26,6 @@ IMAGES = 6
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over six pictures, done once; then one came, one was changed and one was deleted."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.run.throughput.gflops", lambda _spec: 1.0)
     for seed in range(IMAGES):
         save_picture(tmp_path / "photos" / f"{seed}.png", seed, (16, 16))

@@ -35,7 +35,6 @@ NAMES = ["a.png", "b.png", "c.png", "sub/d.png"]
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over four pictures that has been done once."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     for number, name in enumerate(NAMES):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)

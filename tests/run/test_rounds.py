@@ -170,7 +170,6 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return real(self, pixels)
 
     monkeypatch.setattr(BlockMeans, "encode_image", encode_image)
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr(throughput, "gflops", lambda _spec: 1.0)
     monkeypatch.setattr(throughput, "GUESSED", {"cpu": 1.0, "cuda": 1.0})
     monkeypatch.setattr(schedule, "memory_needed", lambda _spec: 2**20)

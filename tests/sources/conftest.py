@@ -39,7 +39,6 @@ def web() -> Iterator[ImageServer]:
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job without sources. Nothing is waited for, and what is known of archives is asked for each time."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.run.worker._RETRY_DELAYS", (0.0,))
     monkeypatch.setattr(archives, "_STATUS_SECONDS", 1e-9)
     (tmp_path / "weights").write_bytes(b"weights")

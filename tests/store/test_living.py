@@ -25,7 +25,7 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.scans import SCANS_KEPT
 from tests.conftest import SavePicture
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import spec_of
 
 OTHERS = SCANS_KEPT + 10
 FILES = 20
@@ -164,12 +164,9 @@ def test_where_locks_may_not_reach_others_a_sign_counts_for_a_week(
     assert left_of(tmp_path, scan) == (0, 0)
 
 
-def test_a_plan_that_is_lost_is_told(
-    tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_that_is_lost_is_told(tmp_path: Path, save_picture: SavePicture) -> None:
     """A store that is repaired, or put back, under a run has no plan of it: a shard without images is no shard that is
     done, and the run cannot report."""
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     (tmp_path / "weights").write_bytes(b"weights")
     save_picture(tmp_path / "photos" / "a.png")
     job = Job(

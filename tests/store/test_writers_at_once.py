@@ -74,7 +74,6 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
         for number in numbers:
             (tmp_path / "photos" / folder / f"{number}.png").write_bytes(content(number))
     (tmp_path / "weights").write_bytes(b"weights")
-    monkeypatch.setattr("pixelmill.run.loaded.load_file", lambda spec, file, **_: BlockMeans(spec, file.sha256))
     monkeypatch.setattr("pixelmill.store.compact.PART_LIMIT", 5)
     return [job(tmp_path, folders, models) for folders, models in RUNS]
 

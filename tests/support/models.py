@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
 from pixelmill.images.preprocess import Preprocessing
+from pixelmill.models.backends import register
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
+from pixelmill.models.weights import CachedFile
 
 
 class BlockMeans(EmbeddingModel):
@@ -31,10 +34,27 @@ class BlockMeans(EmbeddingModel):
         return torch.nn.functional.adaptive_avg_pool2d(pixels, 2).flatten(1) * self.factor
 
 
+class StandIns:
+    """The backend of the stand-ins: `kind` makes what a spec asks for, of the spec and the sha256 of its weights."""
+
+    def __init__(self, kind: Callable[[ModelSpec, str], EmbeddingModel] = BlockMeans) -> None:
+        self.kind = kind
+
+    def load(self, spec: ModelSpec, file: CachedFile) -> EmbeddingModel:
+        return self.kind(spec, file.sha256)
+
+    def instantiate(self, spec: ModelSpec) -> EmbeddingModel:
+        return self.kind(spec, "")
+
+
+BACKEND, STAND_INS = "stand_in", StandIns()
+register(BACKEND, STAND_INS)
+
+
 def spec_of(name: str, folder: Path) -> ModelSpec:
     """The spec of a stand-in whose weights are the file `weights` of a folder."""
     return ModelSpec(
-        name=name, backend="timm", architecture=name, pretrained="", dim=12, image_size=8, parameters=0, licence="none",
+        name=name, backend=BACKEND, architecture=name, pretrained="", dim=12, image_size=8, parameters=0, licence="none",
         weights=WeightsSource(f"file:{folder}/weights"),
     )  # fmt: skip
 
