@@ -174,7 +174,7 @@ def _names(source: str) -> frozenset[str]:
     return frozenset(name for name in given if isinstance(name, str))
 
 
-NOT_YET = {"no_long_file", "no_strange_word"}
+NOT_YET = {"no_long_file"}
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 KINDS = ("new", "changed", "moved", "duplicate", "removed")
 SHOWN = 20
 """The longest table of folders that is still read with pleasure."""
-TOLD_APART = 10_000
+COUNTED = 10_000
 """So many folders are counted one by one, some megabytes of them; any more count among the others."""
 
 _OTHERS: tuple[bytes, ...] = ()
@@ -62,7 +62,7 @@ class FolderCounts:
         parts = [part for part in folder[len(source) :].split(b"/") if part]
         while True:
             key = (source, *parts[: self._level])
-            if key not in self._counts and len(self._counts) >= TOLD_APART:
+            if key not in self._counts and len(self._counts) >= COUNTED:
                 key = _OTHERS
             found = self._counts.setdefault(key, _zero())
             if len(self._counts) <= SHOWN or self._level == 1:

@@ -18,7 +18,7 @@ from pixelmill.store.rows import Failure
 SHOWN = 10
 """Reasons that are told one by one, those with most new failures first."""
 EXAMPLES = 3
-_TOLD_APART = 1_000
+_COUNTED = 1_000
 """So many reasons are counted one by one; any more count among the others."""
 _NUMBER = re.compile(r"\b\d[\d,]*(\.\d+)?\b")
 
@@ -159,7 +159,7 @@ def _grouped(refused: Iterable[_Refused]) -> list[FailureGroup]:
     others = FailureGroup(None, None)
     for path, stage, reason, new in refused:
         key = (stage, general(reason))
-        group = groups.get(key) or (FailureGroup(stage, reason) if len(groups) < _TOLD_APART else others)
+        group = groups.get(key) or (FailureGroup(stage, reason) if len(groups) < _COUNTED else others)
         if group is not others:
             groups[key] = group
             group.reason = reason if group.reason == reason else key[1]

@@ -121,8 +121,8 @@ def test_what_looks_the_same_is_one_result(searcher: Searcher) -> None:
     shown = [hit for hit in together.hits if hit.path in both]
     assert len(shown) == 1
     assert len(shown[0].copies) == 1
-    apart = searcher.search([Row(row_of(searcher, "warm/red.png"))], 100, models=[MUTE], copies=True)
-    assert both <= set(names(apart))
+    each = searcher.search([Row(row_of(searcher, "warm/red.png"))], 100, models=[MUTE], copies=True)
+    assert both <= set(names(each))
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,10 @@ def test_too_many_folders_are_summed_up() -> None:
 def test_folders_without_end_are_not_held() -> None:
     """However many folders and sources there are, so many are told apart; the counts still add up."""
     counts = FolderCounts()
-    for number in range(3 * module.TOLD_APART):
+    for number in range(3 * module.COUNTED):
         counts.add("new", b"/list/%d" % number, b"/list/%d/image.png" % number)
-        assert len(counts._counts) <= module.TOLD_APART + 1
-    assert sum(count.new for count in counts.largest()) == 3 * module.TOLD_APART
+        assert len(counts._counts) <= module.COUNTED + 1
+    assert sum(count.new for count in counts.largest()) == 3 * module.COUNTED
 
 
 @given(FILES)

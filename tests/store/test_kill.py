@@ -79,13 +79,13 @@ def test_a_run_killed_at_any_call_loses_nothing(commits: int, next_run_every: in
     assert [wrong for wrong in found if wrong] == []
 
 
-@pytest.mark.parametrize("apart", [41, pytest.param(7, marks=pytest.mark.slow)])
-def test_real_kills_leave_what_the_log_says(apart: int, shim: Path, memory: Path) -> None:
+@pytest.mark.parametrize("spacing", [41, pytest.param(7, marks=pytest.mark.slow)])
+def test_real_kills_leave_what_the_log_says(spacing: int, shim: Path, memory: Path) -> None:
     """A process that is killed at a call leaves the files that the calls before it made, and its next run completes
     them."""
     recorded = record(shim, memory / "run", 4)
     told = dict(reversed(list(states(recorded.calls))))  # of two at one call the whole one, which comes first
-    roots = {number: memory / f"{number}" for number in sorted(told)[:-1][::apart]}
+    roots = {number: memory / f"{number}" for number in sorted(told)[:-1][::spacing]}
     for (number, root), done in zip(roots.items(), kill_at(shim, roots, 4), strict=True):
         assert done == recorded.done(number)
         assert shapes_in(root) == shapes_of(told[number])
