@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 1.0
 """Seconds that SQLite itself waits: no signal, as Ctrl-C sends one, is heard meanwhile."""
-_MOST: Final = 2**53
+MOST: Final = 2**53
 """Numbers beyond this count nothing, and would overflow what is computed with them."""
 
 Cell = None | int | float | str | bytes
@@ -29,7 +29,7 @@ Values = Sequence[Cell] | Mapping[str, Cell]
 Row = TypeVar("Row", bound=NamedTuple)
 
 _RULES: Final[dict[str, Callable[[Any], bool]]] = {
-    "row": lambda row: row is None or 0 <= row < _MOST,
+    "row": lambda row: row is None or 0 <= row < MOST,
     "sha256": lambda sha256: len(sha256) == 32,
     "path": lambda path: b"/" in path,
 }
@@ -159,7 +159,7 @@ class Database:
     def meta_number(self, key: str) -> int:
         """A number kept under a key; 0 if none is."""
         found = self.meta(key)
-        if not (found is None or (isinstance(found, int) and 0 <= found < _MOST)):
+        if not (found is None or (isinstance(found, int) and 0 <= found < MOST)):
             raise self.damaged(f"it holds {found!r:.50} for the number {key}")
         return found or 0
 
@@ -167,10 +167,13 @@ class Database:
         self.write("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def add_function(self, name: str, arguments: int, function: Callable[..., bool]) -> None:
-        """Let SQL call a function of ours; what it raises comes out as it is."""
+        """Let SQL call a function of ours, which takes bytes; what it raises comes out as it is."""
 
         def call(*cells: Cell) -> bool:
             try:
+                for cell in cells:
+                    if not isinstance(cell, bytes):
+                        raise self.damaged(f"it holds {cell!r:.50} for a path")
                 return function(*cells)
             except Exception as error:
                 self._raised = error

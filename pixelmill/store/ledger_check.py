@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from pixelmill.formatting import number_of
+from pixelmill.store.database import MOST
 
 _TYPES = {"BLOB": "blob", "INTEGER": "integer", "REAL": "real", "TEXT": "text"}
 """What SQLite calls a value (`typeof`) by the type that a column declares; in the file any column may hold any."""
@@ -21,8 +22,9 @@ _RULES = {
     "stale": "row < 0 OR told NOT IN (1, 2)",
     "quarantine": "row < 0 OR row IS NULL AND path IS NULL",
     "runs": "report IS NOT NULL AND NOT is_json(CAST(report AS BLOB), 'dict')",
-    "meta": """
-        key IN ('scan', 'rows', 'settled_rows', 'told_rows') AND (typeof(value) <> 'integer' OR value < 0)
+    "meta": f"""
+        key IN ('scan', 'rows', 'settled_rows', 'told_rows')
+        AND (typeof(value) <> 'integer' OR value NOT BETWEEN 0 AND {MOST - 1})
         OR key = 'store_id' AND typeof(value) <> 'text' OR key = 'rehashed' AND typeof(value) <> 'blob'
         OR key LIKE 'checks %' AND NOT is_json(CAST(value AS BLOB), 'list')
     """,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pixelmill.batches import batched
 from pixelmill.errors import StoreError
 from pixelmill.formatting import number_of
-from pixelmill.store.database import Database, connect
+from pixelmill.store.database import MOST, Database, connect
 from pixelmill.store.durable import FULL, no_space, sync_folder
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_check import BadCells, Findings, add_functions
@@ -39,7 +39,12 @@ _CARRIED = (
     _Table("seen", ("scan", "path"), ("scan", "path")),
     _Table("work", ("scan", "position", "path"), ("scan", "position")),
     _Table("runs", ("id", "started", "finished", "report"), ("rowid",)),
-    _Table("meta", ("key", "value"), ("key",), "key = 'scan' AND typeof(value) = 'integer' OR key LIKE 'checks %'"),
+    _Table(
+        "meta",
+        ("key", "value"),
+        ("key",),
+        f"key = 'scan' AND typeof(value) = 'integer' AND value BETWEEN 0 AND {MOST - 1} OR key LIKE 'checks %'",
+    ),
 )
 _HELD = (
     _Table("files", ("path", "row"), ("path",), "row >= 0 AND NOT gone"),

@@ -131,7 +131,7 @@ class Quarantine:
         """The images of a scan in quarantine, as in `seen`, by reason; those from `since` on are new."""
         values: dict[str, Cell] = {"scan": scan, "fingerprints": json.dumps(list(fingerprints)), "new": since}
         query = f"SELECT path, stage, reason, since >= :new FROM ({_REFUSED_SEEN}) ORDER BY since < :new, path"  # noqa: S608
-        return _grouped(self._db.read(_Refused, query, values))
+        return grouped(self._db.read(_Refused, query, values))
 
     def entries(self) -> list[Quarantined]:
         """Everything in quarantine that a file still holds, or may, by path."""
@@ -150,7 +150,7 @@ def general(reason: str) -> str:
     return _NUMBER.sub("…", reason)
 
 
-def _grouped(refused: Iterable[_Refused]) -> list[FailureGroup]:
+def grouped(refused: Iterable[_Refused]) -> list[FailureGroup]:
     """Failures by reason; the largest groups first, new ones before those known, and what sums up the others last.
 
     An image that several models refused counts for each.

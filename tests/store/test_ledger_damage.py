@@ -294,3 +294,20 @@ def test_a_repair_that_is_cut_off_is_done_again(folder: Path, matrices: list[Mat
     assert verify(folder) == []
     assert not (folder / ".ledger.repair").exists()
     assert json.dumps(kept(folder)) == "[2, 2]"
+
+
+@pytest.mark.parametrize("value", ["-1", f"{2**62}", "1.5", "x'00'", "'x'", "NULL"])
+def test_numbers_that_no_ledger_keeps_are_mended(folder: Path, matrices: list[Matrix], value: str) -> None:
+    """Whatever stands for a number that a ledger counts by, verify names it and repair mends it."""
+    change(folder, f"UPDATE meta SET value = {value} WHERE key IN ('scan', 'rows', 'settled_rows')")
+    assert "ledger.sqlite" in str(verify(folder))
+    repair(folder)
+    assert verify(folder) == []
+    check_next_run(folder, matrices)
+
+
+def test_a_damaged_path_among_what_is_gone_is_told_in_words(folder: Path, matrices: list[Matrix]) -> None:
+    """A cell that our own function is asked about in SQL is damage as well, and no bug."""
+    change(folder, "UPDATE files SET source = 7, scan = 0")
+    with StoreWriter(folder) as writer, pytest.raises(StoreError, match="for a path"):
+        writer.ledger.scans.mark_gone(1, SOURCE)
