@@ -20,6 +20,7 @@ from pixelmill.store.ledger_check import BadCells, Findings, add_functions
 from pixelmill.store.lock import unwritable
 from pixelmill.store.reader import Store
 from pixelmill.store.schema import LEDGER, expected_schema
+from pixelmill.store.sqlite_errors import LedgerDamaged
 
 SCRATCH = ".ledger.repair"
 
@@ -63,13 +64,18 @@ def mend(folder: Path, store: Store, findings: Findings) -> Iterator[str]:
     if findings.structure:
         yield from _made_anew(folder, store)
     elif findings.cells:
-        with Ledger(folder) as ledger:
-            dropped, sound = _put_cells_right(ledger.database, findings.cells), not list(ledger.check())
+        try:
+            with Ledger(folder) as ledger:
+                dropped = _put_cells_right(ledger.database, findings.cells)
+                wrong = [*ledger.check(), *ledger.compare(lambda: store)]  # it was not compared while it had such cells
+        except LedgerDamaged as error:
+            dropped, wrong = 0, [str(error)]
+        if wrong:
+            yield from _made_anew(folder, store)
+            return
         yield from (f"mended the ledger: {bad}" for bad in findings.cells)
         if dropped:
             yield f"dropped {number_of(dropped, 'row')} of these that made no sense"
-        if not sound:
-            yield from _made_anew(folder, store)
 
 
 def _made_anew(folder: Path, store: Store) -> Iterator[str]:
@@ -156,7 +162,7 @@ def _put_cells_right(db: Database, cells: Iterable[BadCells]) -> int:
             if bad.table == "files":
                 db.write(
                     "INSERT OR IGNORE INTO stale SELECT row, 1 FROM rows WHERE row NOT IN "
-                    "(SELECT row FROM files WHERE row IS NOT NULL)"
+                    "(SELECT row FROM files WHERE row IS NOT NULL) AND typeof(row) = 'integer'"
                 )
     return dropped
 

@@ -296,6 +296,24 @@ def test_a_repair_that_is_cut_off_is_done_again(folder: Path, matrices: list[Mat
     assert json.dumps(kept(folder)) == "[2, 2]"
 
 
+TWICE = {
+    "numbers of rows that are texts": ("UPDATE rows SET row = 'x' WHERE row < 2", "UPDATE files SET mtime_ns = 'x' WHERE row = 3"),
+    "rows of others": ("UPDATE rows SET row = CASE row WHEN 1 THEN -2 ELSE 1 END WHERE row IN (1, 2)",
+                       "UPDATE rows SET row = 2 WHERE row = -2", "UPDATE files SET mtime_ns = 'x' WHERE row = 3"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TWICE)
+def test_damage_behind_damage_is_mended_at_once(what: str, folder: Path, matrices: list[Matrix]) -> None:
+    """Cells that are wrong do not hide rows that are: one repair makes the ledger fit its store."""
+    change(folder, *TWICE[what])
+    assert "ledger.sqlite" in str(verify(folder))
+    repair(folder)
+    assert verify(folder) == []
+    assert kept(folder)[1] == 2
+    check_next_run(folder, matrices)
+
+
 @pytest.mark.parametrize("value", ["-1", f"{2**62}", "1.5", "x'00'", "'x'", "NULL"])
 def test_numbers_that_no_ledger_keeps_are_mended(folder: Path, matrices: list[Matrix], value: str) -> None:
     """Whatever stands for a number that a ledger counts by, verify names it and repair mends it."""

@@ -243,6 +243,7 @@ def _wrong_bytes(rng: random.Random, path: Path) -> None:
 
 def _wrong_values(rng: random.Random, path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
+        database.create_function("random", 0, lambda: rng.getrandbits(62))  # SQLite's own has no seed
         tables = [t for (t,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for _ in range(rng.choice((1, 1, 3))):
             table = rng.choice(tables)
