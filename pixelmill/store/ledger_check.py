@@ -16,9 +16,12 @@ _TYPES = {"BLOB": "blob", "INTEGER": "integer", "REAL": "real", "TEXT": "text"}
 _PROBLEMS = 10
 """Problems of pages that are told one by one."""
 
+_NO_SCAN = f"scan NOT BETWEEN 0 AND {MOST - 1}"
 _RULES = {
     "rows": "length(sha256) <> 32 OR row < 0",
-    "files": "length(path) = 0 OR row < 0 OR unsettled NOT IN (0, 1, 2) OR gone NOT IN (0, 1, 2)",
+    "files": f"length(path) = 0 OR row < 0 OR unsettled NOT IN (0, 1, 2) OR gone NOT IN (0, 1, 2) OR {_NO_SCAN}",
+    "seen": _NO_SCAN,
+    "work": _NO_SCAN,
     "stale": "row < 0 OR told NOT IN (1, 2)",
     "quarantine": "row < 0 OR row IS NULL AND path IS NULL",
     "runs": "report IS NOT NULL AND NOT is_json(CAST(report AS BLOB), 'dict')",

@@ -78,6 +78,8 @@ CELLS = {
     "a text for a time": ("UPDATE files SET mtime_ns = 'x' WHERE row = 3", (2, 2)),
     "a blob for a count": ("UPDATE files SET gone = x'01' WHERE row = 3", (2, 2)),
     "a self-check that is no JSON": ("INSERT INTO meta VALUES ('checks f', '{')", (2, 2)),
+    "a file of a scan that never was": (f"UPDATE files SET scan = {2**62} WHERE row = 3", (2, 2)),
+    "a list of a scan that never was": (f"UPDATE seen SET scan = {2**62}", (2, 2)),
     "a scan that is a text": ("UPDATE meta SET value = 'x' WHERE key = 'scan'", (2, 2)),
 }  # fmt: skip
 
