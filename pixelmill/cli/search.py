@@ -83,32 +83,25 @@ def search(
 def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
     from pixelmill.images.decode import DecodeOptions
     from pixelmill.paths import at_home
-    from pixelmill.search.query import Picture, Row, Text
+    from pixelmill.search.query import Picture
+    from pixelmill.search.terms import row_term, text_term, weighed
     from pixelmill.sources.address import checked_address, is_address
     from pixelmill.sources.found import found_at
     from pixelmill.sources.reading import read_image
 
-    for text, sign in map(_signed, texts):
-        yield Text(text, sign)
-    for name, sign in map(_signed, images):
+    yield from map(text_term, texts)
+    for weight, name in map(weighed, images):
         try:
             place = checked_address(name) if is_address(name) else os.path.abspath(at_home(name))  # noqa: PTH100
             data = read_image(found_at(place), max_bytes=DecodeOptions().max_bytes)
         except (OSError, ValueError) as error:
             raise click.BadParameter(f"Expected an image at {name}. {_reason(error)}.") from error
-        yield Picture(data, sign, name)
-    for number, sign in map(_signed, rows):
-        if not number.isdecimal():
-            raise click.BadParameter(f"Expected a row's number for --row. Got {number!r}.")
-        yield Row(int(number), sign)
+        yield Picture(data, weight, name)
+    yield from map(row_term, rows)
 
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
-def _signed(word: str) -> tuple[str, float]:
-    return (word[1:], -1.0) if word.startswith("-") else (word, 1.0)
 
 
 def _searcher(store: Path, config: Path | None, device: str) -> Searcher:

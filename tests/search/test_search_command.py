@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pixelmill.search.query import Picture, Row, Text
+from pixelmill.search.searcher import Searcher
 from tests.support.checkpoints import TinyModels
 from tests.support.commands import code
 from tests.support.searchable import prepared
-
-MODEL = "my_clip"
 
 
 @pytest.fixture
@@ -53,6 +53,17 @@ def test_a_minus_subtracts(here: Path, capfd: pytest.CaptureFixture[str]) -> Non
         scores = {result["row"]: -result["score"] for result in minus["results"]}
         for result in plus["results"]:
             assert result["score"] == pytest.approx(scores[result["row"]], abs=1e-5)
+
+
+def test_terms_have_weights(here: Path, searcher: Searcher, capfd: pytest.CaptureFixture[str]) -> None:
+    """Scores are those of the sum of the unit vectors by their weights, for words, pictures and rows alike."""
+    model, red = "tiny_openai_clip", here / "photos/warm/red.png"
+    terms = ("--row", "2:0", "--image", f"-0.5:{red}", "--text", "3:a circle")
+    (hit,) = answer(capfd, *terms, "--model", model, "-k", "1")["results"]
+    unit = {term: searcher.vector([term], [model]).vector for term in (Row(0), Text("a circle"), Row(hit["row"]))}
+    picture = searcher.vector([Picture(red.read_bytes())], [model]).vector
+    query = 2 * unit[Row(0)] - 0.5 * picture + 3 * unit[Text("a circle")]
+    assert hit["score"] == pytest.approx(unit[Row(hit["row"])] @ query / np.linalg.norm(query), abs=1e-5)
 
 
 def test_the_chosen_model_is_said_aloud(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,18 @@ def test_words_are_searched_with_a_model_that_knows_some(client: TestClient, col
     assert CLIP in refused.json()["detail"]
 
 
+def test_terms_have_weights(client: TestClient, collection: Collection) -> None:
+    """`row=3&row=-0.5:5` is the sum of the unit vectors by these weights; what is no row is refused in words."""
+    hit = told(client, "search", row=["3", "-0.5:5"], model=PLAIN, k=1)["hits"][0]
+    query = stored(collection, PLAIN, 3) - 0.5 * stored(collection, PLAIN, 5)
+    expected = stored(collection, PLAIN, hit["row"]) @ query / np.linalg.norm(query)
+    assert hit["score"] == pytest.approx(expected, abs=1e-4)
+    for wrong in ("many", "0:3", "2:"):
+        refused = client.get("/api/search", params={"row": wrong})
+        assert refused.status_code == 422
+        assert "Expected a" in refused.json()["detail"]
+
+
 def test_an_uploaded_picture_finds_itself(client: TestClient, collection: Collection) -> None:
     """Its bytes go through the same decoding and model as the store's: cosine 1 with its own row."""
     file = collection.photos / "sea" / "far.webp"

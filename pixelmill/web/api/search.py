@@ -10,7 +10,8 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 from pydantic import Field
 
-from pixelmill.search.query import Picture, Row, Term, Text
+from pixelmill.search.query import Picture, Term
+from pixelmill.search.terms import row_term, text_term, weighed
 from pixelmill.web.api.answers import Found, Hit, Uploaded
 from pixelmill.web.api.filtering import InFilters
 from pixelmill.web.gallery import Gallery, InGallery, ModelName, pictures
@@ -20,10 +21,10 @@ from pixelmill.web.thumbnails import SIZES
 
 router = APIRouter(prefix="/api", tags=["search"])
 
-_SUBTRACTS = "A leading minus subtracts it."
+_SUBTRACTS = "A leading minus subtracts it, a number and a colon say how much it counts: `-people`, `2:beach`."
 Words = Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Query(max_length=16)]
-Rows = Annotated[list[Annotated[str, Field(pattern=r"^-?[0-9]{1,12}$")]], Query(max_length=16)]
-Images = Annotated[list[Annotated[str, Field(pattern=r"^-?[0-9a-f]{32}$")]], Query(max_length=8)]
+Rows = Annotated[list[Annotated[str, Field(max_length=30)]], Query(max_length=16)]
+Images = Annotated[list[Annotated[str, Field(pattern=r"^[-+.:0-9]{0,12} ?[0-9a-f]{32}$")]], Query(max_length=8)]
 _THUMBNAIL: Answers = {
     200: {"content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}},
     **documented(404, 422, 503),
@@ -46,7 +47,7 @@ def search(
 
     `/api/search?text=beach&text=-people&row=12` is what is like "beach" and image 12, and unlike "people".
     """
-    terms = [*_words(text), *_rows(row), *_pictures(image, gallery)]
+    terms = [*_words(text), *map(row_term, row), *_pictures(image, gallery)]
     found = gallery.searcher.search(terms, offset + k + 1, filters, models=(model,) if model is not None else ())
     store = gallery.newest().store
     hits = [hit for hit in found.hits[offset : offset + k] if hit.row < len(store)]
@@ -80,20 +81,9 @@ async def upload_thumbnail(gallery: InGallery, image: Annotated[str, InPath(patt
 
 
 def _words(given: list[str]) -> Iterator[Term]:
-    for sign, text in map(_signed, given):
-        if text.strip():
-            yield Text(text.strip(), sign)
-
-
-def _rows(given: list[str]) -> Iterator[Term]:
-    for sign, row in map(_signed, given):
-        yield Row(int(row), sign)
+    return (text_term(text) for text in given if text.strip())
 
 
 def _pictures(given: list[str], gallery: Gallery) -> Iterator[Term]:
-    for sign, name in map(_signed, given):
-        yield Picture(gallery.uploads.get(name), sign)
-
-
-def _signed(term: str) -> tuple[float, str]:
-    return (-1.0, term[1:]) if term.startswith("-") else (1.0, term)
+    for weight, name in map(weighed, given):
+        yield Picture(gallery.uploads.get(name.strip()), weight)

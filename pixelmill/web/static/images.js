@@ -5,7 +5,8 @@ import { count, empty, h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
 import { keepList, memory } from "./memory.js";
-import { filters, go, isFiltered, isSearch, signed } from "./state.js";
+import { filters, go, isFiltered, isSearch } from "./state.js";
+import { times, weighed } from "./terms.js";
 
 const PAGE = 60;
 const FARTHEST = 5000;
@@ -65,8 +66,13 @@ function otherModels(state, store, error) {
 
 function inWords(state) {
   if (state.row.length + state.image.length === 1 && !state.text.length) return "Similar images";
-  const told = [...state.text, ...state.row.map((row) => row.replace(/\d+/, "image")), ...state.image.map((name) => (name.startsWith("-") ? "-your picture" : "your picture"))];
-  return told.map((term, i) => (signed(term)[0] === "-" ? `− ${signed(term)[1]}` : i ? `+ ${term}` : term)).join(" ");
+  const told = [...state.text.map((term) => weighed(term)), ...["row", "image"].flatMap((kind) => state[kind].map((term) => named(kind, term)))];
+  return told.map(([weight, value], i) => `${weight < 0 ? "− " : i ? "+ " : ""}${times(weight)}${value}`).join(" ");
+}
+
+function named(kind, term) {
+  const [weight, value] = weighed(term, kind);
+  return [weight, kind === "row" ? `image ${value}` : "your picture"];
 }
 
 const clear = () => go({ glob: null, since: null, until: null, min_size: null });

@@ -3,7 +3,8 @@
 import { upload, whileBusy } from "./api.js";
 import { h, icon, toast } from "./dom.js";
 import { shrunk } from "./shrink.js";
-import { addTerm, filters, go, isFiltered, parse, read, searchFor, signed, turned } from "./state.js";
+import { addTerm, filters, go, isFiltered, read, searchFor } from "./state.js";
+import { termsIn, times, turned, typed, weighed } from "./terms.js";
 
 const form = document.getElementById("search");
 const input = document.getElementById("query");
@@ -42,7 +43,7 @@ export function drawSearchBox(state, models) {
 }
 
 function submit() {
-  const terms = parse(input.value);
+  const terms = termsIn(input.value);
   input.value = "";
   if (terms.length) go({ view: "images", text: [...read().text.filter((old) => !terms.includes(old)), ...terms] });
   else document.querySelector('.cell[tabindex="0"]')?.focus();
@@ -54,17 +55,18 @@ function takeBack(event) {
   const kind = ["image", "row", "text"].find((name) => state[name].length);
   if (!kind) return;
   event.preventDefault();
-  if (kind === "text") input.value = state.text.at(-1);
+  if (kind === "text") input.value = typed(state.text.at(-1));
   go({ [kind]: state[kind].slice(0, -1) });
 }
 
 function chip(kind, term) {
-  const [sign, value] = signed(term);
+  const [weight, value] = weighed(term, kind);
   const replace = (by) => go({ [kind]: read()[kind].flatMap((old) => (old === term ? by : [old])) });
   const name = kind === "text" ? value : "picture";
-  const flip = h("button.sign", { type: "button", title: "Add or subtract", "aria-label": sign === "+" ? `Subtract ${name} instead` : `Add ${name} instead`, onclick: () => replace([turned(term)]) }, sign === "+" ? "+" : "−");
+  const flip = h("button.sign", { type: "button", title: "Add or subtract", "aria-label": weight < 0 ? `Add ${name} instead` : `Subtract ${name} instead`, onclick: () => replace([turned(term, kind)]) }, weight < 0 ? "−" : "+");
   const remove = h("button.remove", { type: "button", "aria-label": `Remove ${name}`, onclick: () => replace([]) }, "×");
-  return h(`span.chip${sign === "-" ? ".minus" : ""}`, {}, flip, kind === "text" ? h("span", {}, value) : thumbnail(kind, value), remove);
+  const words = times(weight) + (kind === "text" ? value : "");
+  return h(`span.chip${weight < 0 ? ".minus" : ""}`, {}, flip, words ? h("span", {}, words) : "", kind === "text" ? "" : thumbnail(kind, value), remove);
 }
 
 function thumbnail(kind, value) {

@@ -1,6 +1,7 @@
 // What is shown, kept in the address: it can be gone back to, reloaded and sent to somebody.
 
 import { newStep, step } from "./memory.js";
+import { weighed } from "./terms.js";
 
 const LISTS = ["text", "row", "image"];
 const VALUES = ["view", "model", "glob", "since", "until", "min_size", "threshold", "reason", "from", "open"];
@@ -67,23 +68,13 @@ export const filters = ({ glob, since, until, min_size }) => ({ glob, since, unt
 
 export const isFiltered = (state) => Object.values(filters(state)).some(Boolean);
 
-export const signed = (term) => (term.startsWith("-") ? ["-", term.slice(1)] : ["+", term]);
-
-export const turned = (term) => (term.startsWith("-") ? term.slice(1) : `-${term}`);
-
-// "beach -people" is two terms; a hyphen inside a word is a hyphen.
-export function parse(text) {
-  const parts = text.trim().split(/\s+(?=[+-]\S)/).filter(Boolean);
-  return parts.map((part) => part.replace(/^\+/, "").replace(/^(-?)"(.*)"$/, "$1$2").trim()).filter((part) => part && part !== "-");
-}
-
 export function searchFor(kind, value, how = {}) {
   return go({ view: "images", text: [], row: [], image: [], [kind]: [value] }, how);
 }
 
 export function addTerm(kind, value, how = {}) {
   const state = read();
-  return go({ view: "images", [kind]: [...state[kind].filter((term) => signed(term)[1] !== signed(value)[1]), value] }, how);
+  return go({ view: "images", [kind]: [...state[kind].filter((term) => weighed(term, kind)[1] !== weighed(value, kind)[1]), value] }, how);
 }
 
 addEventListener("popstate", () => tell());
