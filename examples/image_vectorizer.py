@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from pixelmill.devices import describe_device, resolve_device
 from pixelmill.embedding.shard import Result
@@ -76,7 +75,7 @@ def load_model(name: str, device: str) -> EmbeddingModel:
     start = time.perf_counter()
     if cache.cached(spec.weights) is None:
         print(f"  downloading weights from {spec.weights.url}")
-    with download_bar(name, Console(stderr=True)) as progress:
+    with download_bar(name) as progress:
         file = cache.fetch(spec.weights, progress=progress)
     model = load_file(spec, file, device=device)
     print(f"  loaded to {device}")

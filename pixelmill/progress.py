@@ -1,14 +1,14 @@
-"""Progress of a run, and of a download, on the terminal."""
+"""Progress of a run, and of a download, on the terminal. Nothing is shown, and Rich is not loaded, off a terminal."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
 DownloadProgress = Callable[[int, int | None], None]
 """Called with the bytes done so far and the bytes in all (None: not known)."""
@@ -20,10 +20,11 @@ def embedding_bars(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], N
 
     `totals` are the images to embed by model. What is yielded takes a model's name and how many more are done.
     """
+    if not is_watched():
+        yield lambda _model, _images: None
+        return
     from rich import progress as bars
-    from rich.console import Console
 
-    console = Console(stderr=True)
     columns = (
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
@@ -31,7 +32,7 @@ def embedding_bars(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], N
         bars.TextColumn("{task.fields[rate]}"),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with _bars(*columns) as bar:
         tasks = {model: bar.add_task(model, total=total, rate="") for model, total in totals.items() if total}
 
         def advance(model: str, images: int) -> None:
@@ -45,21 +46,37 @@ def embedding_bars(totals: Mapping[str, int]) -> Iterator[Callable[[str, int], N
 @contextmanager
 def going_on(what: str) -> Iterator[None]:
     """`what` on stderr while the block runs, with the time that it has taken; a line off a terminal."""
-    from rich import progress as bars
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not is_watched():
         print(what, file=sys.stderr, flush=True)
-    columns = (bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.TimeElapsedColumn())
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with step_shown(what):
+        yield
+
+
+@contextmanager
+def step_shown(what: str, more: Callable[[], str] = str) -> Iterator[None]:
+    """`what` on a terminal's stderr while the block runs, the time that it has taken, and what `more` says by then."""
+    if not is_watched():
+        yield
+        return
+    from rich import progress as bars
+    from rich.text import Text
+
+    class More(bars.ProgressColumn):
+        def render(self, _task: bars.Task) -> Text:
+            return Text(more(), style="dim", no_wrap=True, overflow="ellipsis")
+
+    columns = (bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.TimeElapsedColumn(), More())
+    with _bars(*columns, transient=True) as bar:
         bar.add_task(what, total=None)
         yield
 
 
 @contextmanager
-def download_bar(name: str, console: Console) -> Iterator[DownloadProgress]:
-    """A bar on `console` while the block runs, fed through what it yields; nothing is shown off a terminal."""
+def download_bar(name: str) -> Iterator[DownloadProgress]:
+    """A bar on a terminal's stderr while the block runs, fed through what it yields."""
+    if not is_watched():
+        yield lambda _done, _total: None
+        return
     from rich import progress as bars
 
     columns = (
@@ -69,10 +86,22 @@ def download_bar(name: str, console: Console) -> Iterator[DownloadProgress]:
         bars.TransferSpeedColumn(),
         bars.TimeRemainingColumn(),
     )
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with _bars(*columns, transient=True) as bar:
         task = bar.add_task(name, total=None)
 
         def show(done: int, total: int | None) -> None:
             bar.update(task, completed=done, total=total)
 
         yield show
+
+
+def is_watched() -> bool:
+    """Whether a person sees what is written to stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _bars(*columns: ProgressColumn, transient: bool = False) -> AbstractContextManager[Progress]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(*columns, console=Console(stderr=True), transient=transient)

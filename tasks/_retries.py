@@ -1,18 +1,25 @@
-"""Which failures may pass when tried again."""
+"""The retries of the library's steps, as Prefect has them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pixelmill.errors import PixelmillError, StoreBusy, WeightsUnavailable
+from pixelmill.run import retries
+from pixelmill.run.retries import Retries
+
+
+def tried_again(policy: Retries) -> dict[str, Any]:
+    """The options of a task that is tried again like the step of the library that it wraps."""
+    return {
+        "retries": len(policy.pauses), "retry_delay_seconds": list(policy.pauses),
+        "retry_jitter_factor": policy.scatter or None, "retry_condition_fn": may_pass,
+    }  # fmt: skip
 
 
 def may_pass(_task: object, _run: object, state: Any) -> bool:
-    """Whether a failed task is worth another try: not when Pixelmill says that the cause will stay."""
+    """Whether a failed task is worth another try."""
     try:
         state.result()
-    except PixelmillError as error:
-        return isinstance(error, WeightsUnavailable | StoreBusy)
-    except Exception:
-        return True
+    except Exception as error:
+        return retries.may_pass(error)
     return False

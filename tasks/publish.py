@@ -9,11 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from pixelmill.run import steps
 from pixelmill.run.job import Job
+from pixelmill.run.retries import STORE
 from pixelmill.store.settlement import Changes
-from tasks._retries import may_pass
+from tasks._retries import tried_again
 
 
-@task(name="publish", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=may_pass)
+@task(name="publish", cache_policy=NO_CACHE, **tried_again(STORE))
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
     """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
     return steps.publish_changes(job, fingerprints)

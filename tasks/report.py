@@ -14,17 +14,19 @@ from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run import steps
 from pixelmill.run.job import Job
+from pixelmill.run.retries import STORE
 from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.settlement import Changes
 from tasks._artifacts import not_needed
+from tasks._retries import tried_again
 
 GALLERY_SECONDS = 5.0
 """A gallery that does not answer for so long is down."""
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@task(name="report", cache_policy=NO_CACHE, **tried_again(STORE))
 def report_run(
     job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, outcome: Outcome, started: float
 ) -> RunReport:

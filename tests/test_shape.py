@@ -36,9 +36,9 @@ DIRECTION = (
 )
 """The rooms in the order in which data passes them: one imports from those in the lines before its own, and from none
 beside it. Rooms of the library are packages or single files of `pixelmill/`."""
-TOGETHER = {"pixelmill", "pixelmill.__main__", "pixelmill.run.steps"}
-"""Where things are put together: the facade, `python -m pixelmill`, and the one list of a run's steps, which ends with
-the report. They may see every room."""
+TOGETHER = {"pixelmill", "pixelmill.__main__", "pixelmill.run.steps", "pixelmill.run.direct"}
+"""Where things are put together: the facade, `python -m pixelmill`, the one list of a run's steps, which ends with the
+report, and how it is carried out in one process. They may see every room."""
 LONGEST = 300
 EXCUSE = "More than 300 lines: "
 """A longer file says why, in its opening docstring, behind these words."""

@@ -55,8 +55,6 @@ def models(ctx: click.Context, searched: str | None, as_json: bool, config: Path
 @common.config_file
 def pull(names: tuple[str, ...], config: Path | None) -> None:
     """Download the weights of each MODEL into the cache, resumed if cut off, verified."""
-    from rich.console import Console
-
     from pixelmill.progress import download_bar
     from settings.job import find_model, make_cache
 
@@ -64,7 +62,7 @@ def pull(names: tuple[str, ...], config: Path | None) -> None:
     cache = make_cache(settings).open()
     for spec in [find_model(settings, name) for name in names]:
         for source in spec.files:
-            with download_bar(spec.name, Console(stderr=True)) as progress:
+            with download_bar(spec.name) as progress:
                 file = cache.fetch_if_there(source, progress=progress)
             if file:
                 click.echo(f"{spec.name}: {file.path} sha256={file.sha256}")

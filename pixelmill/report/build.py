@@ -89,10 +89,12 @@ def build(
 
 
 def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunReport:
-    """The end of a run: what it told is known from now on, and its report is kept; it says so if it could not be."""
+    """The end of a run: what it told is known from now on, and its report is kept; it says so if it could not be. Done
+    again, because it was interrupted, it does what is left."""
     ledger.settle()
+    kept = ledger.runs.record(started, report.as_json())
     ledger.scans.forget(scan.number)
-    if ledger.runs.record(started, report.as_json()):
+    if kept:
         return report
     lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
     return report.model_copy(update={"warnings": (*report.warnings, lost)})

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.run.rehash import rehash
 from pixelmill.sources.discover import Discovery, in_order
 from pixelmill.sources.files import Status
@@ -60,7 +61,7 @@ def scan_sources(
     discovery = Discovery(
         walk.parsed(sources), ledger.scans.is_known, ledger.scans.is_stored, ledger.scans.members, problems.__setitem__
     )
-    ledger.scans.record(number, walk.files(discovery))
+    ledger.scans.record(number, _told(walk.files(discovery)))
     ledger.scans.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
     folders = {}
     for source in discovery.sources:
@@ -76,6 +77,12 @@ def scan_sources(
     for problem in told:
         log.warning("%s", problem)
     return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung))
+
+
+def _told(files: Iterator[FoundFile]) -> Iterator[FoundFile]:
+    for file in files:
+        tell(SEEN, 1)
+        yield file
 
 
 def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Status]:

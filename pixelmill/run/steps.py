@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pixelmill.models.base import ModelSpec
 from pixelmill.plan import Plan
+from pixelmill.progress import download_bar
 from pixelmill.report.build import build, close, dry_run_report
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
@@ -40,8 +41,9 @@ def discover_images(job: Job) -> Scan:
 
 
 def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
-    """Fetch and verify the weights of one model, unless they are cached; their sha256."""
-    return cache.open().fetch(spec.weights).sha256
+    """Fetch and verify the weights of one model, unless they are cached; their sha256. A bar shows it on a terminal."""
+    with download_bar(f"weights {spec.name}") as progress:
+        return cache.open().fetch(spec.weights, progress=progress).sha256
 
 
 def plan_work(job: Job, scan: int) -> tuple[list[Matrix], Plan]:

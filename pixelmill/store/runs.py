@@ -38,10 +38,12 @@ class Runs:
         return str(self._db.meta("notice") or "")
 
     def record(self, started: float, report: dict[str, Any]) -> bool:
-        """Keep a run's report; whether that could be done: a run does not fail for a damaged table of reports."""
+        """Keep the report of the run that began at `started`, once; whether that could be done: a run does not fail for
+        a damaged table of reports."""
         values = (started, time.time(), json.dumps(report))
+        once = "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE started = ?1)"
         try:
-            self._db.write("INSERT INTO runs (started, finished, report) VALUES (?, ?, ?)", values)
+            self._db.write(f"INSERT INTO runs (started, finished, report) SELECT ?1, ?2, ?3 {once}", values)
         except LedgerDamaged as error:
             log.warning("the report cannot be kept in %s (%s): run `pixelmill repair`", self._db.path, error)
             return False

@@ -1,4 +1,4 @@
-"""What may pass is tried again, with growing pauses; what will not is told at once."""
+"""A task of a run is tried again like the step that it wraps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 from prefect import Task
 
-from pixelmill.errors import DeviceUnavailable, StoreBusy, StoreDamaged, WeightsRefused, WeightsUnavailable
+from pixelmill.errors import StoreBusy, StoreDamaged
+from pixelmill.run.retries import DOWNLOAD, SHARD, STORE, Retries
 from tasks._retries import may_pass
+from tasks.discover import discover_images
 from tasks.embed import embed_ordered, embed_shard
+from tasks.plan import plan_work
+from tasks.publish import publish_changes
+from tasks.report import report_run
 from tasks.weights import fetch_weights
+
+TASKS: list[tuple[Task[Any, Any], Retries]] = [
+    (discover_images, STORE), (fetch_weights, DOWNLOAD), (plan_work, STORE), (embed_shard, SHARD),
+    (embed_ordered, SHARD), (publish_changes, STORE), (report_run, STORE),
+]  # fmt: skip
 
 
 class Failed:
@@ -23,30 +33,16 @@ class Failed:
         raise self.error
 
 
-@pytest.mark.parametrize(
-    ("error", "again"),
-    [
-        (WeightsUnavailable("the server is busy"), True),
-        (OSError(5, "Input/output error"), True),
-        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
-        (MemoryError(), True),
-        (StoreBusy("a backup keeps the ledger locked"), True),
-        (WeightsRefused("another sha256"), False),
-        (StoreDamaged("a part is missing"), False),
-        (DeviceUnavailable("no GPU"), False),
-    ],
-)
-def test_what_may_pass(error: Exception, again: bool) -> None:
-    """Errors of network, disk, memory and drivers may pass; those that Pixelmill calls lasting do not."""
-    assert may_pass(None, None, Failed(error)) is again
+def test_prefect_is_told_what_may_pass() -> None:
+    """By the library's own word."""
+    assert may_pass(None, None, Failed(StoreBusy("a backup keeps the ledger locked")))
+    assert not may_pass(None, None, Failed(StoreDamaged("a part is missing")))
 
 
-@pytest.mark.parametrize("task", [embed_shard, embed_ordered, fetch_weights], ids=lambda task: task.name)
-def test_pauses_grow_and_scatter(task: Task[Any, Any]) -> None:
-    """Each task that works with disk, network or device waits longer each time, with jitter, and asks whether it helps."""
-    pauses = task.retry_delay_seconds
-    assert isinstance(pauses, list)
-    assert len(pauses) == task.retries >= 3
-    assert pauses == sorted(set(pauses))
-    assert task.retry_jitter_factor
+@pytest.mark.parametrize(("task", "policy"), TASKS, ids=[task.name for task, _ in TASKS])
+def test_a_task_is_tried_again_as_the_library_says(task: Task[Any, Any], policy: Retries) -> None:
+    """As often, after the same pauses, scattered as much, on the same condition."""
+    assert task.retries == len(policy.pauses)
+    assert task.retry_delay_seconds == list(policy.pauses)
+    assert (task.retry_jitter_factor or 0.0) == policy.scatter
     assert task.retry_condition_fn is may_pass
