@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -121,3 +123,26 @@ def test_a_forked_process_has_threads_of_its_own() -> None:
     if not child:
         os._exit(answer(lambda: 5))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+
+
+COMPUTING = """
+import sys, time
+import torch
+from pixelmill.watch.threads import Threads
+
+def compute():
+    convolution, pixels, end = torch.nn.Conv2d(64, 64, 3), torch.randn(8, 64, 56, 56), time.monotonic() + 1
+    while time.monotonic() < end:
+        convolution(pixels)
+
+threads = Threads(1, "decode")
+threads.submit(compute)
+time.sleep(0.3)
+sys.exit(7)
+"""
+
+
+def test_a_process_ends_in_order_while_its_threads_compute() -> None:
+    """What is at work is let finish: Python would tear PyTorch's threads down, and the process with them (SIGABRT)."""
+    done = subprocess.run([sys.executable, "-c", COMPUTING], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (7, b"")

@@ -106,6 +106,7 @@ def answer(function: Callable[[], T], *, deadline: float | None = None, worker: 
                 call.left = True
                 hang = replace(call.step, worker=worker, seconds=patience.waited)
                 leave(hang, call.future)
+                _crew.replace()
                 raise Unanswered(hang)
     except Unanswered:
         raise

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
+
+FINISH_SECONDS: Final = 5.0
+"""Seconds that a process which ends gives the threads that are at work."""
 
 
 class Threads:
@@ -18,9 +25,15 @@ class Threads:
     def __init__(self, most: int, name: str) -> None:
         self._most = most
         self._name = name
-        self._threads = self._open = 0
+        self._threads = self._open = self._given_up = 0
         self._guard = threading.Lock()
         self._given: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        _all.add(self)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is work that may come to an end."""
+        return self._open > self._given_up
 
     def submit(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have a function called; what becomes of it."""
@@ -47,6 +60,7 @@ class Threads:
         """Let another thread take the place of one that hangs."""
         with self._guard:
             self._most += 1
+            self._given_up += 1
             self._man()
 
     def close(self) -> None:
@@ -72,6 +86,21 @@ class Threads:
             del call  # what it holds is not kept until the next one comes
             with self._guard:
                 self._open -= 1
+
+
+_all: WeakSet[Threads] = WeakSet()
+
+
+def _let_finish() -> None:
+    """A thread that is in the middle of a computation when Python ends takes the process down with SIGABRT: PyTorch's
+    frames cannot be unwound."""
+    end = time.monotonic() + FINISH_SECONDS
+    while any(threads.is_busy for threads in list(_all)) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+atexit.register(_let_finish)
+os.register_at_fork(after_in_child=_all.clear)  # a parent's threads are not a forked process's
 
 
 def wait_for(future: Future[Any], seconds: float) -> bool:
