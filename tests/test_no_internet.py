@@ -94,7 +94,9 @@ def test_everything_works_without_a_route_and_nothing_calls_out(machine: Path) -
         environment.pop(name, None)  # what the program itself sees to
     models = f"efficientnet_lite0,words,{NETWORK}"
     lines = [
-        f"run images --models {models} --store store --json", "info store", "report store", "models", "weights list",
+        f"run images --models {models} --store store --json",
+        f"run images --models {models} --store by-prefect --prefect --json", "info store", "report store", "models",
+        "weights list",
         "models check words", "search store --text 'a_boat' --model words --json", "search store --row 3 -k 3",
         "verify store --deep", "export store out.npy --models words --normalize",
     ]  # fmt: skip

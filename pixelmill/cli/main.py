@@ -21,6 +21,8 @@ from pixelmill.proxies import settle_proxies
 from pixelmill.version import VERSION
 
 DONE, FAILED, WRONG_USAGE, TOO_MANY_REFUSED = 0, 1, 2, 3
+STOPPED = 128
+"""And the number of the signal."""
 
 _COMMANDS = {
     "run": "run",
@@ -79,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "pixelmill.watch.hangs" in sys.modules:  # nothing hangs where nothing was watched
         from pixelmill.watch.exit import leave_process
 
-        leave_process(code)
+        leave_process(code, at_once=code >= STOPPED)
     sys.exit(code)
 
 

@@ -1,4 +1,4 @@
-"""`pixelmill run`: the flow `vectorize`, in this process."""
+"""`pixelmill run`: in this process, or as the flow `vectorize` where Prefect has a server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from pixelmill.choices import AskedPrecision, Decode
 from pixelmill.cli import common
+from pixelmill.cli.by_prefect import check_flags, goes_by_prefect, load_quietly
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
 from pixelmill.formatting import number_of, printable
 from pixelmill.proxies import check_proxies
@@ -35,10 +36,19 @@ if TYPE_CHECKING:
 @click.option("--deadline", metavar="06:00|90m", help="Stop then; the next run does the rest.")
 @click.option("--paranoid", is_flag=True, default=None, help="Also hash what looks unchanged.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--prefect", is_flag=True, help="As a flow of Prefect: by default where its settings name a server.")
+@click.option("--direct", is_flag=True, help="In this process alone: by default where they name none.")
 @common.as_json
 @common.config_file
 def run(
-    sources: tuple[str, ...], models: str | None, as_json: bool, config: Path | None, dry_run: bool, **flags: Any
+    sources: tuple[str, ...],
+    models: str | None,
+    as_json: bool,
+    config: Path | None,
+    dry_run: bool,
+    prefect: bool,
+    direct: bool,
+    **flags: Any,
 ) -> int:
     """Embed the images in each SOURCE (a file, a folder with all below it, a list of paths or addresses as @list.txt,
     an address such as s3://bucket/folder, an archive, or a pattern). Without one: in the `sources` of the settings.
@@ -46,15 +56,25 @@ def run(
     Only what is new or missing is embedded: a second run makes no model call.
     """
     from pixelmill.report.model import DryRunReport, RunReport
+    from pixelmill.run.direct import run_here
     from pixelmill.run.preflight import check
+    from pixelmill.run.steps import preview
     from settings import load_settings
     from settings.job import make_job
 
+    check_flags(prefect=prefect, direct=direct)
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else None
     job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
     check(job, writes=not dry_run)
+    _warn_on_stderr()
+    check_proxies(os.environ)
     report: RunReport | DryRunReport
-    report = _previewed(job) if dry_run else _run(job, list(sources), models=names, config=config, **flags)
+    if dry_run:
+        report = preview(job)
+    elif goes_by_prefect(job, prefect=prefect, direct=direct):
+        report = _by_prefect(job, list(sources), models=names, config=config, **flags)
+    else:
+        report = run_here(job)
     if as_json:
         common.print_json(report.as_json())
     elif isinstance(report, DryRunReport):
@@ -67,8 +87,10 @@ def run(
     return TOO_MANY_REFUSED if isinstance(report, RunReport) and report.exceeded_failure_rate else DONE
 
 
-def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: Path | None, **flags: Any) -> RunReport:
-    _load_prefect()
+def _by_prefect(
+    job: Job, sources: list[str], *, models: Sequence[str] | None, config: Path | None, **flags: Any
+) -> RunReport:
+    load_quietly()
     from flows._start import check_server, prefect_api
     from flows.vectorize import vectorize
 
@@ -78,27 +100,6 @@ def _run(job: Job, sources: list[str], *, models: Sequence[str] | None, config: 
             sources, models=list(models) if models else None, config=os.fspath(config) if config else None, **flags
         )
     return report
-
-
-def _previewed(job: Job) -> DryRunReport:
-    from pixelmill.run.steps import preview
-
-    _warn_on_stderr()
-    check_proxies(os.environ)
-    return preview(job)
-
-
-def _load_prefect() -> None:
-    """Errors are told by the command, once, in words; nothing about this run leaves this machine. Raises SettingsError
-    for settings of Prefect that it cannot read."""
-    from flows._loading import load_prefect
-
-    quiet = {"PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-    _warn_on_stderr()
-    check_proxies(os.environ)
-    load_prefect()
 
 
 def _warn_on_stderr() -> None:

@@ -1,4 +1,4 @@
-"""The end of a process in which something hangs."""
+"""The end of a process in which something hangs, or is still at work."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pixelmill.watch.hangs import hanging, hasten_exit
 log = logging.getLogger(__name__)
 
 
-def leave_process(code: int) -> NoReturn:
-    """End this process with an exit code. What hangs would hold up the usual way out."""
-    if not hanging():
+def leave_process(code: int, *, at_once: bool = False) -> NoReturn:
+    """End this process with an exit code. What hangs would hold up the usual way out. A model in the middle of a batch
+    crashes on it, as the interpreter goes away below its thread: where one may be at work, it is left `at_once`."""
+    if not (at_once or hanging()):
         sys.exit(code)
     hasten_exit()
     atexit._run_exitfuncs()

@@ -31,7 +31,7 @@ def photos(tmp_path: Path, save_picture: SavePicture) -> Path:
 
 
 @pytest.fixture
-def store(photos: Path, prefect_api: None) -> Path:
+def store(photos: Path) -> Path:
     """A store of the four pictures."""
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 0
     return Path("store")
@@ -104,7 +104,7 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_told_in_words(
-    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str], arguments: Sequence[str], words: str
+    photos: Path, capfd: pytest.CaptureFixture[str], arguments: Sequence[str], words: str
 ) -> None:
     """What the user must change is named, on stderr, without a traceback."""
     assert code(*(str(photos) if a == "PHOTOS" else a for a in arguments)) == 2
@@ -122,9 +122,7 @@ def test_no_store_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
     assert not Path("nothing").exists()
 
 
-def test_too_many_refused_images_are_exit_code_3(
-    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_too_many_refused_images_are_exit_code_3(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Above max_failure_rate the run is done but says so; the quarantine names file, stage and reason; --retry empties it."""
     (photos / "bad.jpg").write_text("<html>no picture</html>")
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3
@@ -136,9 +134,7 @@ def test_too_many_refused_images_are_exit_code_3(
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3, "it was tried again"
 
 
-def test_sources_that_cannot_be_read_are_exit_code_1(
-    photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sources_that_cannot_be_read_are_exit_code_1(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Where nothing could be read, the run says so, with its report; beside others a source costs a warning, and an
     empty folder is none."""
     Path("a.tar").write_bytes(b"this is no tar archive" * 1000)
@@ -152,7 +148,7 @@ def test_sources_that_cannot_be_read_are_exit_code_1(
     assert json.loads(output(capfd, *run, "empty"))["images"]["seen"] == 0
 
 
-def test_images_that_wait_are_exit_code_3(photos: Path, prefect_api: None, capfd: pytest.CaptureFixture[str]) -> None:
+def test_images_that_wait_are_exit_code_3(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A larger share than max_failure_rate that could not be read is pending, in the report and in the exit code."""
     with ImageServer().running() as web:
         web.files["/a.png"] = (photos / "0.png").read_bytes()

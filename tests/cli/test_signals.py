@@ -26,6 +26,7 @@ def wait():
 sys.exit(main._exit_code(wait))
 """
 IN_ORDER = "ready(); time.sleep(60)"
+WAYS = ("--direct", "--prefect")
 HANGING = "threading.Thread(target=time.sleep, args=(60,)).start(); ready(); time.sleep(60)"
 DEAF = """
     for _ in range(9):
@@ -79,11 +80,12 @@ def many(tmp_path: Path, save_picture: SavePicture) -> Path:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_and_all_that_it_started(many: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_ctrl_c_ends_a_run_and_all_that_it_started(many: Path, tmp_path: Path, way: str) -> None:
     """In a terminal, where it goes to every process in the foreground."""
     mine = f"PIXELMILL_CONFIG={tmp_path}/mine.toml"
     (tmp_path / "mine.toml").write_text("")
-    arguments = [sys.executable, "-m", "pixelmill", "run", str(many), "--store", "store", "--precision", "float32"]
+    arguments = [sys.executable, "-m", "pixelmill", "run", str(many), "--store", "store", "--precision", "float32", way]
     pid, terminal = pty.fork()
     if pid == 0:
         environment = {n: v for n, v in os.environ.items() if n != "PREFECT_API_URL"}
@@ -105,22 +107,26 @@ def test_ctrl_c_ends_a_run_and_all_that_it_started(many: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_killed_leaves_no_server(many: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """`kill` ends it in order, with 143; what it started ends too even where it had no chance to say so."""
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_run_that_is_killed_leaves_nothing_behind(
+    many: Path, tmp_path: Path, number: signal.Signals, way: str
+) -> None:
+    """`kill` ends it in order, with 143, in the middle of a long batch too; what it started ends even where it had no
+    chance to say so."""
     mine = f"PIXELMILL_CONFIG={tmp_path}/mine.toml"
     (tmp_path / "mine.toml").write_text("")
     environment = {n: v for n, v in os.environ.items() if n != "PREFECT_API_URL"} | dict([mine.split("=", 1)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "pixelmill", "run", str(many), "--store", "store", "--precision", "float32"],
+        [sys.executable, "-m", "pixelmill", "run", str(many), "--store", "store", "--precision", "float32", "--batch-size", "300", way],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     wait_until(lambda: any(map(decodes, having(mine))), 240, "a decoder", process)
     time.sleep(1)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == (143 if number == signal.SIGTERM else -9)
-    assert said.count(SENTENCE) == (number == signal.SIGTERM)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    assert said.count(SENTENCE) == (number != signal.SIGKILL)
     assert wait_until(lambda: having(mine) == [], 10, "the end of all that it started")
 
 

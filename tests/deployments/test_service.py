@@ -219,7 +219,16 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
 def test_the_gallery_of_compose_serves_a_store(tmp_path: Path) -> None:
     """Its command and variables serve a store that cannot be written to: its health check passes, and the token opens."""
     gallery, store = SERVICES["gallery"], tmp_path / "store"
-    run = [sys.executable, "-m", "pixelmill", "run", str(ROOT / "examples" / "images"), "--store", str(store)]
+    run = [
+        sys.executable,
+        "-m",
+        "pixelmill",
+        "run",
+        str(ROOT / "examples" / "images"),
+        "--store",
+        str(store),
+        "--direct",
+    ]
     subprocess.run(run, check=True, timeout=180)
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     variables = {"PIXELMILL_RUN__STORE": str(store), "PIXELMILL_WEB__TOKEN": "a-token-of-many-letters"}

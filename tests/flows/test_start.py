@@ -95,7 +95,8 @@ def test_a_run_goes_well_whatever_prefects_home_is_like(
     }  # fmt: skip
     with state(home / "prefect.db"):  # type: ignore[operator]
         done = subprocess.run(
-            [sys.executable, "-m", "pixelmill", "run", str(photos), "--store", "store", "--precision", "float32"],
+            [sys.executable, "-m", "pixelmill", "run", str(photos), "--store", "store", "--precision", "float32",
+             "--prefect"],
             env=variables, capture_output=True, text=True, timeout=280,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
