@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pixelmill.cli.common import Commands
+from pixelmill.cli.help import GroupedCommands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
 from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams, use_utf8
@@ -24,33 +24,26 @@ DONE, FAILED, WRONG_USAGE, TOO_MANY_REFUSED = 0, 1, 2, 3
 STOPPED = 128
 """And the number of the signal."""
 
-_COMMANDS = {
-    "run": "run",
-    "models": "models",
-    "pull": "models",
-    "weights": "weights",
-    "report": "report",
-    "info": "store",
-    "quarantine": "store",
-    "verify": "store",
-    "compact": "store",
-    "repair": "store",
-    "export": "store",
-    "search": "search",
-    "ensemble": "ensemble",
-    "serve": "serve",
-    "bench": "bench",
+_GROUPS = {
+    "Run": ("run", "report"),
+    "Look": ("search", "serve", "info", "quarantine", "export", "ensemble"),
+    "Models and weights": ("models", "pull", "weights", "bench"),
+    "Store care": ("verify", "compact", "repair"),
 }
+_FILES = {
+    "pull": "models",
+    **dict.fromkeys(("info", "quarantine", "verify", "compact", "repair", "export"), "store"),
+}
+"""Where a command is, if not in the file of its name."""
 
 
-class _Lazy(Commands):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+class _Lazy(GroupedCommands):
+    groups = _GROUPS
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in self.list_commands(ctx):
             return None
-        command: click.Command = getattr(importlib.import_module(f"pixelmill.cli.{_COMMANDS[name]}"), name)
+        command: click.Command = getattr(importlib.import_module(f"pixelmill.cli.{_FILES.get(name, name)}"), name)
         return command
 
 

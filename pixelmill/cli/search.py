@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pixelmill.cli import common
+from pixelmill.cli.paths import print_paths
+from pixelmill.cli.query import QueryCommand, asked_for, in_words
 from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from pixelmill.models.base import ModelSpec
+    from pixelmill.models.weights import CachedFile
     from pixelmill.search.query import Term
     from pixelmill.search.searcher import Found, Searcher
+    from settings import Settings
 
 
 def _moment(context: click.Context, option: click.Parameter, words: str | None) -> date | datetime | None:
@@ -29,14 +34,23 @@ def _moment(context: click.Context, option: click.Parameter, words: str | None) 
         raise click.BadParameter(str(error), context, option) from error
 
 
-@click.command(short_help="Find pictures by words, pictures or rows.")
+_GROUPS = {
+    "What to look for": ("texts", "images", "rows"),
+    "By which model": ("model", "weights", "device", "exact"),
+    "Which pictures may appear": ("k", "globs", "since", "until", "min_size", "max_size", "copies"),
+    "Output": ("paths_only", "nul", "as_json", "sheet"),
+}
+
+
+@click.command(cls=QueryCommand, groups=_GROUPS, short_help="Find pictures by words, pictures or rows.")
 @common.store_folder
-@click.option("--text", "texts", multiple=True, metavar="T", help='Words to look for; -"words" to look away from.')
-@click.option("--image", "images", multiple=True, metavar="FILE", help="A picture to look for; -FILE to look away.")
-@click.option("--row", "rows", multiple=True, metavar="N", help="A row of the store; -N to look away.")
+@click.argument("query", nargs=-1, metavar="[QUERY]...")
+@click.option("--text", "texts", multiple=True, metavar="T", help="Words, whatever they look like.")
+@click.option("--image", "images", multiple=True, metavar="FILE", help="A picture: a file or an address.")
+@click.option("--row", "rows", multiple=True, metavar="N", help="A row of the store.")
 @click.option("--model", metavar="A,B", help="One model or several, or an ensemble of the store. Default: said aloud.")
 @click.option("--weights", metavar="0.7,0.3", help="How much each of several models counts.")
-@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), help="Results.")
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), metavar="N", help="Results.")
 @click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Only paths like '2024/*.jpg'; any of several.")
 @click.option("--since", callback=_moment, metavar="WHEN", help="Only files modified on that day, or then, or later.")
 @click.option(
@@ -47,73 +61,93 @@ def _moment(context: click.Context, option: click.Parameter, words: str | None) 
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
+@click.option("-f", "paths_only", is_flag=True, help="Only paths and addresses, one a line, best first.")
+@click.option("-0", "nul", is_flag=True, help="Like -f, each ended by NUL, as `xargs -0` takes them.")
 @click.option(
     "--sheet", type=common.LocalPath(path_type=Path, dir_okay=False), metavar="OUT.html", help="Also a contact sheet."
 )
 @common.as_json
 @common.config_file
 def search(
-    store: Path, texts: Sequence[str], images: Sequence[str], rows: Sequence[str], model: str | None,
-    weights: str | None, sheet: Path | None, as_json: bool, config: Path | None, device: str, **how: Any,
+    store: Path, query: Sequence[str], texts: Sequence[str], images: Sequence[str], rows: Sequence[str],
+    model: str | None, weights: str | None, sheet: Path | None, as_json: bool, config: Path | None, device: str,
+    paths_only: bool, nul: bool, **how: Any,
 ) -> None:  # fmt: skip
-    """The pictures of STORE nearest to the sum of all that is given, best first.
+    """The pictures of STORE nearest to the QUERY, best first.
 
-    Several texts, images and rows are added up, each at length 1; those that begin with a minus are subtracted:
-    --text beach --text -people --image sunset.jpg
+    \b
+      pixelmill search STORE red bike          these words
+      pixelmill search STORE beach -people     like a beach, and unlike people
+      pixelmill search STORE 2:beach -.5:sea   by how much
+      pixelmill search STORE cat.jpg "at night" https://example.org/dog.jpg
+
+    Words without quotes belong together; in quotes they stand by themselves. An address is a picture, and so is what
+    begins with ./ ../ ~/ or /, what ends like a picture's name, and a file that is there under a name with a slash. All
+    terms are added up, each at length 1 times its weight; --text, --image and --row take signs and weights as well.
     """
     from pixelmill.cli.store import numbers
 
-    terms = list(_terms(texts, images, rows))
-    searcher = _searcher(store, config, device)
+    if as_json and (paths_only or nul):
+        raise click.UsageError("Expected --json, or paths alone (-f, -0). Got both.")
+    terms = list(asked_for(query, texts, images, rows))
     names = [name.strip() for name in model.split(",")] if model else []
-    found = _found(searcher, terms, names, numbers(weights), how)
-    for note in (*([f"Searching with {found.model}."] if not model else []), *found.notes):
+    found = _found(_searcher(store, config, device), terms, names, numbers(weights), how)
+    for note in _notes(found, terms, chosen=not model, read=bool(query)):
         click.echo(printable(note), err=True)
     if sheet:
         from pixelmill.search.sheet import write_sheet
 
-        write_sheet(sheet, " ".join(_words(texts, images, rows)), found)
+        write_sheet(sheet, in_words(terms), found)
         click.echo(f"Contact sheet: {sheet}", err=True)
     if as_json:
         common.print_json(_described(found))
+    elif paths_only or nul:
+        print_paths([hit.places[0].absolute for hit in found.hits], end="\0" if nul else "\n")
     else:
         _show(found)
 
 
-def _terms(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[Term]:
-    from pixelmill.images.decode import DecodeOptions
-    from pixelmill.paths import at_home
-    from pixelmill.search.query import Picture
-    from pixelmill.search.terms import row_term, text_term, weighed
-    from pixelmill.sources.address import checked_address, is_address
-    from pixelmill.sources.found import found_at
-    from pixelmill.sources.reading import read_image
-
-    yield from map(text_term, texts)
-    for weight, name in map(weighed, images):
-        try:
-            place = checked_address(name) if is_address(name) else os.path.abspath(at_home(name))  # noqa: PTH100
-            data = read_image(found_at(place), max_bytes=DecodeOptions().max_bytes)
-        except (OSError, ValueError) as error:
-            raise click.BadParameter(f"Expected an image at {name}. {_reason(error)}.") from error
-        yield Picture(data, weight, name)
-    yield from map(row_term, rows)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _notes(found: Found, terms: Sequence[Term], *, chosen: bool, read: bool) -> Iterator[str]:
+    """Which model searched if nobody said, and how a QUERY was read where that could be otherwise."""
+    if chosen:
+        yield f"Searching with {found.model}."
+    if read and (len(terms) > 1 or terms[0].weight != 1):
+        yield f"Looking for {in_words(terms)}"
+    yield from found.notes
+    if not found.hits:
+        yield "Nothing fits."
 
 
 def _searcher(store: Path, config: Path | None, device: str) -> Searcher:
     from pixelmill.devices import resolve_device
     from pixelmill.search.searcher import Searcher
-    from settings.job import find_model, make_cache
 
-    settings = common.settings_from(config)
+    models = _Models(config)
     where = device if device == "cpu" else resolve_device(device)
-    return Searcher(
-        store, find=lambda name: find_model(settings, name), cache=make_cache(settings).open(), device=where
-    )
+    return Searcher(store, find=models.find, cache=models, device=where)
+
+
+class _Models:
+    """The models of the settings, which are read when a model is needed, or where they are named."""
+
+    def __init__(self, config: Path | None) -> None:
+        self._config = config
+        if config:
+            _ = self._settings
+
+    def find(self, name: str) -> ModelSpec:
+        from settings.job import find_model
+
+        return find_model(self._settings, name)
+
+    def fetch_model(self, spec: ModelSpec) -> CachedFile:
+        from settings.job import make_cache
+
+        return make_cache(self._settings).open().fetch_model(spec)
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return common.settings_from(self._config)
 
 
 def _found(
@@ -126,12 +160,6 @@ def _found(
     return searcher.search(
         terms, how["k"], filters, models=models, weights=weights, copies=how["copies"], exact=how["exact"]
     )
-
-
-def _words(texts: Sequence[str], images: Sequence[str], rows: Sequence[str]) -> Iterator[str]:
-    yield from texts
-    yield from images
-    yield from (f"row {number}" for number in rows)
 
 
 def _described(found: Found) -> dict[str, Any]:
@@ -148,9 +176,8 @@ def _show(found: Found) -> None:
         copies = str(len(hit.copies)) if hit.copies else ""
         files = "\n".join(printable(place.absolute) for place in hit.places)
         table.add_row(_score(hit.score), str(hit.row), files, size, copies)
-    common.print_table(table)
-    if not found.hits:
-        click.echo("Nothing fits.")
+    if found.hits:
+        common.print_table(table)
 
 
 def _score(score: float) -> str:

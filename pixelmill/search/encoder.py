@@ -5,21 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.embedding.targets import Target
 from pixelmill.errors import NoTextTower, WeightsRefused
-from pixelmill.images.decode import DecodeOptions
-from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel
-from pixelmill.models.load import load_file
-from pixelmill.models.weights import WeightsCache
-from pixelmill.pipeline import Pipeline
-from pixelmill.provenance import still_makes
 from pixelmill.store.manifest import Provenance
 
+if TYPE_CHECKING:
+    from pixelmill.models.base import EmbeddingModel, ModelSpec, TextModel
+    from pixelmill.models.weights import CachedFile
+    from pixelmill.pipeline import Pipeline
+
 Float32 = NDArray[np.float32]
+
+
+class Weights(Protocol):
+    """Where verified weights come from: a `WeightsCache`, or what makes one when it is asked."""
+
+    def fetch_model(self, spec: ModelSpec) -> CachedFile:
+        """The weights of a model and, beside them, its other files."""
+
 
 TEXT_BACKENDS = ("openai_clip", "open_clip")
 
@@ -38,7 +45,7 @@ class QueryEncoder:
     """
 
     def __init__(
-        self, made: Provenance, find: Callable[[str], ModelSpec], cache: WeightsCache, *, device: str = "cpu"
+        self, made: Provenance, find: Callable[[str], ModelSpec], cache: Weights, *, device: str = "cpu"
     ) -> None:
         self._made, self._find, self._cache, self._device = made, find, cache, device
         self._lock = threading.Lock()
@@ -73,12 +80,19 @@ class QueryEncoder:
 
     @cached_property
     def _pipeline(self) -> Pipeline:
+        from pixelmill.embedding.targets import Target
+        from pixelmill.images.decode import DecodeOptions
+        from pixelmill.pipeline import Pipeline
+
         made = self._made
         options = DecodeOptions(decode=made.decode, exif_orientation=made.exif_orientation, background=made.background)
         return Pipeline([Target(self._model, made.fingerprint)], options, batch_size=1, threads=1)
 
     @cached_property
     def _model(self) -> EmbeddingModel:
+        from pixelmill.models.load import load_file
+        from pixelmill.provenance import still_makes
+
         made, spec = self._made, self._find(self._made.model)
         file = self._cache.fetch_model(spec)
         found = (spec.backend, spec.architecture, file.sha256)
@@ -99,7 +113,16 @@ class QueryEncoder:
     def _text_model(self) -> TextModel:
         if not has_text(self._made):
             raise NoTextTower(f"Expected a model that understands words. {self._made.model} knows pictures only.")
+        from pixelmill.models.base import TextModel
+
         with self._lock:
             model = self._model
         assert isinstance(model, TextModel)
         return model
+
+
+def from_catalog(name: str) -> ModelSpec:
+    """The model called `name` in the catalog. Raises UnknownModel."""
+    from pixelmill import catalog
+
+    return catalog.get(name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import QueryError
+from pixelmill.errors import ImageRejected, QueryError
 from pixelmill.formatting import number_of
 from pixelmill.search.encoder import QueryEncoder
 from pixelmill.store.reader import MatrixView
@@ -30,7 +30,7 @@ class Picture:
 
     data: bytes
     weight: float = 1.0
-    name: str = "the picture"
+    name: str = "The picture"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def query_for(terms: Sequence[Term], view: MatrixView, encoder: QueryEncoder) ->
             notes += [_cut(term.text, tokens, encoder) for tokens in cut if tokens]
             vector = vectors[0]
         elif isinstance(term, Picture):
-            vector = encoder.picture(term.data)
+            vector = _of_picture(term, encoder)
         else:
             vector = _stored(term.row, view)
         total += term.weight * unit(vector)
@@ -80,6 +80,13 @@ def unit(vector: np.ndarray) -> NDArray[np.float64]:
     """The vector at length 1, in float64; zeros stay zeros."""
     length = np.linalg.norm(vector.astype(np.float64))
     return vector.astype(np.float64) / (length or 1.0)
+
+
+def _of_picture(term: Picture, encoder: QueryEncoder) -> np.ndarray:
+    try:
+        return encoder.picture(term.data)
+    except ImageRejected as error:
+        raise ImageRejected(error.stage, f"{term.name}: {error.reason}") from error
 
 
 def _stored(row: int, view: MatrixView) -> np.ndarray:

@@ -7,18 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill import catalog
 from pixelmill.errors import NoTextTower, QueryError
 from pixelmill.formatting import number_of
-from pixelmill.models.base import ModelSpec
-from pixelmill.models.weights import WeightsCache
-from pixelmill.search.ann import Approximate, open_index
 from pixelmill.search.collapse import collapse
-from pixelmill.search.encoder import QueryEncoder, has_text
+from pixelmill.search.encoder import QueryEncoder, Weights, from_catalog, has_text
 from pixelmill.search.exact import members_of, top_k
 from pixelmill.search.filters import Filters, allowed_rows, paths_known
 from pixelmill.search.index_files import read_description
@@ -29,6 +26,10 @@ from pixelmill.store.generations import of_model
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
+
+if TYPE_CHECKING:
+    from pixelmill.models.base import ModelSpec
+    from pixelmill.search.ann import Approximate
 
 _FILTERS_KEPT = 16
 _WORTH_AN_INDEX = 0.1
@@ -79,7 +80,7 @@ class Searcher:
     """
 
     def __init__(
-        self, store: str | Path, *, find: Callable[[str], ModelSpec] = catalog.get, cache: WeightsCache,
+        self, store: str | Path, *, find: Callable[[str], ModelSpec] = from_catalog, cache: Weights,
         device: str = "cpu",
     ) -> None:  # fmt: skip
         self._find, self._cache, self._device = find, cache, device
@@ -143,6 +144,8 @@ class Searcher:
         described = read_description(view.store, view.provenance)
         if described is None:
             return None
+        from pixelmill.search.ann import open_index
+
         key, fingerprint = (described.file, view.store.manifest.revision), described.fingerprint
         with self._lock:
             if self._indexes.get(fingerprint, ((), None))[0] != key:

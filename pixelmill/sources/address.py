@@ -66,9 +66,9 @@ def is_archive(source: str) -> bool:
     return os.path.isfile(source)  # noqa: PTH113
 
 
-def checked_address(text: str) -> str:
+def checked_address(text: str, *, kept: bool = True) -> str:
     """The address as it is kept, without a fragment. Raises SourceError for one that would let its readers in: what is
-    embedded is known by its address, in the store, in reports and in logs."""
+    embedded is known by its address, in the store, in reports and in logs. One that is not `kept` may be signed."""
     scheme, _, rest = text.partition("://")
     text = f"{scheme.lower()}://{rest}"
     if "::" in text or scheme.lower() in _NOT_ELSEWHERE:
@@ -76,7 +76,7 @@ def checked_address(text: str) -> str:
             f"Expected an address of one place elsewhere. Got {shown(text)!r}: name a file here by its path, an "
             "archive by its own address, as s3://bucket/a.zip."
         )
-    if any(_is_secret(name, value) for name, value in _PART.findall(text)):
+    if kept and any(_is_secret(name, value) for name, value in _PART.findall(text)):
         raise _unfit(text, "a signature or a key", "the environment: s3:// and gs:// addresses need none")
     try:
         text.encode()

@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
         "print([name for name in ('torch', 'prefect', 'h5py', 'numpy', 'pydantic', 'rich') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "Commands:" in done.stdout
+    assert "Store care:" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
 
 
