@@ -2,46 +2,48 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.installed-runtime
+WHOLE := $(VENV)/.installed
+PARTS := pyproject.toml constraints.txt setup.py install.py
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: install demo test check lint types test-slow test-system bench ui clean
+.NOTPARALLEL:
+.PHONY: install demo test check lint types test-slow test-system bench ui wheel clean
 
-install: $(STAMP)
+install: $(WHOLE)
 
-$(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Expected Python 3.11 or newer. $$($(PYTHON) --version) is $(PYTHON); name another: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,parquet,s3,gcs,faiss,dask,ray,redis,hf]'
-	@touch $@
+$(RUNTIME): $(PARTS)
+	$(PYTHON) install.py
 
-demo: $(STAMP)
+$(WHOLE): $(PARTS)
+	$(PYTHON) install.py --extra all dev
+
+demo: $(RUNTIME)
 	$(BIN)/pixelmill run examples/images --models efficientnet_lite0 --store demo-store
 	$(BIN)/pixelmill info demo-store
 	$(BIN)/python examples/read_vectors.py demo-store/vectors.h5
 
-test: $(STAMP)
+test: $(WHOLE)
 	$(BIN)/python -m pytest
 
-test-slow: $(STAMP)
+test-slow: $(WHOLE)
 	$(BIN)/python -m pytest -m slow
 
-test-system: $(STAMP)
+test-system: $(WHOLE)
 	$(BIN)/python -m pytest -m system
 
-lint: $(STAMP)
+lint: $(WHOLE)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(WHOLE)
 	$(BIN)/mypy
-	$(BIN)/mypy deployments/*.py
+	$(BIN)/mypy deployments/*.py install.py
 
 check: lint types test
 
-bench: $(STAMP)
+bench: $(WHOLE)
 	@test -n "$(PHOTOS)" || { echo "Expected a folder of photographs: make bench PHOTOS=/folder"; exit 1; }
 	$(BIN)/python -m benchmarks.decode "$(PHOTOS)"
 	$(BIN)/python -m benchmarks.speed "$(PHOTOS)"
@@ -56,8 +58,11 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.search
 
-ui: $(STAMP)
+ui: $(RUNTIME)
 	$(BIN)/python deployments/ui.py
 
+wheel:
+	$(PYTHON) install.py --wheel
+
 clean:
-	rm -rf $(VENV) demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) build dist demo-store .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
