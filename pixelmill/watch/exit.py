@@ -14,6 +14,7 @@ from typing import NoReturn
 from pixelmill.watch.calls import doing
 from pixelmill.watch.clocks import RunningClock, past
 from pixelmill.watch.hangs import hanging, hasten_exit
+from pixelmill.watch.threads import let_finish
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def leave_process(code: int, *, at_once: bool = False) -> NoReturn:
     if not (at_once or hanging()):
         sys.exit(code)
     hasten_exit()
+    atexit.unregister(let_finish)  # no thread is torn down
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

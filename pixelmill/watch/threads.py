@@ -91,7 +91,7 @@ class Threads:
 _all: WeakSet[Threads] = WeakSet()
 
 
-def _let_finish() -> None:
+def let_finish() -> None:
     """A thread that is in the middle of a computation when Python ends takes the process down with SIGABRT: PyTorch's
     frames cannot be unwound."""
     end = time.monotonic() + FINISH_SECONDS
@@ -99,7 +99,7 @@ def _let_finish() -> None:
         time.sleep(0.01)
 
 
-atexit.register(_let_finish)
+atexit.register(let_finish)
 os.register_at_fork(after_in_child=_all.clear)  # a parent's threads are not a forked process's
 
 
