@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pixelmill.store.manifest import Manifest, Matrix
@@ -36,6 +36,15 @@ def with_matrix(manifest: Manifest, matrix: Matrix) -> Manifest:
     """The manifest with a matrix begun, empty, as the last generation of its model; served if it is the first."""
     begun = matrix.model_copy(update={"extents": (), "serving": manifest.serving(matrix.provenance.model) is None})
     return manifest.model_copy(update={"matrices": (*manifest.matrices, begun)})
+
+
+def with_serving(manifest: Manifest, ready: Sequence[Matrix]) -> Manifest:
+    """The manifest with each of `ready` served in place of the generation that its model served."""
+    models = {matrix.provenance.model for matrix in ready}
+    matrices = tuple(
+        m.model_copy(update={"serving": m in ready}) if m.provenance.model in models else m for m in manifest.matrices
+    )
+    return manifest.model_copy(update={"matrices": matrices})
 
 
 def old(manifest: Manifest, keep: int) -> list[Matrix]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, UnknownModel
-from pixelmill.store import commit as committing
+from pixelmill.store import locations
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
@@ -366,7 +366,7 @@ def test_paths_of_many_blocks_move(
     writer: StoreWriter, folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Locations are rewritten a block at a time; rows of untouched blocks and neighbours in a block keep theirs."""
-    monkeypatch.setattr(committing, "LOCATION_BLOCK", 4)
+    monkeypatch.setattr(locations, "LOCATION_BLOCK", 4)
     record_files(writer, range(18))
     writer.commit(shard_rows(range(18), matrices[:1]))
     expected = {sha256(n): path_of(n) for n in range(18)}

@@ -1,0 +1,117 @@
+"""What the rows of a shard add to a store: the datasets of their part, and where the manifest maps these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill.store.manifest import Extent, Manifest, Matrix, Part, extents_of_rows, overlay
+from pixelmill.store.reader import Store
+from pixelmill.store.rows import Content, ShardRows, Vectors
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+def columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:
+    return {
+        "images/sha256": np.frombuffer(b"".join(c.sha256 for c in contents), np.uint8).reshape(-1, 32),
+        "images/width": np.array([c.width for c in contents], dtype=np.int32),
+        "images/height": np.array([c.height for c in contents], dtype=np.int32),
+        "images/path": [os.fsencode(c.file.path) for c in contents],
+        "images/source": [os.fsencode(c.file.source) for c in contents],
+    }
+
+
+def matrix_datasets(matrix: Matrix, vectors: Vectors, rows: int) -> Mapping[str, np.ndarray]:
+    if matrix.dtype == "float16" and len(vectors.values) and np.abs(vectors.values).max() > FLOAT16_MAX:
+        raise StoreError(
+            f"Vectors of {matrix.provenance.model} do not fit float16 (largest {np.abs(vectors.values).max():.3g}). "
+            "Expected a store with vector_dtype = 'float32'."
+        )
+    values = np.full((rows, matrix.provenance.dim), np.nan, dtype=matrix.dtype)
+    values[vectors.index] = vectors.values
+    embedded = np.zeros(rows, dtype=np.uint8)
+    embedded[vectors.index] = 1
+    return {matrix.vectors: values, matrix.embedded: embedded}
+
+
+def rows_stored(store: Store, digests: Sequence[bytes]) -> dict[bytes, int]:
+    """The rows of those contents that have one, by the store itself: another machine's rows may be missing in a
+    ledger that both have written to."""
+    stored = np.ascontiguousarray(store.sha256()).view("V32").reshape(-1)
+    wanted = np.frombuffer(b"".join(digests), "V32")
+    return {stored[row].tobytes(): int(row) for row in np.flatnonzero(np.isin(stored, wanted))}
+
+
+def with_shard(store: Store, shard: ShardRows, part: Part, rows: np.ndarray) -> Manifest:
+    """The manifest of a snapshot with what a shard adds, which lies in `part`: its content i has row `rows[i]`."""
+    manifest = store.manifest
+    new = np.flatnonzero(rows >= len(store))
+    fresh = extents_of_rows(rows[new], new, part.file)
+    matrices = tuple(_with_vectors(store, matrix, shard, part, rows) for matrix in manifest.matrices)
+    _check_identity(store, shard.contents, rows)
+    known = _now_decoded(store, shard.contents, rows)
+    identity = (*extents_of_rows(rows[known], known, part.file), *fresh)
+    if not identity and matrices == manifest.matrices:
+        return manifest
+    grown = manifest.model_copy(update={"rows": len(store) + len(new), "matrices": matrices})
+    return with_part(grown, part, identity=identity, location=fresh)
+
+
+def _check_identity(store: Store, contents: Sequence[Content], rows: np.ndarray) -> None:
+    """Refuse to write vectors beside another image's: a ledger that was restored without its store may be wrong."""
+    old = np.flatnonzero(rows < len(store))
+    if not len(old):
+        return
+    stored: np.ndarray = store.sha256()[rows[old]]
+    given = np.frombuffer(b"".join(contents[i].sha256 for i in old.tolist()), np.uint8).reshape(-1, 32)
+    wrong = rows[old[(stored != given).any(axis=1)]]
+    if len(wrong):
+        raise StoreDamaged(
+            f"The ledger of {store.folder} takes {len(wrong)} rows (first: {wrong[0]}) for other images than the "
+            f"store holds there. Nothing was written. Run `pixelmill repair {store.folder}`."
+        )
+
+
+def _now_decoded(store: Store, contents: Sequence[Content], rows: np.ndarray) -> np.ndarray:
+    """The contents whose row is stored without a size in pixels, and that were decoded this time."""
+    candidates = np.array([i for i, c in enumerate(contents) if c.width and rows[i] < len(store)], dtype=np.int64)
+    if not len(candidates):
+        return candidates
+    unsized: np.ndarray = candidates[store.widths[rows[candidates]] == 0]
+    return unsized
+
+
+def _with_vectors(store: Store, matrix: Matrix, shard: ShardRows, part: Part, rows: np.ndarray) -> Matrix:
+    vectors = shard.vectors.get(matrix.provenance.fingerprint)
+    if vectors is None:
+        return matrix
+    embedded = store.embedded(matrix)
+    lacking = np.array([row >= len(embedded) or not embedded[row] for row in rows[vectors.index]], dtype=bool)
+    index = np.sort(vectors.index[lacking])
+    added = _spanning(rows, index, part.file, len(store))
+    return matrix.model_copy(update={"extents": overlay(matrix.extents, added)})
+
+
+def _spanning(rows: np.ndarray, index: np.ndarray, part: str, first_new: int) -> tuple[Extent, ...]:
+    """Extents for the contents `index`; over new rows they run on through refused images, which are NaN in the part."""
+    old, new = index[rows[index] < first_new], index[rows[index] >= first_new]
+    if len(new):
+        between = np.arange(new[0], new[-1] + 1)
+        new = between[rows[between] >= first_new]
+    return (*extents_of_rows(rows[old], old, part), *extents_of_rows(rows[new], new, part))
+
+
+def with_part(
+    manifest: Manifest, part: Part, *, identity: Sequence[Extent] = (), location: Sequence[Extent] = ()
+) -> Manifest:
+    return manifest.model_copy(
+        update={
+            "identity": overlay(manifest.identity, identity),
+            "location": overlay(manifest.location, location),
+            "parts": {**manifest.parts, part.file: part},
+        }
+    )
