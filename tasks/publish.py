@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pixelmill.run import steps
 from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 from tasks._retries import tried_again
 
 

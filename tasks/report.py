@@ -18,7 +18,7 @@ from pixelmill.run.retries import STORE
 from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 from tasks._artifacts import not_needed
 from tasks._retries import tried_again
 

@@ -29,8 +29,8 @@ from pixelmill.run.scan import scan_sources
 from pixelmill.run.steps import run
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
-from pixelmill.store.folders import KINDS
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import KINDS
 from pixelmill.store.verify import verify
 from tests.support.crash import crashing
 from tests.support.models import BlockMeans, spec_of

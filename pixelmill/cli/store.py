@@ -14,8 +14,8 @@ from pixelmill.cli.main import DONE, FAILED
 from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
-    from pixelmill.store.quarantine import Quarantined
     from pixelmill.store.reader import Store
+    from pixelmill.store.rows import Quarantined
 
 
 @click.command(short_help="What a store holds.")

@@ -30,7 +30,7 @@ from pixelmill.run.schedule import Schedule
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 from pixelmill.watch.hangs import Hang, hanging
 
 _RUNS = 50

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from pixelmill.run.results import WorkerReport
-from pixelmill.store.folders import FolderCount
-from pixelmill.store.quarantine import FailureGroup
+from pixelmill.store.rows import FailureGroup, FolderCount
 from pixelmill.watch.hangs import Hang
 
 SCHEMA_VERSION: Final = 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pixelmill.formatting import in_words, moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
-from pixelmill.store.folders import KINDS
+from pixelmill.store.rows import KINDS
 
 Report = RunReport | DryRunReport
 Names = tuple[str, ...]

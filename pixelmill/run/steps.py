@@ -28,7 +28,7 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding, keep
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 
 
 def discover_images(job: Job) -> Scan:

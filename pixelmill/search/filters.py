@@ -14,9 +14,9 @@ from pixelmill.errors import QueryError
 from pixelmill.search.moments import beginning_ns, end_ns
 from pixelmill.search.places import Fits, fitting, ledger_stamp
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.places import Place
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
+from pixelmill.store.rows import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pixelmill.errors import StoreError
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.ledger import LEDGER
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
-from pixelmill.store.schema import LEDGER
 
 Fits = Callable[[bytes, bytes], bool]
 """Whether a file passes: its source, and its path relative to that."""

@@ -1,1 +1,29 @@
-"""The store: one row an image, one matrix a model, in HDF5 that plain h5py opens."""
+"""The store: one row an image, one matrix a model, in HDF5 that plain h5py opens.
+
+What other rooms use of it; every other module is the store's own:
+
+    reader       `Store`, one snapshot, and its matrices (`MatrixView`, `Ensemble`)
+    manifest     what a snapshot says of itself: `Matrix`, `Provenance`, `Extent`
+    rows         what passes in and out: `ShardRows`, `Changes`, `FailureGroup`, `Place`, ...
+    commit       `StoreWriter`, which adds to a store
+    ledger       `Ledger`: scans, worklist, contents, quarantine, runs; a writer has one
+    readonly     `ledger_of` a store, to read beside writers or on read-only media
+    ledger_copy  a ledger to try things out on
+    living       which runs live: `keep`, `holding`
+    generations  which matrix of a model is served, filled or old
+    ensembles    models side by side under a name
+    quarantine   reasons without their numbers (`general`)
+    compact      few large parts out of many small ones
+    verify       whether all is whole, and `repair` where it is not
+    export       the rows of a store for other programs
+    master       the name of the published file, and the folder in which it really is
+    newer        stores of a later version, refused before they are touched
+    filesystem   what is to be said of the file system under a store
+    durable      files that survive a loss of power, and the words for a full disk
+    lock         the words for a folder that cannot be written
+"""
+
+__all__ = [
+    "commit", "compact", "durable", "ensembles", "export", "filesystem", "generations", "ledger", "ledger_copy",
+    "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows", "verify",
+]  # fmt: skip

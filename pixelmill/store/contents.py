@@ -10,7 +10,8 @@ import numpy as np
 from pixelmill.sources.found import FoundFile, below
 from pixelmill.store.database import Database
 from pixelmill.store.holders import Holders
-from pixelmill.store.places import Place, places_modified, places_of, shared_places
+from pixelmill.store.places import places_modified, places_of, shared_places
+from pixelmill.store.rows import Place
 
 _ASKED_AT_ONCE = 500
 """Values in one question: SQLite admits 32,766 (limits.html, SQLITE_MAX_VARIABLE_NUMBER), and gains nothing beyond some

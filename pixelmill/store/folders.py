@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-KINDS = ("new", "changed", "moved", "duplicate", "removed")
+from pixelmill.store.rows import KINDS, FolderCount
+
 SHOWN = 20
 """The longest table of folders that is still read with pleasure."""
 COUNTED = 10_000
 """So many folders are counted one by one, some megabytes of them; any more count among the others."""
 
 _OTHERS: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FolderCount:
-    """Numbers of files by what happened to them in one folder; `folder` None: in all the folders that are not named."""
-
-    folder: str | None
-    new: int = 0
-    changed: int = 0
-    moved: int = 0
-    duplicate: int = 0
-    removed: int = 0
 
 
 class FolderCounts:

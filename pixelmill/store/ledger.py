@@ -16,10 +16,11 @@ from pixelmill.store.ledger_check import Findings, examine
 from pixelmill.store.master import MASTER
 from pixelmill.store.quarantine import Quarantine
 from pixelmill.store.reader import Store
+from pixelmill.store.rows import Changes
 from pixelmill.store.runs import Runs
 from pixelmill.store.scans import Scans
-from pixelmill.store.schema import LEDGER, OPTIONAL, expected_schema, prepare, refuse_newer_schema
-from pixelmill.store.settlement import Changes
+from pixelmill.store.schema import LEDGER as LEDGER
+from pixelmill.store.schema import OPTIONAL, expected_schema, prepare, refuse_newer_schema
 from pixelmill.store.sqlite_errors import unusable
 from pixelmill.store.worklist import Worklist
 

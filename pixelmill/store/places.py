@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from pixelmill.sources.found import below
 from pixelmill.store.holders import IN_DOUBT, Holders
+from pixelmill.store.rows import Place
 
 _AT_ONCE = 500
 _REST = "source, path, ifnull(size, 0), ifnull(mtime_ns, 0)"
@@ -23,16 +23,6 @@ _MODIFIED = (
     f"SELECT ifnull(files.row, held.row) AS held_row, {_REST} FROM files LEFT JOIN held USING (path) "  # noqa: S608
     "WHERE held_row IS NOT NULL AND NOT gone AND mtime_ns >= ? AND mtime_ns < ?"
 )
-
-
-class Place(NamedTuple):
-    """A file that holds the content of `row`; `path` is relative to `source`. 0 where bytes or mtime are not known."""
-
-    row: int
-    source: bytes
-    path: bytes
-    size: int
-    mtime_ns: int
 
 
 def places_of(holders: Holders, rows: Sequence[int]) -> Iterator[Place]:

@@ -7,13 +7,12 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pixelmill.store.contents import Contents
 from pixelmill.store.database import Cell, Database, RowNumber
 from pixelmill.store.holders import IN_DOUBT, Holders
-from pixelmill.store.rows import Failure
+from pixelmill.store.rows import Failure, FailureGroup, Quarantined
 
 SHOWN = 10
 """Reasons that are told one by one, those with most new failures first."""
@@ -45,18 +44,6 @@ _QUARANTINED = f"""
 """Everything in quarantine that a file holds, or that one which waits to be read again may."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """One image in quarantine, as people read it. `model` '' means every model; `since` in Unix seconds."""
-
-    path: str
-    row: int | None
-    model: str
-    stage: str
-    reason: str
-    since: float
-
-
 class _Entry(NamedTuple):
     path: bytes
     row: int | None
@@ -66,7 +53,7 @@ class _Entry(NamedTuple):
     since: float
 
 
-class _Refused(NamedTuple):
+class Refused(NamedTuple):
     path: bytes
     stage: str
     reason: str
@@ -75,18 +62,6 @@ class _Refused(NamedTuple):
 
 class _Count(NamedTuple):
     images: int
-
-
-@dataclass(slots=True)
-class FailureGroup:
-    """Images refused at one stage for one reason (numbers in it aside): those new since the last run, those known
-    before, and a few of their paths, new ones first. `stage` and `reason` None: all for which there was no room."""
-
-    stage: str | None
-    reason: str | None
-    new: int = 0
-    known: int = 0
-    examples: list[str] = field(default_factory=list)
 
 
 class Quarantine:
@@ -131,7 +106,7 @@ class Quarantine:
         """The images of a scan in quarantine, as in `seen`, by reason; those from `since` on are new."""
         values: dict[str, Cell] = {"scan": scan, "fingerprints": json.dumps(list(fingerprints)), "new": since}
         query = f"SELECT path, stage, reason, since >= :new FROM ({_REFUSED_SEEN}) ORDER BY since < :new, path"  # noqa: S608
-        return grouped(self._db.read(_Refused, query, values))
+        return grouped(self._db.read(Refused, query, values))
 
     def entries(self) -> list[Quarantined]:
         """Everything in quarantine that a file still holds, or may, by path."""
@@ -150,7 +125,7 @@ def general(reason: str) -> str:
     return _NUMBER.sub("…", reason)
 
 
-def grouped(refused: Iterable[_Refused]) -> list[FailureGroup]:
+def grouped(refused: Iterable[Refused]) -> list[FailureGroup]:
     """Failures by reason; the largest groups first, new ones before those known, and what sums up the others last.
 
     An image that several models refused counts for each.

@@ -1,12 +1,16 @@
-"""What a shard of images gave, on its way into a store: contents, vectors, failures."""
+"""What passes between a store and other rooms: what shards gave, where files are, what changed, what was refused."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from pixelmill.sources.found import FoundFile
+
+KINDS = ("new", "changed", "moved", "duplicate", "removed")
+"""What can happen to a file between two runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,63 @@ class ShardRows:
     copies: list[tuple[FoundFile, bytes]] = field(default_factory=list)
     """Files that hold a content that is listed or stored already, with its sha256."""
     failures: list[Failure] = field(default_factory=list)
+
+
+class Place(NamedTuple):
+    """A file that holds the content of `row`; `path` is relative to `source`. 0 where bytes or mtime are not known."""
+
+    row: int
+    source: bytes
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCount:
+    """Numbers of files by what happened to them in one folder; `folder` None: in all the folders that are not named."""
+
+    folder: str | None
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    duplicate: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run found: numbers of files since the last settled run, in all and by folder, and the rows whose path must
+    be published anew."""
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    duplicate: int = 0
+    removed: int = 0
+    stale_rows: tuple[int, ...] = ()
+    folders: tuple[FolderCount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One image in quarantine, as people read it. `model` '' means every model; `since` in Unix seconds."""
+
+    path: str
+    row: int | None
+    model: str
+    stage: str
+    reason: str
+    since: float
+
+
+@dataclass(slots=True)
+class FailureGroup:
+    """Images refused at one stage for one reason (numbers in it aside): those new since the last run, those known
+    before, and a few of their paths, new ones first. `stage` and `reason` None: all for which there was no room."""
+
+    stage: str | None
+    reason: str | None
+    new: int = 0
+    known: int = 0
+    examples: list[str] = field(default_factory=list)

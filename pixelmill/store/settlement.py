@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import NamedTuple
@@ -12,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pixelmill.store.database import Cell, Database, RowNumber
-from pixelmill.store.folders import KINDS, FolderCount, FolderCounts
+from pixelmill.store.folders import FolderCounts
 from pixelmill.store.holders import REFUSED, Holders
+from pixelmill.store.rows import KINDS, Changes
 
 UNKNOWN = -1
 """Stands in `files.previous_row` for a file that was told of while nobody knew its content."""
@@ -51,20 +51,6 @@ class _Gone(NamedTuple):
     held: int | None
     source: bytes
     path: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a run found: numbers of files since the last settled run, in all and by folder, and the rows whose path must
-    be published anew."""
-
-    new: int = 0
-    changed: int = 0
-    moved: int = 0
-    duplicate: int = 0
-    removed: int = 0
-    stale_rows: tuple[int, ...] = ()
-    folders: tuple[FolderCount, ...] = ()
 
 
 class Step(NamedTuple):

@@ -36,8 +36,7 @@ from pixelmill.run.steps import run
 from pixelmill.run.worker import embed_shard
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.folders import KINDS
-from pixelmill.store.quarantine import FailureGroup
+from pixelmill.store.rows import KINDS, FailureGroup
 from tests.support.models import STAND_INS, BlockMeans, spec_of
 
 HTML = "<html>no picture</html>"

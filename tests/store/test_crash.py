@@ -14,7 +14,7 @@ import pytest
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.reader import Store
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import crashing
 from tests.support.stores import check_plain, file_of, provenance, record_files, sha256, shard_rows

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmill.store import folders as module
-from pixelmill.store.folders import KINDS, SHOWN, FolderCount, FolderCounts
+from pixelmill.store.folders import SHOWN, FolderCounts
+from pixelmill.store.rows import KINDS, FolderCount
 
 SOURCES = (b"/", b"/photos", b"/photos/old", b"/scans")
 PARTS = st.lists(st.sampled_from([b"a", b"b", b"c", b"\xff|\n"]), max_size=4)

@@ -12,6 +12,7 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.readonly import open_read_only
 from pixelmill.store.rows import Failure
@@ -331,3 +332,33 @@ def test_a_damaged_path_among_what_is_gone_is_told_in_words(folder: Path, matric
     change(folder, "UPDATE files SET source = 7, scan = 0")
     with StoreWriter(folder) as writer, pytest.raises(StoreError, match="for a path"):
         writer.ledger.scans.mark_gone(1, SOURCE)
+
+
+@pytest.mark.parametrize("cell", ["x'00'", "'a text'", "-7", "1.5", "4e18"])
+def test_a_damaged_cell_is_told_in_words(cell: str, folder: Path, matrices: list[Matrix]) -> None:
+    """Whoever comes upon a cell that no ledger wrote hears which ledger it is, and what to do."""
+    change(folder, f"UPDATE files SET row = {cell} WHERE row = 3")
+    with Ledger(folder) as ledger, pytest.raises(StoreError, match=r"it holds .* for .*row.*pixelmill repair"):
+        list(ledger.worklist.images(1))
+
+
+def test_an_error_of_a_program_is_no_damage(
+    folder: Path, matrices: list[Matrix], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger does not take what its own code, or its caller's, does wrong for damage: it comes out as itself."""
+    change(folder)
+
+    def bug(*_: object) -> bool:
+        raise TypeError("a bug")
+
+    with Ledger(folder) as ledger:
+        with pytest.raises(TypeError, match="a bug"):
+            list(ledger.worklist.images(1, bug))
+        with pytest.raises(TypeError, match="a bug"):
+            ledger.scans.mark_gone(2, SOURCE, fitting=bug)
+        with pytest.raises(sqlite3.ProgrammingError):
+            ledger.database.number("SELECT ?")
+        monkeypatch.setattr("pixelmill.store.worklist.recorded_file", bug)
+        with pytest.raises(TypeError, match="a bug"):
+            list(ledger.worklist.images(1))
+    assert verify(folder) == []

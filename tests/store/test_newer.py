@@ -18,7 +18,7 @@ from pixelmill.errors import StoreError, StoreTooNew
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import SEAL
-from pixelmill.store.master import HEADER_BYTES
+from pixelmill.store.master_file import HEADER_BYTES
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN

@@ -13,7 +13,8 @@ from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.database import Database
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.settlement import Changes, Settlement
+from pixelmill.store.rows import Changes
+from pixelmill.store.settlement import Settlement
 from tests.support.stores import SOURCE, file_of, record_files, shard_rows
 
 

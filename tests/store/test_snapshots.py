@@ -275,7 +275,8 @@ class Hours:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        monkeypatch.setattr("pixelmill.store.compact.clock", lambda _: self.now)
+        for module in ("compact", "expiry"):
+            monkeypatch.setattr(f"pixelmill.store.{module}.clock", lambda _: self.now)
 
     def pass_by(self, hours: float) -> None:
         self.now += hours * 3600

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixelmill.errors import StoreDamaged, StoreError
-from pixelmill.store import master
+from pixelmill.store import master, master_file
 from pixelmill.store.manifest import ArrayLayout, Extent, Manifest, NamedEnsemble, Part, Retired
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
@@ -140,7 +140,7 @@ def test_a_lie_is_refused_whatever_its_checksums(lie: str, store: Path) -> None:
     body = master.sealed(lying)
     (store / "manifest.json").write_bytes(body)
     # As a master that holds nothing else: HDF5 does not take every lie.
-    (store / "vectors.h5").write_bytes(master._header(body, lying.pixelmill_version, 1) + body)
+    (store / "vectors.h5").write_bytes(master_file.header(body, lying.pixelmill_version, 1) + body)
     with pytest.raises(StoreDamaged, match=r"cannot be read \(.+\)"):
         Store(store)
     assert [damage.file for damage in verify(store)] == ["vectors.h5"]
@@ -155,7 +155,7 @@ def test_the_truth_is_published(store: Path) -> None:
     assert with_array(with_extent(manifest)) == manifest
     assert with_provenance(manifest) == manifest
     body = master.sealed(manifest)
-    (store / "vectors.h5").write_bytes(master._header(body, manifest.pixelmill_version, 1) + body)
+    (store / "vectors.h5").write_bytes(master_file.header(body, manifest.pixelmill_version, 1) + body)
     assert Store(store).manifest == manifest
     assert master.publish(store, manifest).rows == 12
 

@@ -28,7 +28,8 @@ from pixelmill.errors import PixelmillError, StoreTooNew
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import SEAL
-from pixelmill.store.master import HEADER_BYTES, read_manifest_copy
+from pixelmill.store.master import read_manifest_copy
+from pixelmill.store.master_file import HEADER_BYTES
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair, verify

@@ -12,7 +12,7 @@ from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.master import MASTER, PARTS, read_manifest
 from pixelmill.store.reader import Store
-from pixelmill.store.settlement import Changes
+from pixelmill.store.rows import Changes
 from pixelmill.store.verify import verify
 from tests.support.stores import SOURCE, check_plain, file_of, provenance, sha256, shard_rows
 

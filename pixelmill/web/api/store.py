@@ -16,8 +16,9 @@ from pixelmill.report.text import Names, Section, headline, sections, summary
 from pixelmill.search.encoder import has_text
 from pixelmill.search.searcher import default_model
 from pixelmill.store.filesystem import warnings_for
-from pixelmill.store.quarantine import Quarantined, general
+from pixelmill.store.quarantine import general
 from pixelmill.store.readonly import ledger_of
+from pixelmill.store.rows import Quarantined
 from pixelmill.web.api.answers import (
     NightReport,
     Quarantine,
