@@ -14,8 +14,7 @@ import pytest
 
 from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
-from tests.support.disk import small_disk
-from tests.support.nights import (
+from tests.support.acknowledged import (
     Acknowledged,
     check,
     check_next_run,
@@ -24,6 +23,7 @@ from tests.support.nights import (
     matrices_of,
     work,
 )
+from tests.support.disk import small_disk
 from tests.support.shim import Call, Kind, compiled
 from tests.support.shimmed import Refused, record, refuse_at
 from tests.support.stores import shard_rows

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.acknowledged import Acknowledged, check, check_next_run
 from tests.support.disk import Contents, Disk, put
-from tests.support.nights import Acknowledged, check, check_next_run
 from tests.support.shim import Call, Kind, compiled
 from tests.support.shimmed import STORE, Recorded, kill_at, record
 from tests.support.spread import spread

@@ -14,8 +14,8 @@ from random import Random
 
 import pytest
 
+from tests.support.acknowledged import check, check_next_run
 from tests.support.disk import Disk, Entry, put
-from tests.support.nights import check, check_next_run
 from tests.support.shim import Call, Kind, compiled
 from tests.support.shimmed import STORE, Recorded, record
 from tests.support.spread import spread

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelmill.errors import PixelmillError
-from tests.support.nights import (
+from tests.support.acknowledged import (
     Acknowledged,
     check,
     check_next_run,
