@@ -255,9 +255,10 @@ def _wrong_values(rng: random.Random, path: Path) -> None:
 
 
 def _wrong_rows(rng: random.Random, path: Path) -> None:
-    """Each content in another one's row, as in the ledger of an older copy of the store."""
+    """Each content but the last in another one's row, as in the ledger of another copy of the store; by the last one a
+    writer knows such a ledger at once."""
     with closing(sqlite3.connect(path)) as database, database:
-        contents = [content for (content,) in database.execute("SELECT sha256 FROM rows")]
+        contents = [content for (content,) in database.execute("SELECT sha256 FROM rows ORDER BY row")][:-1]
         rows = rng.sample(range(len(contents)), len(contents))
         database.executemany("UPDATE rows SET row = ? WHERE sha256 = ?", zip(rows, contents, strict=True))
 
