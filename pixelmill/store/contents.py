@@ -132,3 +132,8 @@ def lost_identities(rows: Sequence[int]) -> np.ndarray:
 def rows_of_others(known: Iterable[KnownRow], contents: np.ndarray) -> int:
     """How many of the rows on record are those of another content than `contents` (N, 32) has there."""
     return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
+
+
+def different(contents: np.ndarray) -> int:
+    """How many contents (N, 32) there are, those that stand there twice counted once."""
+    return len(np.unique(contents.view("V32"))) if len(contents) else 0

@@ -11,7 +11,7 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
-from pixelmill.store.contents import lost_identities
+from pixelmill.store.contents import different, lost_identities
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import Ledger
@@ -79,10 +79,9 @@ def verify(folder: Path) -> list[Damage]:
         return [Damage(MASTER, str(error), "every dataset", ((0, copy.rows),) if copy and copy.rows else ())]
     if older := put_back(folder) or put_back_over(folder):
         return [Damage(MASTER, older)]
-    damages = [*_damaged_parts(folder, manifest)]
-    if not damages:
-        damages += _bad_rows(Store(folder, manifest))
-    return [*damages, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not damages)]
+    parts = list(_damaged_parts(folder, manifest))
+    rows = [] if parts else _bad_rows(Store(folder, manifest))
+    return [*parts, *rows, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not parts)]
 
 
 def repair(folder: Path) -> Repair:
@@ -172,9 +171,8 @@ def _bad_copy(folder: Path, manifest: Manifest) -> Iterator[Damage]:
 
 def _bad_rows(store: Store) -> Iterator[Damage]:
     sha256 = store.sha256()
-    unique = len(np.unique(sha256.view("V32"))) if len(sha256) else 0
-    if unique != len(sha256):
-        yield Damage(MASTER, f"{len(sha256) - unique} rows repeat the sha256 of another", "images/sha256")
+    if again := len(sha256) - different(sha256):
+        yield Damage(MASTER, f"{again} rows repeat the sha256 of another", "images/sha256")
     for matrix in store.manifest.matrices:
         for extent in matrix.extents:
             values, flags = (store.parts.array(extent, name) for name in (matrix.vectors, matrix.embedded))

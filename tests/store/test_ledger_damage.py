@@ -288,6 +288,32 @@ def test_lost_rows_are_noticed(folder: Path, matrices: list[Matrix]) -> None:
     check_next_run(folder, matrices)
 
 
+@pytest.mark.parametrize("count", ["11", "13", "NULL"])
+def test_a_wrong_count_of_rows_is_mended(count: str, folder: Path, matrices: list[Matrix]) -> None:
+    """A ledger that counts other rows than it has would give new ones wrong numbers."""
+    change(folder, f"UPDATE meta SET value = {count} WHERE key = 'rows'")
+    assert "ledger.sqlite" in str(verify(folder))
+    repair(folder)
+    assert verify(folder) == []
+    check_next_run(folder, matrices)
+
+
+def test_a_content_that_is_stored_twice_is_no_lost_row(folder: Path, matrices: list[Matrix]) -> None:
+    """What was stored again after the ledger lost its row is told of the store, which has it twice, and of nothing else;
+    a row lost besides still is."""
+    change(folder, "DELETE FROM rows WHERE row = 3", "DELETE FROM quarantine WHERE row = 3")
+    with StoreWriter(folder) as writer:
+        writer.commit(shard_rows([3], matrices))
+    (told,) = verify(folder)
+    assert "1 rows repeat the sha256" in str(told)
+    repair(folder)
+    assert verify(folder) == [told]
+    change(folder, "DELETE FROM rows WHERE row = 7")
+    assert [damage.file for damage in verify(folder)] == ["vectors.h5", "ledger.sqlite"]
+    repair(folder)
+    assert verify(folder) == [told]
+
+
 def test_a_repair_that_is_cut_off_is_done_again(folder: Path, matrices: list[Matrix]) -> None:
     """What a killed repair left behind is no hindrance."""
     change(folder, "DROP TABLE seen")

@@ -205,7 +205,7 @@ def test_a_run_killed_while_it_holds_the_lock(place: str, jobs: list[Job]) -> No
 
 
 def run_and_hold(one: Job, place: str, held: Any) -> None:
-    """A run that stops for good at a place within its fourth snapshot, or its second commit to the ledger."""
+    """A run that stops for good at a place within its eighth snapshot, or its second commit to the ledger."""
     owner, name = PLACES[place]
     original, calls = getattr(owner, name), []
 
