@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pixelmill import catalog
-from pixelmill.models.fetch.pack import pack
 from pixelmill.models.own import own_spec
+from pixelmill.models.pack import pack
 from pixelmill.models.weights import WeightsCache
 from tests.support.checkpoints import TINY_OPEN_CLIP, path_under, shaken
 from tests.support.server import WeightsServer

@@ -11,7 +11,7 @@ from pixelmill.cli import common
 
 if TYPE_CHECKING:
     from pixelmill.models.base import ModelSpec
-    from pixelmill.models.fetch.inventory import Held
+    from pixelmill.models.inventory import Held
     from pixelmill.models.weights import WeightsCache
     from settings import Settings
 
@@ -26,7 +26,7 @@ def weights() -> None:
 @common.config_file
 def list_(as_json: bool, config: Path | None) -> None:
     """Every file of the weights cache: its models, size and last use."""
-    from pixelmill.models.fetch.inventory import inventory
+    from pixelmill.models.inventory import inventory
 
     settings, cache = _opened(config)
     held = inventory(cache, _known(settings))
@@ -48,7 +48,7 @@ def list_(as_json: bool, config: Path | None) -> None:
 @common.config_file
 def prune(names: tuple[str, ...], unused_for: float | None, dry_run: bool, config: Path | None) -> None:
     """Remove files from the weights cache: those of each MODEL, or of all that nothing has used for some days."""
-    from pixelmill.models.fetch import inventory
+    from pixelmill.models import inventory
     from settings.job import find_model
 
     if not names and unused_for is None:
@@ -78,7 +78,7 @@ def bundle(names: tuple[str, ...], folder: Path, config: Path | None) -> None:
 
     There `mirrors = "BUNDLE"` under [weights] makes it the place that everything comes from.
     """
-    from pixelmill.models.fetch.pack import is_remote, pack
+    from pixelmill.models.pack import is_remote, pack
     from settings.job import find_model
 
     settings, cache = _opened(config)

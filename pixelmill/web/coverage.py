@@ -9,7 +9,7 @@ import numpy as np
 from pixelmill.formatting import printable
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
-from pixelmill.web.api.answers import Model, Source
+from pixelmill.web.answers import Model, Source
 from pixelmill.web.snapshot import Snapshot
 
 

@@ -19,7 +19,7 @@ from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.sandbox import Pixels, scaled_in_sandbox
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
-from pixelmill.web.api.answers import Picture, Place
+from pixelmill.web.answers import Picture, Place
 from pixelmill.web.originals import Located, locate
 from pixelmill.web.security import Door, RateLimit, client_of, kept_secret
 from pixelmill.web.snapshot import Newest

@@ -11,9 +11,9 @@ import torch
 
 from pixelmill.errors import WeightsError, WeightsUnavailable
 from pixelmill.models.base import TextModel
-from pixelmill.models.fetch.pack import pack
 from pixelmill.models.load import load
 from pixelmill.models.own import own_spec
+from pixelmill.models.pack import pack
 from pixelmill.models.weights import WeightsCache
 from tests.support.checkpoints import TINY_OPEN_CLIP, path_under, shaken
 from tests.support.server import WeightsServer

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 
 from pixelmill.formatting import printable
 from pixelmill.store.reader import Store
-from pixelmill.web.api.answers import DuplicateGroup, Duplicates, MapPoints, Twin
+from pixelmill.web.answers import DuplicateGroup, Duplicates, MapPoints, Twin
 from pixelmill.web.gallery import InGallery, ModelName, pictures
 from pixelmill.web.keep import Member, best_first
 from pixelmill.web.problems import documented

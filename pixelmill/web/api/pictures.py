@@ -16,7 +16,7 @@ from pixelmill.errors import ImageRejected
 from pixelmill.sources.reading import is_there, modified_ns
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
-from pixelmill.web.api.answers import Details, Page, RowModel
+from pixelmill.web.answers import Details, Page, RowModel
 from pixelmill.web.api.filtering import InFilters
 from pixelmill.web.gallery import Gallery, InGallery, pictures
 from pixelmill.web.originals import (

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from pixelmill.search.query import Picture, Term
 from pixelmill.search.terms import row_term, text_term, weighed
-from pixelmill.web.api.answers import Found, Hit, Uploaded
+from pixelmill.web.answers import Found, Hit, Uploaded
 from pixelmill.web.api.filtering import InFilters
 from pixelmill.web.gallery import Gallery, InGallery, ModelName, pictures
 from pixelmill.web.problems import Answers, documented

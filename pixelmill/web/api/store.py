@@ -19,7 +19,7 @@ from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.quarantine import general
 from pixelmill.store.readonly import ledger_of
 from pixelmill.store.rows import Quarantined
-from pixelmill.web.api.answers import (
+from pixelmill.web.answers import (
     NightReport,
     Quarantine,
     Reason,

@@ -15,8 +15,8 @@ from pixelmill.cli.main import main
 from pixelmill.errors import WeightsRefused, WeightsUnavailable
 from pixelmill.models.base import ModelSpec, WeightsSource
 from pixelmill.models.fetch.bundle import MANIFEST
-from pixelmill.models.fetch.pack import pack
 from pixelmill.models.load import load
+from pixelmill.models.pack import pack
 from pixelmill.models.weights import WeightsCache
 from tests.support.checkpoints import TinyModels, path_under
 from tests.support.server import WeightsServer
@@ -173,7 +173,7 @@ def test_what_a_broken_download_left_is_listed_and_pruned(
     tmp_path: Path, cache: WeightsCache, spec: ModelSpec, server: WeightsServer
 ) -> None:
     """A partial file counts as held, as cut off, and goes with its notes."""
-    from pixelmill.models.fetch.inventory import inventory, remove
+    from pixelmill.models.inventory import inventory, remove
 
     path_under(server.folder, "https://example.org/big.pth").write_bytes(b"b" * 100_000)
     server.behaviour.cut_after = [50_000, 0, 0]

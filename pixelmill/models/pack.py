@@ -1,4 +1,4 @@
-"""Pack the files of models into a bundle (`bundle.py`), verified, and only what is not in it yet."""
+"""Pack the files of models into a bundle (`fetch/bundle.py`), verified, and only what is not in it yet."""
 
 from __future__ import annotations
 
