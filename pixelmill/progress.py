@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 DownloadProgress = Callable[[int, int | None], None]
 """Called with the bytes done so far and the bytes in all (None: not known)."""
+_REFRESH_SECONDS: Final = 0.1
+_still = threading.Event()
 
 
 @contextmanager
@@ -100,8 +103,30 @@ def is_watched() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _bars(*columns: ProgressColumn, transient: bool = False) -> AbstractContextManager[Progress]:
+def be_still() -> None:
+    """Show nothing new any more: this process has been told to stop."""
+    _still.set()
+
+
+@contextmanager
+def _bars(*columns: ProgressColumn, transient: bool = False) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress
 
-    return Progress(*columns, console=Console(stderr=True), transient=transient)
+    over = threading.Event()
+    bar = Progress(*columns, console=Console(stderr=True), transient=transient, auto_refresh=False)
+
+    def refresh() -> None:
+        while not over.wait(_REFRESH_SECONDS):
+            if not _still.is_set():
+                bar.refresh()
+
+    refreshing = threading.Thread(target=refresh, name="progress", daemon=True)
+    with bar:
+        refreshing.start()
+        try:
+            yield bar
+        finally:
+            over.set()
+            refreshing.join()
+            bar.refresh()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def _once(number: int, _frame: object) -> None:
     for known in SIGNALS:
         if signal.getsignal(known) is _once:
             signal.signal(known, lambda *_: None)  # what tidies up is not torn away
+    if progress := sys.modules.get("pixelmill.progress"):
+        progress.be_still()
     raise Stopped(number)
 
 

@@ -1,0 +1,47 @@
+"""What a person at a terminal sees of a run."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+
+import pytest
+
+from pixelmill import progress
+from pixelmill.progress import be_still, step_shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "_still", threading.Event())
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    return sys.stderr  # type: ignore[return-value]
+
+
+def test_a_step_is_shown_until_the_process_is_told_to_stop(terminal: Terminal) -> None:
+    """It moves while it runs; once someone has pressed Ctrl-C nothing more scrolls past what is said then."""
+    with step_shown("Publishing", lambda: "part 3"):
+        end = time.monotonic() + 20
+        while terminal.getvalue().count("part 3") < 2:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        be_still()
+        time.sleep(0.3)
+        said = terminal.getvalue()
+        time.sleep(0.3)
+        assert terminal.getvalue() == said
+    assert "Publishing" in said
+
+
+def test_nothing_is_shown_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with step_shown("Publishing"):
+        time.sleep(0.2)
+    assert capsys.readouterr() == ("", "")
