@@ -124,7 +124,7 @@ def _searcher(store: Path, config: Path | None, device: str) -> Searcher:
 
     models = _Models(config)
     where = device if device == "cpu" else resolve_device(device)
-    return Searcher(store, find=models.find, cache=models, device=where)
+    return Searcher(store, find=models.find, cache=models, device=where, asks=True)
 
 
 class _Models:

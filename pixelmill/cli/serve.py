@@ -18,7 +18,9 @@ from pixelmill.cli import common
 from pixelmill.errors import SettingsError
 
 if TYPE_CHECKING:
+    from pixelmill.search.searcher import Searcher
     from pixelmill.web.gallery import Gallery
+    from pixelmill.web.warm import WarmEncoders
     from settings import Settings
 
 LEAST_TOKEN = 16
@@ -37,11 +39,17 @@ def serve(store: Path | None, host: str | None, port: int | None, token: str | N
 
     Without STORE: the `store` of the settings. Nothing is ever written to it. New snapshots show as they are published.
     """
+    from pixelmill.devices import resolve_device
+    from pixelmill.web.warm import WarmEncoders
     from settings import load_settings
 
     settings = load_settings(config, {"web": {"host": host, "port": port, "token": token}})
     secret = _checked_token(settings)
-    _listen(_gallery(store or settings.run.store, settings, secret), settings)
+    folder = store or settings.run.store
+    searcher = _searcher(folder, settings, resolve_device(settings.run.device))
+    # `pixelmill search` embeds on the CPU unless it is told otherwise, and its scores are the same to the last bit.
+    on_cpu = searcher if searcher.device == "cpu" else _searcher(folder, settings, "cpu")
+    _listen(_gallery(searcher, settings, secret), WarmEncoders(on_cpu), settings)
 
 
 def _checked_token(settings: Settings) -> str | None:
@@ -66,12 +74,16 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _gallery(store: Path, settings: Settings, token: str | None) -> Gallery:
-    from pixelmill.devices import resolve_device
-    from pixelmill.images.decode import DecodeOptions
+def _searcher(store: Path, settings: Settings, device: str) -> Searcher:
     from pixelmill.search.searcher import Searcher
-    from pixelmill.web.gallery import Gallery, Limits
     from settings.job import find_model, make_cache
+
+    return Searcher(store, find=partial(find_model, settings), cache=make_cache(settings).open(), device=device)
+
+
+def _gallery(searcher: Searcher, settings: Settings, token: str | None) -> Gallery:
+    from pixelmill.images.decode import DecodeOptions
+    from pixelmill.web.gallery import Gallery, Limits
 
     web, images = settings.web, settings.images
     limits = Limits(
@@ -79,15 +91,11 @@ def _gallery(store: Path, settings: Settings, token: str | None) -> Gallery:
         uploads_per_minute=web.uploads_per_minute,
         thumbnail_bytes=int(web.cache_gb * 1e9),
     )
-    searcher = Searcher(
-        store, find=partial(find_model, settings), cache=make_cache(settings).open(),
-        device=resolve_device(settings.run.device),
-    )  # fmt: skip
     options = DecodeOptions(**images.model_dump())
     return Gallery(searcher, cache=web.cache_dir, options=options, limits=limits, token=token)
 
 
-def _listen(gallery: Gallery, settings: Settings) -> None:
+def _listen(gallery: Gallery, warm: WarmEncoders, settings: Settings) -> None:
     """Serve until stopped. Raises SettingsError for an address that cannot be had."""
     import uvicorn
 
@@ -98,7 +106,7 @@ def _listen(gallery: Gallery, settings: Settings) -> None:
     config = configured(make_app(gallery, url=settings.web.url))
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # which uvicorn does not know
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    with _socket(settings.web.host, settings.web.port) as listening, suppress(KeyboardInterrupt):
+    with _socket(settings.web.host, settings.web.port) as listening, warm.announced(), suppress(KeyboardInterrupt):
         click.echo(f"The gallery of {gallery.newest.folder}: {_address(listening)} (Ctrl-C ends it)")
         uvicorn.Server(config).run(sockets=[listening])
 

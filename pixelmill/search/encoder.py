@@ -28,6 +28,24 @@ class Weights(Protocol):
         """The weights of a model and, beside them, its other files."""
 
 
+class Encoder(Protocol):
+    """What makes vectors of queries; see `QueryEncoder`."""
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text can have, begin and end among them."""
+
+    def texts(self, texts: Sequence[str]) -> tuple[Float32, tuple[int, ...]]:
+        """Raw embeddings float32 (len(texts), dim), and how many tokens of each text were cut off."""
+
+    def picture(self, data: bytes) -> Float32:
+        """The raw embedding float32 (dim,) of an image file's bytes."""
+
+
 TEXT_BACKENDS = ("openai_clip", "open_clip")
 
 
@@ -59,6 +77,16 @@ class QueryEncoder:
     def context_length(self) -> int:
         """Tokens that a text can have, begin and end among them."""
         return int(self._text_model().tokenize([""]).ids.shape[1])
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return "_model" in self.__dict__
+
+    def load(self) -> None:
+        """Have the model in memory. Raises WeightsRefused, and what fetching weights raises."""
+        with self._lock:
+            _ = self._model
 
     def texts(self, texts: Sequence[str]) -> tuple[Float32, tuple[int, ...]]:
         """Raw embeddings float32 (len(texts), dim), and how many tokens of each text were cut off.

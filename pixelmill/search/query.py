@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixelmill.errors import ImageRejected, QueryError
 from pixelmill.formatting import number_of
-from pixelmill.search.encoder import QueryEncoder
+from pixelmill.search.encoder import Encoder
 from pixelmill.store.reader import MatrixView
 
 Float32 = NDArray[np.float32]
@@ -52,7 +52,7 @@ class Query:
     notes: tuple[str, ...] = ()
 
 
-def query_for(terms: Sequence[Term], view: MatrixView, encoder: QueryEncoder) -> Query:
+def query_for(terms: Sequence[Term], view: MatrixView, encoder: Encoder) -> Query:
     """The sum of the terms' unit vectors by their weights, as a unit vector float32 (dim,).
 
     Raises QueryError for no terms, a row without a vector, or terms that cancel each other out; NoTextTower for words
@@ -82,7 +82,7 @@ def unit(vector: np.ndarray) -> NDArray[np.float64]:
     return vector.astype(np.float64) / (length or 1.0)
 
 
-def _of_picture(term: Picture, encoder: QueryEncoder) -> np.ndarray:
+def _of_picture(term: Picture, encoder: Encoder) -> np.ndarray:
     try:
         return encoder.picture(term.data)
     except ImageRejected as error:
@@ -100,7 +100,7 @@ def _stored(row: int, view: MatrixView) -> np.ndarray:
     return vector
 
 
-def _cut(text: str, tokens: int, encoder: QueryEncoder) -> str:
+def _cut(text: str, tokens: int, encoder: Encoder) -> str:
     return (
         f"{encoder.model} takes {encoder.context_length} tokens of a text. {number_of(tokens, 'token')} at the end had "
         f"no say: {text[:40]!r}{'…' if len(text) > 40 else ''}"

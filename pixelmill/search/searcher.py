@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import NoTextTower, QueryError
-from pixelmill.formatting import number_of
 from pixelmill.search.collapse import collapse
-from pixelmill.search.encoder import QueryEncoder, Weights, from_catalog, has_text
+from pixelmill.search.encoder import Encoder, QueryEncoder, Weights, from_catalog, has_text
 from pixelmill.search.exact import members_of, top_k
 from pixelmill.search.filters import Filters, allowed_rows, paths_known
 from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
+from pixelmill.search.notes import left_behind, through
 from pixelmill.search.places import Place, places_of
 from pixelmill.search.query import Query, Row, Term, Text, query_for
-from pixelmill.store.generations import of_model
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
@@ -76,14 +75,15 @@ class Searcher:
     """Searches the newest snapshot of the store in a folder. Safe to use from many threads.
 
     `find` gives the spec of a model by name and `cache` its weights; both are asked only for words and pictures, and
-    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run.
+    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run. With `asks`,
+    a running `pixelmill serve` that has a model in memory is asked first (see `AskingEncoder`).
     """
 
     def __init__(
         self, store: str | Path, *, find: Callable[[str], ModelSpec] = from_catalog, cache: Weights,
-        device: str = "cpu",
+        device: str = "cpu", asks: bool = False,
     ) -> None:  # fmt: skip
-        self._find, self._cache, self._device = find, cache, device
+        self._find, self._cache, self.device, self._asks = find, cache, device, asks
         self._lock = threading.Lock()
         self._norms = Norms()
         self._encoders: dict[str, QueryEncoder] = {}
@@ -127,7 +127,7 @@ class Searcher:
         return Found(
             tuple(m.provenance.model for m in matrix.members), _hits(store, hits, filters),
             (
-                *query.notes, *_notes(index), *(_left_behind(matrix) if index is None else ()),
+                *query.notes, *(through(index) if index else left_behind(matrix)),
                 *filter(None, [paths_known(store, filters)]),
             ),
         )  # fmt: skip
@@ -176,10 +176,23 @@ class Searcher:
         notes = dict.fromkeys(note for part in parts for note in part.notes)
         return Query((vector / np.linalg.norm(vector)).astype(np.float32), tuple(notes))
 
-    def _encoder(self, made: Provenance) -> QueryEncoder:
+    def encoder(self, fingerprint: str) -> QueryEncoder | None:
+        """The encoder of queries of the matrix with that fingerprint, if the store serves it."""
+        served = (self.store[model].provenance for model in self._store.models)
+        return next((self._own(made) for made in served if made.fingerprint == fingerprint), None)
+
+    def _encoder(self, made: Provenance) -> Encoder:
+        own = self._own(made)
+        if not self._asks:
+            return own
+        from pixelmill.search.warm import AskingEncoder
+
+        return AskingEncoder(own, made, self._store.manifest.store_id, self.device)
+
+    def _own(self, made: Provenance) -> QueryEncoder:
         with self._lock:
             if made.fingerprint not in self._encoders:
-                self._encoders[made.fingerprint] = QueryEncoder(made, self._find, self._cache, device=self._device)
+                self._encoders[made.fingerprint] = QueryEncoder(made, self._find, self._cache, device=self.device)
             return self._encoders[made.fingerprint]
 
 
@@ -231,32 +244,6 @@ def default_model(store: Store, terms: Sequence[Term]) -> str:
         views = fitting
     best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), has_text(view.provenance)))
     return best.provenance.model
-
-
-def _notes(index: Approximate | None) -> list[str]:
-    """What a person should know of a result that came through an index."""
-    if index is None:
-        return []
-    described, newer = index.described, int(index.uncovered.sum())
-    recall = described.recall[described.looked_into]
-    notes = [f"Found through the index, which finds {recall:.0%} of the nearest ten; --exact finds all."]
-    if newer:
-        notes.append(f"{number_of(newer, 'row')} came after the index and had to be compared one by one.")
-    return notes
-
-
-def _left_behind(matrix: Ensemble) -> list[str]:
-    """That a generation of before had an index, and this one has none."""
-    view = matrix.members[0]
-    manifest, made = view.store.manifest, view.provenance
-    if len(matrix.members) > 1 or read_description(view.store, made):
-        return []
-    if not any(read_description(view.store, m.provenance) for m in of_model(manifest, made.model)):
-        return []
-    return [
-        f"The index of {made.model} is stale: it belongs to another generation and was not used. "
-        "The flow `index` makes one of this."
-    ]
 
 
 def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
 import pytest
 
 from pixelmill.cli.main import main
+from pixelmill.search.warm import key_of
 from tests.support.gallery import served
 from tests.web.conftest import Collection
 
@@ -56,11 +59,17 @@ def test_a_port_that_is_taken_is_told(collection: Collection, capfd: pytest.Capt
 
 
 def test_it_serves_until_it_is_stopped(collection: Collection) -> None:
-    """On this machine alone, by default; with a token in the environment it asks for that; Ctrl-C is a good end."""
-    with served([str(collection.store), "--port", "0"], PIXELMILL_WEB__TOKEN=TOKEN) as (address, _):
+    """On this machine alone, by default; with a token in the environment it asks for that; searches of this user find
+    it as long as it runs; Ctrl-C is a good end."""
+    variables = {"PIXELMILL_WEB__TOKEN": TOKEN, "XDG_RUNTIME_DIR": mkdtemp(prefix="px")}
+    sockets = Path(variables["XDG_RUNTIME_DIR"], "pixelmill")
+    with served([str(collection.store), "--port", "0"], **variables) as (address, _):
+        (announced,) = sockets.iterdir()
+        assert announced.name.startswith(key_of(collection.searcher().store.manifest.store_id))
         assert address.startswith("http://127.0.0.1:")
         assert httpx.get(address).status_code == 200
         assert httpx.get(f"{address}/api/rows").status_code == 401
         rows = httpx.get(f"{address}/api/rows", headers={"Authorization": f"Bearer {TOKEN}"})
         assert rows.json()["images"] > 20
         assert "server" not in rows.headers
+    sockets.rmdir()
