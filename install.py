@@ -8,8 +8,6 @@ uv looks for packages where pip is told to, by PIP_… variables, pip.conf or PI
 come first. torch is the build for this machine (UV_TORCH_BACKEND names another; empty: the one of the package index).
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import os
@@ -21,6 +19,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # noqa: UP036 - it is the older ones that come here; Python 3.6 can read up to this line
+    sys.exit(
+        f"Expected Python 3.11 or newer. Got {sys.version.split()[0]}, {sys.executable}. "
+        "Name another: make PYTHON=python3.12 demo"
+    )
+
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON, UV = VENV / "bin/python", VENV / "bin/uv"
@@ -29,7 +33,6 @@ UNFINISHED = VENV / ".unfinished"
 RUNTIME, WHOLE = VENV / ".installed-runtime", VENV / ".installed"
 """Touched when that is up to date. The Makefile compares them with what they are made from."""
 PINS = ROOT / "constraints.txt"
-OLDEST = (3, 11)
 BACKEND = "UV_TORCH_BACKEND"
 Command = Sequence["str | Path"]
 _PINNED: Command = ("--python", PYTHON, "--constraint", PINS)
@@ -56,11 +59,6 @@ def main() -> None:
 
 def make_environment() -> None:
     """A virtual environment of this Python, with uv as it is pinned."""
-    if sys.version_info < OLDEST:
-        sys.exit(
-            f"Expected Python 3.11 or newer. Got {sys.version.split()[0]}, {sys.executable}. "
-            "Name another: make PYTHON=python3.12 demo"
-        )
     if UNFINISHED.exists():
         shutil.rmtree(VENV)
     if PYTHON.exists():
@@ -73,17 +71,19 @@ def make_environment() -> None:
 
 def install(extras: list[str]) -> None:
     """Pixelmill, to be edited in its place, and all that it needs, in the versions that the tests passed with."""
+    package = f".[{','.join(extras)}]" if extras else "."
     with _unfinished():
         for stamp in (RUNTIME, WHOLE):
             stamp.unlink(missing_ok=True)
-        _install_for_this_machine(f".[{','.join(extras)}]" if extras else ".", uv_variables(os.environ, told_to_pip()))
+        _install_for_this_machine([*_PINNED, "--build-constraint", PINS, "--editable", package])
     for stamp in (RUNTIME, WHOLE) if {"all", "dev"} <= set(extras) else (RUNTIME,):
         stamp.touch()
 
 
 def build_wheel() -> None:
-    variables = uv_variables(os.environ, told_to_pip())
-    _run([UV, "build", *_quiet(), "--python", PYTHON, "--build-constraint", PINS, "--out-dir", "dist"], variables)
+    told = told_to_pip()
+    where: Command = ["--python", PYTHON, "--build-constraint", PINS, "--out-dir", "dist", *uv_options(told)]
+    _run([UV, "build", *_quiet(), *where], uv_variables(os.environ, told))
     print(*sorted(f"dist/{path.name}" for path in (ROOT / "dist").glob("pixelmill-*")), sep="\n")
 
 
@@ -105,7 +105,6 @@ _FOR_UV: dict[str, tuple[str, Callable[[str], str]]] = {
     "index-url": ("UV_DEFAULT_INDEX", str.strip),
     "extra-index-url": ("UV_INDEX", _between(" ")),
     "find-links": ("UV_FIND_LINKS", _between(",")),
-    "no-index": ("UV_NO_INDEX", str.strip),
     "trusted-host": ("UV_INSECURE_HOST", _between(" ")),
     "keyring-provider": ("UV_KEYRING_PROVIDER", lambda value: "subprocess" if value == "subprocess" else "disabled"),
     "default-timeout": ("UV_HTTP_TIMEOUT", lambda value: f"{float(value):.0f}"),
@@ -115,7 +114,7 @@ _FOR_UV: dict[str, tuple[str, Callable[[str], str]]] = {
     "proxy": ("ALL_PROXY", lambda value: value if "://" in value else f"http://{value}"),
 }
 """Options of pip, and how uv takes them."""
-_INDEXES = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"}
+_INDEXES = {"UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"}
 
 
 def uv_variables(given: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
@@ -128,10 +127,17 @@ def uv_variables(given: Mapping[str, str], told: Mapping[str, str]) -> dict[str,
     return {"UV_SYSTEM_CERTS": "true", **handed, **given}
 
 
-def _install_for_this_machine(package: str, variables: dict[str, str]) -> None:
+def uv_options(told: Mapping[str, str]) -> list[str]:
+    """What uv knows no variable for."""
+    return ["--no-index"] if told.get("no-index", "").lower() in ("1", "true", "t", "yes", "y", "on") else []
+
+
+def _install_for_this_machine(asked: Command) -> None:
     """With torch for this machine where that can be had, else with the one of the package index."""
-    command: Command = [UV, "pip", "install", *_quiet(), *_PINNED, "--build-constraint", PINS, "--editable", package]
-    backend = variables.pop(BACKEND, "" if "UV_NO_INDEX" in variables else "auto")
+    told = told_to_pip()
+    variables, options = uv_variables(os.environ, told), uv_options(told)
+    command: Command = [UV, "pip", "install", *_quiet(), *options, *asked]
+    backend = variables.pop(BACKEND, "" if options else "auto")
     reason = _why_no_torch(backend, variables) if backend else ""
     if backend and not reason:
         try:
@@ -161,7 +167,10 @@ def _check_same_python() -> None:
     there = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", (VENV / "pyvenv.cfg").read_text(), re.MULTILINE)
     here = "{}.{}".format(*sys.version_info)
     if there and there[1] != here:
-        sys.exit(f"Expected .venv to be of Python {here}, by which this was called. It is of {there[1]}: make clean")
+        sys.exit(
+            f"Expected .venv to be of Python {here}, by which this was called. It is of {there[1]}. "
+            f"Name that one, as in make PYTHON=python{there[1]} demo, or take .venv away: make clean"
+        )
 
 
 @contextmanager

@@ -72,13 +72,18 @@ def test_what_uv_is_told_comes_first(told: dict[str, str]) -> None:
         ("timeout", "7.5", "UV_HTTP_TIMEOUT", "8"),
         ("proxy", "proxy.invalid:3128", "ALL_PROXY", "http://proxy.invalid:3128"),
         ("proxy", "socks5://proxy.invalid", "ALL_PROXY", "socks5://proxy.invalid"),
-        ("no-index", "true", "UV_NO_INDEX", "true"),
         ("keyring-provider", "auto", "UV_KEYRING_PROVIDER", "disabled"),
     ],
 )
 def test_a_value_is_written_as_uv_reads_it(option: str, value: str, variable: str, as_uv: str) -> None:
     """Whole seconds, a proxy with its scheme, the two keyrings that uv knows."""
     assert install.uv_variables({}, {option: value})[variable] == as_uv
+
+
+def test_no_index_is_no_index() -> None:
+    """As pip spells it; uv has a flag for it, and no variable."""
+    assert install.uv_options({"no-index": "Yes"}) == ["--no-index"]
+    assert install.uv_options({"no-index": "false"}) == []
 
 
 @pytest.fixture
