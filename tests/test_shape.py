@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,15 @@ def every_room_has_a_place(root: Path) -> list[str]:
     """A new room is given its line in DIRECTION, and a line names no room that is not there."""
     there = {room(module) for module in modules(root, PACKAGES) if module not in TOGETHER}
     return sorted(there ^ {name for names in DIRECTION for name in names})
+
+
+def the_table_of_rooms_is_true(root: Path) -> list[str]:
+    """CONTRIBUTING.md has a line for each package of the library, and one imports only from those above it."""
+    listed: list[str] = re.findall(r"^\| `(\w+)/` \|", (root / "CONTRIBUTING.md").read_text(), re.M)
+    line = {name: i for i, names in enumerate(DIRECTION) for name in names}
+    packages = {path.parent.name for path in (root / "pixelmill").glob("*/__init__.py")}
+    late = {a for a, b in pairwise(listed) if {a, b} <= line.keys() and line[a] > line[b]}
+    return sorted(f"CONTRIBUTING.md: {name}" for name in packages ^ set(listed) | late)
 
 
 def no_circle_of_files(root: Path) -> list[str]:
@@ -208,7 +218,8 @@ def _names(source: str) -> frozenset[str]:
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        no_arrow_back, every_room_has_a_place, no_circle_of_files, no_circle_of_rooms, the_library_stands_alone,
+        no_arrow_back, every_room_has_a_place, the_table_of_rooms_is_true, no_circle_of_files, no_circle_of_rooms,
+        the_library_stands_alone,
         the_store_is_used_by_what_it_offers, imports_are_spelled_out, no_test_is_a_library, no_long_file,
         no_strange_word, no_strange_word_in_the_documents,
     )
@@ -223,6 +234,8 @@ BREAKS = [
     ("no_arrow_back", "tasks/plan.py", "from flows.embed import embed"),
     ("no_arrow_back", "pixelmill/web/app.py", "from pixelmill.cli import common"),
     ("every_room_has_a_place", "pixelmill/attic.py", ""),
+    ("the_table_of_rooms_is_true", "CONTRIBUTING.md", "| `attic/` | what nobody wants |"),
+    ("the_table_of_rooms_is_true", "CONTRIBUTING.md", "| `sources/` | once more |"),
     ("no_circle_of_files", "pixelmill/store/rows.py", "from pixelmill.store.commit import StoreWriter"),
     ("no_circle_of_files", "pixelmill/errors.py", "def late():\n    from pixelmill.models import base"),
     ("no_circle_of_rooms", "pixelmill/store/rows.py", "from pixelmill.run.job import Job"),
