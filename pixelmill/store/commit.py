@@ -51,7 +51,8 @@ T = TypeVar("T")
 
 
 class Overtaken(StoreError):
-    """A matrix holds more than when it was looked at."""
+    """A matrix holds more than when it was looked at: whoever looked decides anew. (Not `PublishedMeanwhile`, which a
+    writer meets beneath its lock and answers by itself, since what it was to do is as right on top of the other.)"""
 
 
 class StoreWriter:

@@ -3,7 +3,7 @@
 Each writer has a file in `.writers/`, which it keeps locked while it lives. Where that lock can be had although the
 writer lives, locks do not reach from machine to machine (sshfs, NFS with `nolock`, SMB with `nobrl`): SQLite would not
 survive two writers, so the later one is refused before it writes. No clocks are compared: a writer elsewhere lives if
-its file changes while it is watched.
+its file changes while it is watched. (Whether a run lives is asked in `living.py`, where a lock is enough.)
 """
 
 from __future__ import annotations

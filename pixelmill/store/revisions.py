@@ -27,7 +27,8 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 
 class PublishedMeanwhile(StoreError):
-    """Another machine has published first. Nothing was published: begin again on top of its revision."""
+    """Another machine has published first. Nothing was published: begin again on top of its revision, as
+    `StoreWriter.in_turn` does. Where what was decided before the lock no longer holds, that is `Overtaken`."""
 
 
 def claim(store: Path, revision: int, content: bytes) -> None:
