@@ -18,16 +18,12 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def test_a_step_is_shown_until_the_process_is_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It moves while it runs; once someone has pressed Ctrl-C nothing more scrolls past what is said then."""
+    terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(progress, "_still", threading.Event())
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    return sys.stderr  # type: ignore[return-value]
-
-
-def test_a_step_is_shown_until_the_process_is_told_to_stop(terminal: Terminal) -> None:
-    """It moves while it runs; once someone has pressed Ctrl-C nothing more scrolls past what is said then."""
+    monkeypatch.setattr(sys, "stderr", terminal)
     with step_shown("Publishing", lambda: "part 3"):
         end = time.monotonic() + 20
         while terminal.getvalue().count("part 3") < 2:
