@@ -55,10 +55,7 @@ def run(
 
     Only what is new or missing is embedded: a second run makes no model call.
     """
-    from pixelmill.report.model import DryRunReport, RunReport
-    from pixelmill.run.direct import run_here
     from pixelmill.run.preflight import check
-    from pixelmill.run.steps import preview
     from settings import load_settings
     from settings.job import make_job
 
@@ -66,6 +63,11 @@ def run(
     names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else None
     job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
     check(job, writes=not dry_run)
+    # What carries a run out takes half a second to load: a typo has been told by now.
+    from pixelmill.report.model import DryRunReport, RunReport
+    from pixelmill.run.direct import run_here
+    from pixelmill.run.steps import preview
+
     _warn_on_stderr()
     check_proxies(os.environ)
     report: RunReport | DryRunReport

@@ -39,14 +39,18 @@ def fastest_precision(model: EmbeddingModel, samples: Sequence[np.ndarray]) -> s
         return "float32"
     batch = torch.from_numpy(np.stack(samples)).to(model.device)
     candidates = [torch.bfloat16] if model.device.type == "cpu" else [torch.float16, torch.bfloat16]
-    reference, base = _measured(model, batch, torch.float32)
-    best, best_seconds = "float32", base / LEAST_GAIN
+    plain = _Passes(model, batch, torch.float32)
+    best, best_seconds = "float32", float("inf")
     for dtype in candidates:
-        vectors, seconds = _measured(_as(model, dtype), batch, dtype, enough=_HOPELESS * base)
-        cosine = least_cosine(reference, vectors)
-        name = str(dtype).removeprefix("torch.")
+        name, passes = str(dtype).removeprefix("torch."), _Passes(_as(model, dtype), batch, dtype)
+        cosine = least_cosine(plain.vectors, passes.vectors)
+        if cosine < LEAST_COSINE:  # how fast it is does not matter
+            log.info("precision: model=%s %s cosine=%.5f", model.spec.name, name, cosine)
+            continue
+        base = plain.seconds()
+        seconds = passes.seconds(enough=_HOPELESS * base)
         log.info("precision: model=%s %s cosine=%.5f speed=%.2fx", model.spec.name, name, cosine, base / seconds)
-        if cosine >= LEAST_COSINE and seconds < best_seconds:
+        if seconds < min(best_seconds, base / LEAST_GAIN):
             best, best_seconds = name, seconds
     return best
 
@@ -55,23 +59,34 @@ def _as(model: EmbeddingModel, dtype: torch.dtype) -> EmbeddingModel:
     return copy.deepcopy(model).to(model.device, dtype)
 
 
-def _measured(
-    model: EmbeddingModel, batch: torch.Tensor, dtype: torch.dtype, enough: float = float("inf")
-) -> tuple[np.ndarray, float]:
-    """Embeddings, and the least seconds that a pass took. A first pass of `enough` seconds, or a long one, is all."""
-    import torch
+class _Passes:
+    """Passes of a batch through a model in one precision: the vectors of the first one, and how long one takes."""
 
-    seconds = []
-    with torch.inference_mode():
-        pixels = normalize(batch, model.preprocessing, dtype)
+    def __init__(self, model: EmbeddingModel, batch: torch.Tensor, dtype: torch.dtype) -> None:
+        self._model = model
+        self._pixels = normalize(batch, model.preprocessing, dtype)
         start = time.perf_counter()
-        embeddings = model.encode_image(pixels).float().cpu().numpy()
-        first = time.perf_counter() - start
-        for _ in range(_REPEATS if first < min(enough, _LONG) else 0):
-            start = time.perf_counter()
-            model.encode_image(pixels).float().cpu()
-            seconds.append(time.perf_counter() - start)
-    return embeddings, min(seconds, default=first)
+        self.vectors = self._embed().numpy()
+        self._first = time.perf_counter() - start
+        self._best: float | None = None
+
+    def seconds(self, enough: float = float("inf")) -> float:
+        """The least that a pass took. A first pass of `enough` seconds, or a long one, is all."""
+        if self._best is None:
+            repeats = _REPEATS if self._first < min(enough, _LONG) else 0
+            self._best = min([self._timed() for _ in range(repeats)], default=self._first)
+        return self._best
+
+    def _timed(self) -> float:
+        start = time.perf_counter()
+        self._embed()
+        return time.perf_counter() - start
+
+    def _embed(self) -> torch.Tensor:
+        import torch
+
+        with torch.inference_mode():
+            return self._model.encode_image(self._pixels).float().cpu()
 
 
 def least_cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -186,6 +186,12 @@ def a_decoder() -> Iterator[_Decoder]:
         decoder.close()
 
 
+def start_ahead() -> None:
+    """Have a process ready for the first picture, which starts while this one loads a model."""
+    with a_decoder():
+        pass
+
+
 def end_idle_decoders() -> None:
     """End the processes that wait for pictures. The next picture starts one anew."""
     with _guard:

@@ -41,8 +41,10 @@ def load_file(
     from pixelmill.models.checkpoint.sidecars import require_agreement
     from pixelmill.models.checkpoint.untrained import untrained
     from pixelmill.models.fuse import quicken
+    from pixelmill.models.without_compiler import without_compiler
 
-    model = backend(spec.backend).load(spec, file)
+    with without_compiler():
+        model = backend(spec.backend).load(spec, file)
     if model.preprocessing.image_size != spec.image_size:
         raise WeightsRefused(
             f"Expected input of {spec.image_size} pixels for {spec.name}."

@@ -1,4 +1,7 @@
-"""What a run needs, looked at before anything is started: a wrong name costs a second, not the start of the run."""
+"""What a run needs, looked at before anything is started.
+
+A wrong name is told at once: what stores need (NumPy, HDF5) is loaded when the sources are known to be there.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,8 @@ from pathlib import Path
 from pixelmill.devices import resolve_device
 from pixelmill.errors import StoreError
 from pixelmill.run.job import Job
-from pixelmill.run.preview import store_as_it_is
 from pixelmill.run.scan import source_in_time
 from pixelmill.sources.address import is_address
-from pixelmill.store.master import MASTER, home_of
 from pixelmill.watch.hangs import Unanswered
 
 
@@ -25,14 +26,9 @@ def check(job: Job, *, writes: bool = True) -> None:
     """
     check_devices(job)
     check_sources(job)
-    if not writes:
-        store_as_it_is(job)
-        return
-    if (home_of(job.store) / MASTER).exists():
-        _open_store(job.store)
-    else:
-        _check_room(job.store)
-    check_weights(job)
+    _check_store(job, writes=writes)
+    if writes:
+        check_weights(job)
 
 
 def check_weights(job: Job) -> None:
@@ -58,10 +54,17 @@ def check_devices(job: Job) -> None:
             resolve_device(device)
 
 
-def _open_store(folder: Path) -> None:
+def _check_store(job: Job, *, writes: bool) -> None:
+    from pixelmill.run.preview import store_as_it_is
     from pixelmill.store.commit import StoreWriter
+    from pixelmill.store.master import MASTER, home_of
 
-    StoreWriter(folder).close()
+    if not writes:
+        store_as_it_is(job)
+    elif (home_of(job.store) / MASTER).exists():
+        StoreWriter(job.store).close()
+    else:
+        _check_room(job.store)
 
 
 def _check_room(folder: Path) -> None:

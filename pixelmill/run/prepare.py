@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pixelmill.images.sandbox_pool import start_ahead
 from pixelmill.plan import Plan, count_pending, make_plan
 from pixelmill.run.drift import forget_measured
 from pixelmill.run.job import Job
@@ -32,6 +33,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> tuple[list[Matrix], Pla
     complete = len(matrices) == len(job.specs) and not count_pending(writer.ledger, store, matrices, scan)
     samples = [] if complete else sample_files(writer.ledger, scan)
     if samples:
+        start_ahead()
         forget_measured()
         settled = [matrix_to_fill(job, writer, spec, files[spec], found[spec], samples) for spec in job.specs]
         matrices = [matrix for matrix in settled if matrix]

@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from pixelmill.errors import ImageRejected, reason_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import digest_of
-from pixelmill.store.ledger import Ledger
 from pixelmill.watch.calls import answer, begin
 from pixelmill.watch.clocks import past
 from pixelmill.watch.hangs import Hang, Unanswered
 from pixelmill.watch.threads import Threads
+
+if TYPE_CHECKING:
+    from pixelmill.store.ledger import Ledger
 
 _AT_ONCE = 1000
 _CAME = "The deadline came: this file and those after it were not hashed again."

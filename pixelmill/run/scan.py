@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.run.rehash import rehash
@@ -13,10 +14,12 @@ from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.pattern import fits
 from pixelmill.sources.source import Source, parse_source
-from pixelmill.store.ledger import Ledger
 from pixelmill.watch.calls import answer, begin, items_in_time
 from pixelmill.watch.clocks import past
 from pixelmill.watch.hangs import Hang, Unanswered, hanging
+
+if TYPE_CHECKING:
+    from pixelmill.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
