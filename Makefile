@@ -20,9 +20,11 @@ $(WHOLE): $(PARTS)
 	$(PYTHON) install.py --extra all dev
 
 demo: $(RUNTIME)
-	$(BIN)/pixelmill run examples/images --models efficientnet_lite0 --store demo-store
+	$(BIN)/pixelmill run examples/images --models efficientnet_lite0,demo_clip --store demo-store --config examples/demo.toml
 	$(BIN)/pixelmill info demo-store
 	$(BIN)/python examples/read_vectors.py demo-store/vectors.h5
+	$(BIN)/pixelmill search demo-store "a boat at sunset" -k 4 --config examples/demo.toml
+	@echo "See it in a browser: $(BIN)/pixelmill serve demo-store --config examples/demo.toml"
 
 test: $(WHOLE)
 	$(BIN)/python -m pytest

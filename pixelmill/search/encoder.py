@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import NoTextTower, WeightsRefused
+from pixelmill.errors import NoTextTower, UnknownModel, WeightsRefused
 from pixelmill.store.manifest import Provenance
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class QueryEncoder:
         from pixelmill.models.load import load_file
         from pixelmill.provenance import still_makes
 
-        made, spec = self._made, self._find(self._made.model)
+        made, spec = self._made, self._spec()
         file = self._cache.fetch_model(spec)
         found = (spec.backend, spec.architecture, file.sha256)
         if found != (made.backend, made.architecture, made.weights_sha256):
@@ -137,6 +137,18 @@ class QueryEncoder:
                 "libraries do not: install those that `pixelmill info --json` names, or embed anew."
             )
         return model
+
+    def _spec(self) -> ModelSpec:
+        """Where the matrix' model is to be had. Raises UnknownModel, with what is likely for a model of one's own."""
+        made = self._made
+        try:
+            return self._find(made.model)
+        except UnknownModel as error:
+            raise UnknownModel(
+                f"Expected {made.model} ({made.backend} {made.architecture}), which made the matrix that is searched, "
+                "in the settings or the catalog. It is in neither. If it is a model of your own, name the settings "
+                "file of its run: --config FILE, or PIXELMILL_CONFIG."
+            ) from error
 
     def _text_model(self) -> TextModel:
         if not has_text(self._made):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +20,14 @@ from pixelmill.run import steps
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
 from tests.support.chromium import SCREENSHOTS
-from tests.support.gallery import serving
+from tests.support.examples import ROOT, example
+from tests.support.gallery import served, serving
 
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(SCREENSHOTS is None, reason="SCREENSHOTS says no folder for pictures of the documentation."),
 ]
 SEEDS = 8
-MAKE_IMAGES = Path(__file__).parents[2] / "examples" / "make_images.py"
 
 
 class Rendered:
@@ -55,16 +56,12 @@ class Rendered:
         return Searcher(self._folder / "store", cache=WeightsCache(self._cache.cache_dir, {}, True))
 
     def _render(self, photos: Path) -> None:
-        found = importlib.util.spec_from_file_location("make_images", MAKE_IMAGES)
-        assert found
-        assert found.loader
-        make_images = importlib.util.module_from_spec(found)
-        found.loader.exec_module(make_images)
+        make_images = example("make_images")
         for name, painter, size, seed in make_images.samples():
             for number in range(SEEDS if min(size) > 250 else 0):
                 file = (photos / name).with_suffix(".jpg")
                 file.parent.mkdir(parents=True, exist_ok=True)
-                picture = make_images.rendered(painter, size, seed + 100 * number)
+                picture = make_images.rendered(painter, size, seed + 100 * number).picture
                 picture.save(file.with_stem(f"{file.stem}-{number}"), quality=85)
         (photos / "city" / "download.jpg").write_text("<!doctype html><html>Please log in</html>")
         (photos / "city" / "card.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
@@ -130,3 +127,16 @@ def test_pictures_on_a_phone(browser: Browser, address: str) -> None:
         page.goto(like(page, address, "flowers/garden-*"))
         expect(page.locator(".grid .cell").first).to_be_visible()
         take(page, "phone")
+
+
+def test_a_picture_of_the_demo(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Words find pictures: what follows `make demo`."""
+    monkeypatch.chdir(ROOT)
+    how = ["--config", "examples/demo.toml"]
+    run = ["run", "examples/images", "--models", "demo_clip", "--store", str(tmp_path / "demo-store"), *how]
+    subprocess.run([sys.executable, "-m", "pixelmill", *run], check=True, capture_output=True, timeout=240)
+    with served([str(tmp_path / "demo-store"), "--port", "0", *how]) as (address, _):
+        page = browser.new_page(viewport={"width": 1240, "height": 620})
+        page.goto(f"{address}/?text=a+boat+at+sunset")
+        expect(page.locator(".grid .cell").nth(5)).to_be_visible(timeout=60_000)
+        take(page, "words")
