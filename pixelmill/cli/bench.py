@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from pixelmill.choices import AskedPrecision, Decode
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
 from pixelmill.formatting import number_of
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ _COLUMNS = ("model", "device", "precision", "images/s", "ms/image", "bottleneck"
 
 
 @click.command(short_help="Measure models on this machine.")
-@click.argument("sources", nargs=-1, metavar="[SOURCE…]")
-@click.option("--models", metavar="A,B", help="Models; see `pixelmill models`. Default: those of the settings.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE…]", shell_complete=completers.file)
+@click.option(
+    "--models",
+    metavar="A,B",
+    shell_complete=completers.any_model,
+    help="Models; see `pixelmill models`. Default: those of the settings.",
+)
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
 @click.option(
     "--precision", type=click.Choice(get_args(AskedPrecision)), help="auto: the fastest with cosine >= 0.999, measured."

@@ -9,28 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pixelmill.errors import nearest
 from pixelmill.paths import local_path
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from rich.table import Table
 
     from settings import Settings
 
 
 _WIDE = 10_000
-
-
-class Commands(click.Group):
-    """A group whose answer to an unknown command is the nearest one."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            ctx.fail(f"No such command {name!r}.{nearest(name, self.list_commands(ctx))}")
-        return super().resolve_command(ctx, args)
 
 
 class LocalPath(click.Path):
@@ -43,9 +31,18 @@ class LocalPath(click.Path):
             self.fail(f"{error}.", param, ctx)
 
 
+class StorePath(LocalPath):
+    """The folder of a store."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from pixelmill.cli.completers import stores
+
+        return stores(incomplete)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 config_file = click.option("--config", type=LocalPath(path_type=Path), help="Settings file (default: pixelmill.toml).")
-store_folder = click.argument("store", type=LocalPath(path_type=Path, file_okay=False))
+store_folder = click.argument("store", type=StorePath(path_type=Path, file_okay=False))
 
 
 def settings_from(config: Path | None) -> Settings:

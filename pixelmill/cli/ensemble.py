@@ -6,13 +6,18 @@ from pathlib import Path
 
 import click
 
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
 
 
 @click.command(short_help="Keep models side by side under a name.")
 @common.store_folder
-@click.argument("name")
-@click.option("--models", metavar="A,B", help="Models of the store, side by side in this order.")
+@click.argument("name", shell_complete=completers.stored_model)
+@click.option(
+    "--models",
+    metavar="A,B",
+    shell_complete=completers.stored_model,
+    help="Models of the store, side by side in this order.",
+)
 @click.option("--weights", metavar="0.7,0.3", help="How much each counts in searches and exports.")
 @click.option("--drop", "dropped", is_flag=True, help="Forget the ensemble; its models' vectors stay.")
 def ensemble(store: Path, name: str, models: str | None, weights: str | None, dropped: bool) -> None:

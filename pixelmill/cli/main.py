@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from pixelmill.cli.help import GroupedCommands
+from pixelmill.cli.help import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
 from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams, use_utf8
@@ -29,6 +29,7 @@ _GROUPS = {
     "Look": ("search", "serve", "info", "quarantine", "export", "ensemble"),
     "Models and weights": ("models", "pull", "weights", "bench"),
     "Store care": ("verify", "compact", "repair"),
+    "Shell": ("completion",),
 }
 _FILES = {
     "pull": "models",
@@ -37,8 +38,11 @@ _FILES = {
 """Where a command is, if not in the file of its name."""
 
 
-class _Lazy(GroupedCommands):
+class _Lazy(Commands):
     groups = _GROUPS
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for names in self.groups.values() for name in names]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
+from pixelmill.cli.help import Commands
 
 if TYPE_CHECKING:
     from pixelmill.models.base import ModelSpec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pixelmill.models.weights import WeightsCache
 
 
-@click.group(cls=common.Commands, short_help="Show the catalog; check a model.", invoke_without_command=True)
+@click.group(cls=Commands, short_help="Show the catalog; check a model.", invoke_without_command=True)
 @click.option("--search", "searched", metavar="WORDS", help="Every published weight whose name holds the words.")
 @common.as_json
 @common.config_file
@@ -51,7 +52,7 @@ def models(ctx: click.Context, searched: str | None, as_json: bool, config: Path
 
 
 @click.command(short_help="Download weights.")
-@click.argument("names", nargs=-1, required=True, metavar="MODEL…")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL…", shell_complete=completers.any_model)
 @common.config_file
 def pull(names: tuple[str, ...], config: Path | None) -> None:
     """Download the weights of each MODEL into the cache, resumed if cut off, verified."""
@@ -91,7 +92,7 @@ def _show_published(searched: str, as_json: bool) -> None:
 
 
 @models.command("check")
-@click.argument("name", metavar="MODEL")
+@click.argument("name", metavar="MODEL", shell_complete=completers.any_model)
 @common.as_json
 @common.config_file
 def check(name: str, as_json: bool, config: Path | None) -> int:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from pixelmill.choices import AskedPrecision, Decode
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
 from pixelmill.cli.by_prefect import check_flags, goes_by_prefect, load_quietly
+from pixelmill.cli.help import GroupedCommand
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
 from pixelmill.formatting import number_of, printable
 from pixelmill.proxies import check_proxies
@@ -21,11 +22,23 @@ if TYPE_CHECKING:
     from pixelmill.run.job import Job
 
 
-@click.command(short_help="Embed what is new or missing.")
-@click.argument("sources", nargs=-1, metavar="[SOURCE…]")
-@click.option("--models", metavar="A,B", help="Models, in the order of ensembles; see `pixelmill models`.")
+_GROUPS = {
+    "What is made": ("models", "store", "precision", "decode"),
+    "How": ("device", "batch_size", "deadline", "paranoid", "prefect", "direct"),
+    "Output": ("dry_run", "as_json"),
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS, short_help="Embed what is new or missing.")
+@click.argument("sources", nargs=-1, metavar="[SOURCE…]", shell_complete=completers.file)
 @click.option(
-    "--store", type=common.LocalPath(path_type=str), metavar="DIR", help="Folder of the store; made if need be."
+    "--models",
+    metavar="A,B",
+    shell_complete=completers.any_model,
+    help="Models, in the order of ensembles; see `pixelmill models`.",
+)
+@click.option(
+    "--store", type=common.StorePath(path_type=str), metavar="DIR", help="Folder of the store; made if need be."
 )
 @click.option("--device", metavar="auto|cpu|gpu|cuda|cuda:N", help="Where the models run.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images a model takes at once.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
 from pixelmill.cli.paths import print_paths
 from pixelmill.cli.query import QueryCommand, asked_for, in_words
 from pixelmill.formatting import printable
@@ -44,11 +44,23 @@ _GROUPS = {
 
 @click.command(cls=QueryCommand, groups=_GROUPS, short_help="Find pictures by words, pictures or rows.")
 @common.store_folder
-@click.argument("query", nargs=-1, metavar="[QUERY]...")
+@click.argument("query", nargs=-1, metavar="[QUERY]...", shell_complete=completers.file)
 @click.option("--text", "texts", multiple=True, metavar="T", help="Words, whatever they look like.")
-@click.option("--image", "images", multiple=True, metavar="FILE", help="A picture: a file or an address.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=completers.file,
+    help="A picture: a file or an address.",
+)
 @click.option("--row", "rows", multiple=True, metavar="N", help="A row of the store.")
-@click.option("--model", metavar="A,B", help="One model or several, or an ensemble of the store. Default: said aloud.")
+@click.option(
+    "--model",
+    metavar="A,B",
+    shell_complete=completers.stored_model,
+    help="One model or several, or an ensemble of the store. Default: said aloud.",
+)
 @click.option("--weights", metavar="0.7,0.3", help="How much each of several models counts.")
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), metavar="N", help="Results.")
 @click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Only paths like '2024/*.jpg'; any of several.")

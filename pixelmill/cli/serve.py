@@ -29,7 +29,7 @@ _TOKEN = re.compile(f"[!-~]{{{LEAST_TOKEN},}}")
 
 
 @click.command(short_help="The gallery: the store in a browser.")
-@click.argument("store", required=False, type=common.LocalPath(path_type=Path, file_okay=False))
+@click.argument("store", required=False, type=common.StorePath(path_type=Path, file_okay=False))
 @click.option("--host", metavar="ADDRESS", help="Where to listen. Default: 127.0.0.1, for this machine alone.")
 @click.option("--port", type=click.IntRange(0, 65_535), help="0: any that is free. Default: 8000.")
 @click.option("--token", metavar="SECRET", help="Who has it may look. `ps` shows flags: PIXELMILL_WEB__TOKEN.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
 from pixelmill.cli.main import DONE, FAILED
 from pixelmill.formatting import printable
 
@@ -140,7 +140,13 @@ def repair(store: Path) -> None:
 @click.command(short_help="Copy vectors out.")
 @common.store_folder
 @click.argument("out", type=common.LocalPath(path_type=Path, dir_okay=False), metavar="OUT.{h5,npy,parquet}")
-@click.option("--models", required=True, metavar="A,B", help="Models side by side, in this order.")
+@click.option(
+    "--models",
+    required=True,
+    metavar="A,B",
+    shell_complete=completers.stored_model,
+    help="Models side by side, in this order.",
+)
 @click.option("--normalize", is_flag=True, help="Divide each model's vector by its length.")
 @click.option("--weights", metavar="0.7,0.3", help="Multiply each model's vector.")
 def export(store: Path, out: Path, models: str, normalize: bool, weights: str | None) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pixelmill.cli import common
+from pixelmill.cli import common, completers
+from pixelmill.cli.help import Commands
 
 if TYPE_CHECKING:
     from pixelmill.models.base import ModelSpec
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
-@click.group(cls=common.Commands, short_help="The cache of weights, and bundles.")
+@click.group(cls=Commands, short_help="The cache of weights, and bundles.")
 def weights() -> None:
     """What the weights cache holds, its pruning, and bundles for machines without a network."""
 
@@ -42,7 +43,7 @@ def list_(as_json: bool, config: Path | None) -> None:
 
 
 @weights.command()
-@click.argument("names", nargs=-1, metavar="[MODEL…]")
+@click.argument("names", nargs=-1, metavar="[MODEL…]", shell_complete=completers.any_model)
 @click.option("--unused-for", type=click.FloatRange(0), metavar="DAYS", help="Only what nothing used for so long.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed.")
 @common.config_file
@@ -67,7 +68,7 @@ def prune(names: tuple[str, ...], unused_for: float | None, dry_run: bool, confi
 
 
 @weights.command()
-@click.argument("names", nargs=-1, required=True, metavar="MODEL…")
+@click.argument("names", nargs=-1, required=True, metavar="MODEL…", shell_complete=completers.any_model)
 @click.option(
     "-o", "--output", "folder", required=True, type=common.LocalPath(path_type=Path, file_okay=False), metavar="BUNDLE",
     help="The folder to make or add to.",
