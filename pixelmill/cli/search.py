@@ -12,6 +12,7 @@ import click
 from pixelmill.cli import common, completers
 from pixelmill.cli.paths import print_paths
 from pixelmill.cli.query import QueryCommand, asked_for, in_words
+from pixelmill.errors import StoreError
 from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def search(
 
     if as_json and (paths_only or nul):
         raise click.UsageError("Expected --json, or paths alone (-f, -0). Got both.")
+    if query and not store.is_dir():
+        raise StoreError(f"Expected the folder of a store, and behind it what to look for. Got {store}, which is none.")
     terms = list(asked_for(query, texts, images, rows))
     names = [name.strip() for name in model.split(",")] if model else []
     found = _found(_searcher(store, config, device), terms, names, numbers(weights), how)

@@ -103,6 +103,12 @@ def test_what_is_no_query_is_refused_in_words(
     assert words in told(capfd, *arguments)
 
 
+def test_a_query_without_a_store_is_told(here: Path, capfd: Captured) -> None:
+    """Whoever forgets that the store comes first is reminded, before anything is read."""
+    assert code("search", "red", "bike") == 1
+    assert "the folder of a store, and behind it what to look for. Got red" in capfd.readouterr().err
+
+
 def test_the_query_is_told_where_it_could_be_another(here: Path, capfd: Captured) -> None:
     """How words were put together, on stderr; not where there is but one way."""
     assert code("search", "store", "red", "bike", "-.5:people", "red.png") == 0

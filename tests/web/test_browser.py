@@ -72,6 +72,23 @@ def test_words_find_images_and_are_subtracted(page: Page) -> None:
     expect(page.get_by_label("Search the images")).to_have_value("-people")
 
 
+def test_terms_have_weights_and_may_be_quoted(page: Page) -> None:
+    """As on the command line: a chip says how much a term counts, a click turns it round, and words in quotes are taken
+    as they are, also when they come back into the box."""
+    page.get_by_label("Model").select_option(CLIP)
+    search(page, '2:a boat -.5:people "-x 3:4"')
+    chips = page.locator(".chip")
+    words = ["2 \N{MULTIPLICATION SIGN} a boat", "0.5 \N{MULTIPLICATION SIGN} people", "-x 3:4"]
+    expect(page.locator(".chip > span")).to_have_text(words)
+    expect(page.locator(".grid .cell").first).to_be_visible()
+    chips.first.get_by_role("button", name="Subtract a boat instead").click()
+    expect(chips.first).to_have_class("chip minus")
+    expect(page.locator(".grid .cell").first).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.press("Backspace")
+    expect(page.get_by_label("Search the images")).to_have_value('"-x 3:4"')
+
+
 def test_a_model_without_words_says_so(page: Page) -> None:
     """In the server's words, and names one that has them."""
     page.get_by_label("Model").select_option(PLAIN)
