@@ -240,7 +240,7 @@ def test_the_gallery_of_compose_serves_a_store(tmp_path: Path) -> None:
         assert subprocess.run([sys.executable, *words]).returncode == 0
         bearer = {"Authorization": "Bearer a-token-of-many-letters"}
         assert httpx.get(f"{here}/api/store").status_code == 401
-        assert httpx.get(f"{here}/api/store", headers=bearer).json()["rows"] == 24
+        assert httpx.get(f"{here}/api/store", headers=bearer).json()["rows"] == 32
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
 
 
