@@ -61,7 +61,10 @@ def instantiate(spec: ModelSpec, device: str = "meta") -> EmbeddingModel:
     """The architecture of `spec` without weights: on `meta` it costs no memory, and shows dims and parameters."""
     import torch
 
-    model = backend(spec.backend).instantiate(spec)
+    from pixelmill.models.without_compiler import without_compiler
+
+    with without_compiler():
+        model = backend(spec.backend).instantiate(spec)
     model.device = torch.device(device)
     if device != "meta":
         model.module.to_empty(device=device)
