@@ -56,6 +56,7 @@ bench: $(WHOLE)
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.store --rows 1000000 --files 1000
 	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.start --peers $(VENV)/peers
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.search
