@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: where the packages beside `pixelmill` lie in a wheel.
 
 In the checkout `flows`, `tasks` and `settings` are importable. From a wheel they would take these names from other
-people's `settings.py`, so they go into a folder that only Pixelmill's processes look into (`pixelmill/cli/ours.py`).
+people's `settings.py`, so they go into a folder that only Pixelmill's processes look into (`pixelmill/beside.py`).
 """
 
 from setuptools import setup

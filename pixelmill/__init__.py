@@ -7,16 +7,35 @@ from typing import TYPE_CHECKING, Any
 from pixelmill.version import VERSION
 
 if TYPE_CHECKING:
-    from pixelmill.store.reader import Store as Store
+    from pixelmill.api.embedding import embed as embed
+    from pixelmill.api.loaded import release_models as release_models
+    from pixelmill.api.names import own_model as own_model
+    from pixelmill.api.reports import DryRunReport as DryRunReport
+    from pixelmill.api.reports import RunReport as RunReport
+    from pixelmill.api.results import SearchResults as SearchResults
+    from pixelmill.api.running import run as run
+    from pixelmill.api.store import Store as Store
+    from pixelmill.errors import PixelmillError as PixelmillError
 
-__all__ = ["Store", "__version__"]
+__all__ = [
+    "DryRunReport", "PixelmillError", "RunReport", "SearchResults", "Store", "__version__", "embed", "own_model",
+    "release_models", "run",
+]  # fmt: skip
 __version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:
-    """`pixelmill.Store`, imported when it is asked for: the command line starts without NumPy."""
-    if name != "Store":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pixelmill.store.reader import Store
+    """What is offered, imported when it is asked for: the command line starts without NumPy."""
+    if name == "run":
+        import pixelmill.run as package
 
-    return Store
+        return package
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pixelmill.api as api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -18,12 +18,18 @@ from pixelmill.sources.found import FoundFile
 
 
 class Pipeline:
-    """Threads read and decode; the calling thread runs the models. Each image is decoded once for all `targets`."""
+    """Threads read and decode; the calling thread runs the models. Each image is decoded once for all `targets`.
 
-    def __init__(self, targets: Sequence[Target], options: DecodeOptions, *, batch_size: int, threads: int) -> None:
+    `read` gives the bytes of an image, unless they are read where it lies.
+    """
+
+    def __init__(
+        self, targets: Sequence[Target], options: DecodeOptions, *, batch_size: int, threads: int,
+        read: Callable[[FoundFile], bytes] | None = None,
+    ) -> None:  # fmt: skip
         self.targets = targets
         self.inputs = Inputs(targets, options)
-        self.reader = Reader(self.inputs, options, threads=threads)
+        self.reader = Reader(self.inputs, options, threads=threads, read=read)
         self.embedder = Embedder(targets, batch_size=batch_size)
         self._shard = self._new_shard()
 

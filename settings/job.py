@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from pixelmill import catalog
@@ -14,9 +14,9 @@ from settings.root import Settings
 from settings.run import parse_deadline
 
 
-def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
-    """The job of a run over `sources`, or those of the settings. Raises UnknownModel, or SettingsError when sources,
-    models or workers are missing or named twice."""
+def make_job(settings: Settings, sources: Sequence[str] = (), specs: Mapping[str, ModelSpec] | None = None) -> Job:
+    """The job of a run over `sources`, or those of the settings; `specs` are models that need not be looked for. Raises
+    UnknownModel, or SettingsError when sources, models or workers are missing or named twice."""
     run, names = settings.run, settings.run.models
     sources = sources or run.sources
     if not names or len(set(names)) != len(names):
@@ -32,7 +32,7 @@ def make_job(settings: Settings, sources: Sequence[str] = ()) -> Job:
     return Job(
         sources=_sources(sources),
         store=run.store,
-        specs=tuple(find_model(settings, name) for name in names),
+        specs=tuple((specs or {}).get(name) or find_model(settings, name) for name in names),
         cache=make_cache(settings),
         devices={name: own.device for name, own in settings.models.items() if own.device},
         workers=tuple(Worker(**worker.model_dump()) for worker in settings.workers),

@@ -51,13 +51,16 @@ class Settings(BaseSettings):
     workers: tuple[WorkerSettings, ...] = ()
 
 
-def load_settings(config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Settings:
+def load_settings(
+    config: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None, *, here: bool = True
+) -> Settings:
     """Settings from `config` (else PIXELMILL_CONFIG, else ./pixelmill.toml if there is one), variables and `overrides`.
 
-    `overrides` are flags, as {"run": {"batch_size": 8}}; those that are None do not count.
+    `overrides` are flags, as {"run": {"batch_size": 8}}; those that are None do not count. Without `here`,
+    ./pixelmill.toml counts only where it is named.
     Raises SettingsError that names the file or variable, the field, what was expected and the nearest right name.
     """
-    file = _config_file(config)
+    file = _config_file(config, here=here)
     given: dict[str, Any] = {
         group: {k: v for k, v in values.items() if v is not None} for group, values in (overrides or {}).items()
     }
@@ -98,10 +101,10 @@ def _sourced(file: Path | None) -> type[Settings]:
     return Sourced
 
 
-def _config_file(config: Path | None) -> Path | None:
+def _config_file(config: Path | None, *, here: bool) -> Path | None:
     given = config or os.environ.get(CONFIG_VARIABLE)
     if not given:
-        return DEFAULT_FILE if os.path.isfile(DEFAULT_FILE) else None  # noqa: PTH113 - no word of a folder that is closed
+        return DEFAULT_FILE if here and os.path.isfile(DEFAULT_FILE) else None  # noqa: PTH113 - no word of a folder that is closed
     try:
         named = local_path(given)
     except ValueError as error:

@@ -28,9 +28,13 @@ OVERTIME_SECONDS = 10.0
 
 
 class Reader:
-    """Reads files and has them prepared, each with a process that decodes."""
+    """Reads files, by `read` where it is given, and has them prepared, each with a process that decodes."""
 
-    def __init__(self, inputs: Inputs, options: DecodeOptions, *, threads: int) -> None:
+    def __init__(
+        self, inputs: Inputs, options: DecodeOptions, *, threads: int,
+        read: Callable[[FoundFile], bytes] | None = None,
+    ) -> None:  # fmt: skip
+        self._read_bytes = read or partial(read_image, max_bytes=options.max_bytes)
         self._inputs = inputs
         self._options = options
         self._threads = threads
@@ -79,7 +83,7 @@ class Reader:
         queue.add(_Waiting(file, queue.pool.submit(prepare), reading, size, step))
 
     def _read(self, file: FoundFile) -> bytes:
-        data = read_image(file, max_bytes=self._options.max_bytes)
+        data = self._read_bytes(file)
         self._usual_size = max(len(data), self._usual_size // 2)
         return data
 

@@ -46,6 +46,12 @@ class Encoder(Protocol):
         """The raw embedding float32 (dim,) of an image file's bytes."""
 
 
+class Load(Protocol):
+    """Loads a model, as `load_file` does; perhaps one that is kept."""
+
+    def __call__(self, spec: ModelSpec, file: CachedFile, *, device: str, dtype: str) -> EmbeddingModel: ...
+
+
 TEXT_BACKENDS = ("openai_clip", "open_clip")
 
 
@@ -63,9 +69,10 @@ class QueryEncoder:
     """
 
     def __init__(
-        self, made: Provenance, find: Callable[[str], ModelSpec], cache: Weights, *, device: str = "cpu"
-    ) -> None:
-        self._made, self._find, self._cache, self._device = made, find, cache, device
+        self, made: Provenance, find: Callable[[str], ModelSpec], cache: Weights, *, device: str = "cpu",
+        load: Load | None = None,
+    ) -> None:  # fmt: skip
+        self._made, self._find, self._cache, self._device, self._load = made, find, cache, device, load
         self._lock = threading.Lock()
 
     @property
@@ -130,7 +137,7 @@ class QueryEncoder:
                 f"sha256 {made.weights_sha256[:12]}. Found {spec.backend} {spec.architecture}, sha256 "
                 f"{file.sha256[:12]} ({file.path}). Put the old weights back, or embed anew with `pixelmill run`."
             )
-        model = load_file(spec, file, device=self._device, dtype=made.precision)
+        model = (self._load or load_file)(spec, file, device=self._device, dtype=made.precision)
         if not still_makes(model, made):
             raise WeightsRefused(
                 f"Expected {made.model} to preprocess as it did when its matrix was made. These versions of the "

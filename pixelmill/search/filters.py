@@ -1,4 +1,4 @@
-"""Which rows may appear in a result: by path, by date, by size."""
+"""Which rows may appear in a result: by path, by date, by size, by a condition in SQL."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pixelmill.errors import QueryError
 from pixelmill.search.moments import beginning_ns, end_ns
 from pixelmill.search.places import Fits, fitting, ledger_stamp
+from pixelmill.search.where import OF_FILES, columns_of, rows_where
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
@@ -28,7 +29,7 @@ class Filters:
     the last run saw it: a day (`date`) counts from its first moment and to its last, a moment (`datetime`) is included
     in `since` and not in `until`; without a time zone, both are local. A content in several files passes if one of
     these passes by path and date. `min_size` is the least length of the shorter edge in pixels, `max_size` the
-    greatest of the longer one.
+    greatest of the longer one. `where` is a condition in SQL over `where.COLUMNS`.
     """
 
     globs: tuple[str, ...] = ()
@@ -36,14 +37,22 @@ class Filters:
     until: date | datetime | None = None
     min_size: int | None = None
     max_size: int | None = None
+    where: str | None = None
 
     def stamp(self, store: Store) -> object:
         """What changes when other rows of the same snapshot may pass: dates and copies are the ledger's to tell."""
-        return ledger_stamp(store.folder) if self.globs or self.since or self.until else None
+        asked = self.globs or self.since or self.until or self.names_files
+        return ledger_stamp(store.folder) if asked else None
+
+    @property
+    def names_files(self) -> bool:
+        """Whether `where` is about what differs among the files of one content."""
+        return self.where is not None and bool(columns_of(self.where) & OF_FILES)
 
 
 def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
-    """(N,) bool: the rows that some file still holds and that pass. Raises QueryError for dates without a ledger."""
+    """(N,) bool: the rows that some file still holds and that pass. Raises QueryError for dates without a ledger, and
+    for a condition that cannot be answered."""
     allowed: NDArray[np.bool_] = store.present.copy()
     if filters.min_size is not None:
         allowed &= np.minimum(store.widths, store.heights) >= filters.min_size
@@ -54,12 +63,14 @@ def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
         allowed &= _by_date(store, filters)
     elif filters.globs:
         allowed &= _by_path(store, fitting(filters.globs), allowed)
+    if filters.where is not None:
+        allowed &= rows_where(store, filters.where)
     return allowed
 
 
 def paths_known(store: Store, filters: Filters) -> str:
     """What a person who filters by path should know: that without a ledger each content is known by one path only."""
-    if not filters.globs:
+    if not (filters.globs or filters.names_files):
         return ""
     with ledger_of(store.folder) as ledger:
         return "" if ledger else "The store has no ledger: of copies of one content, only one path was looked at."

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pixelmill.errors import NoTextTower, QueryError
 from pixelmill.search.collapse import collapse
-from pixelmill.search.encoder import Encoder, QueryEncoder, Weights, from_catalog, has_text
+from pixelmill.search.encoder import Encoder, Load, QueryEncoder, Weights, from_catalog, has_text
 from pixelmill.search.exact import members_of, top_k
 from pixelmill.search.filters import Filters, allowed_rows, paths_known
 from pixelmill.search.index_files import read_description
@@ -72,29 +73,33 @@ class Found:
 
 
 class Searcher:
-    """Searches the newest snapshot of the store in a folder. Safe to use from many threads.
+    """Searches the newest snapshot of the store in a folder, or one that is given. Safe to use from many threads.
 
     `find` gives the spec of a model by name and `cache` its weights; both are asked only for words and pictures, and
-    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run. With `asks`,
-    a running `pixelmill serve` that has a model in memory is asked first (see `AskingEncoder`).
+    what they lead to must be what made the matrix (see `QueryEncoder`). `device` is where the models run, which `load`
+    loads. With `asks`, a running `pixelmill serve` that has a model in memory is asked first (see `AskingEncoder`).
     """
 
     def __init__(
-        self, store: str | Path, *, find: Callable[[str], ModelSpec] = from_catalog, cache: Weights,
-        device: str = "cpu", asks: bool = False,
+        self, store: str | Path | Store, *, find: Callable[[str], ModelSpec] = from_catalog, cache: Weights,
+        device: str = "cpu", asks: bool = False, load: Load | None = None,
     ) -> None:  # fmt: skip
-        self._find, self._cache, self.device, self._asks = find, cache, device, asks
+        self.device, self._asks = device, asks
+        self._encode = partial(QueryEncoder, find=find, cache=cache, device=device, load=load)
         self._lock = threading.Lock()
         self._norms = Norms()
         self._encoders: dict[str, QueryEncoder] = {}
         self._indexes: dict[str, tuple[tuple[str, int], Approximate | None]] = {}
         self._passing: dict[tuple[Filters, object], NDArray[np.bool_]] = {}
-        self._store = Store(store)
+        self._follows = not isinstance(store, Store)
+        self._store = store if isinstance(store, Store) else Store(store)
         self._stamp = _stamp(self._store)
 
     @property
     def store(self) -> Store:
-        """The newest snapshot."""
+        """The snapshot that is searched."""
+        if not self._follows:
+            return self._store
         with self._lock:
             if (stamp := _stamp(self._store)) != self._stamp:
                 self._store, self._stamp = Store(self._store.folder), stamp
@@ -135,6 +140,11 @@ class Searcher:
     def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
         """The unit vector that a search for `terms` would use, over the models side by side."""
         return self._query(terms, self.store.concatenated(models, weights=weights, normalize=True))
+
+    def release_models(self) -> None:
+        """Forget the models that encode queries; the next one loads its own anew."""
+        with self._lock:
+            self._encoders.clear()
 
     def _index(self, matrix: Ensemble, allowed: NDArray[np.bool_]) -> Approximate | None:
         """The index of the one model that is searched, unless so few rows may appear that comparing all is quick."""
@@ -192,7 +202,7 @@ class Searcher:
     def _own(self, made: Provenance) -> QueryEncoder:
         with self._lock:
             if made.fingerprint not in self._encoders:
-                self._encoders[made.fingerprint] = QueryEncoder(made, self._find, self._cache, device=self.device)
+                self._encoders[made.fingerprint] = self._encode(made)
             return self._encoders[made.fingerprint]
 
 

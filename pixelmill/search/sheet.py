@@ -75,22 +75,23 @@ def _picture(hit: Hit, name: str) -> str:
             trouble.append(error)
         else:
             return f'<img src="data:image/jpeg;base64,{data}" alt="{name}">'
-    return f'<div class="none">{escape(printable(_reason(trouble[0])))}</div>'
+    return f'<div class="none">{escape(printable(reason_of_none(trouble[0])))}</div>'
 
 
-def _reason(error: OSError | PixelmillError) -> str:
+def reason_of_none(error: OSError | PixelmillError) -> str:
+    """Why there is no thumbnail."""
     return error.reason if isinstance(error, ImageRejected) else getattr(error, "strerror", None) or str(error)
 
 
-def thumbnail(file: FoundFile) -> bytes:
-    """A JPEG of at most EDGE x EDGE pixels, upright, of an image file, which is decoded in a process of its own.
+def thumbnail(file: FoundFile, edge: int = EDGE) -> bytes:
+    """A JPEG of at most `edge` x `edge` pixels, upright, of an image file, which is decoded in a process of its own.
 
     Raises OSError or ImageRejected for a file that is gone or damaged.
     """
     from PIL import Image
 
     options = DecodeOptions()
-    picture = scaled_in_sandbox(read_image(file, max_bytes=options.max_bytes), options, longest=EDGE)
+    picture = scaled_in_sandbox(read_image(file, max_bytes=options.max_bytes), options, longest=edge)
     buffer = io.BytesIO()
     Image.fromarray(picture.arrays[0]).save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()

@@ -193,7 +193,7 @@ def test_what_cannot_be_searched_for_is_told(searcher: Searcher, terms: Sequence
         searcher.search(terms, models=[CLIP])
 
 
-def test_many_threads_at_once_get_the_answers_of_one(searcher: Searcher, made: Path) -> None:
+def test_many_threads_at_once_get_the_answers_of_one(searcher: Searcher, made: Path, tiny: TinyModels) -> None:
     """One searcher serves many threads: words, pictures and rows, each as if it were alone."""
     asked: list[list[Term]] = [
         [Text("a circle")],
@@ -202,7 +202,7 @@ def test_many_threads_at_once_get_the_answers_of_one(searcher: Searcher, made: P
         [Text("b"), Row(1, -1.0)],
     ]
     alone = [searcher.search(terms, models=[CLIP]).hits for terms in asked]
-    fresh = Searcher(made / "store", find=searcher._find, cache=searcher._cache)
+    fresh = searcher_of(made, tiny)
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda at: fresh.search(asked[at % 4], models=[CLIP]).hits, range(32)))
     assert together == [alone[at % 4] for at in range(32)]

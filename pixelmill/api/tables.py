@@ -1,0 +1,83 @@
+"""A store as a table: pandas' or Arrow's, with vectors where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill.errors import PixelmillError, StoreError
+from pixelmill.store.reader import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Column = Sequence[Any] | NDArray[Any]
+COLUMNS = ("row", "path", "source", "sha256", "width", "height")
+
+
+def frame_of(columns: Mapping[str, Column]) -> pd.DataFrame:
+    """Columns as a table of pandas. Raises PixelmillError where that is not installed."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise missing("pandas", "pandas") from error
+    return pd.DataFrame(dict(columns))
+
+
+def frame(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pd.DataFrame:
+    """`rows` of a store, and a column of vectors, each an array or None, for each model."""
+    columns = identity(store, rows)
+    for name in _columns(models):
+        values, embedded = vectors(store, name, rows)
+        made = np.empty(len(rows), object)
+        made[:] = [vector if there else None for vector, there in zip(values, embedded, strict=True)]
+        columns[name] = made
+    return frame_of(columns)
+
+
+def arrow(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pa.Table:
+    """`rows` of a store, and a column of fixed-size lists, null where there is no vector, for each model."""
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise missing("pyarrow", "parquet") from error
+    made: dict[str, Any] = {name: pa.array(values) for name, values in identity(store, rows).items()}
+    for name in _columns(models):
+        values, embedded = vectors(store, name, rows)
+        flat = pa.array(values.ravel())
+        made[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(~embedded))
+    return pa.table(made)
+
+
+def identity(store: Store, rows: NDArray[np.int64]) -> dict[str, Column]:
+    """What is known of each row. A byte of a name that is no UTF-8 stands as `\\xe9`: `store.paths` has it as it is."""
+    names = [[name.decode("utf-8", "backslashreplace") for name in of[rows]] for of in (store.paths, store.sources)]
+    digests = [digest.tobytes().hex() for digest in store.sha256()[rows]]
+    return dict(zip(COLUMNS, (rows, *names, digests, store.widths[rows], store.heights[rows]), strict=True))
+
+
+def vectors(store: Store, name: str, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The vectors of a model or a kept ensemble at `rows`, and which of them are there."""
+    ensemble = store.concatenated([name])
+    parts = [
+        (member.take(rows).astype(np.float32) * np.float32(weight)).astype(ensemble.dtype)
+        for member, weight in zip(ensemble.members, ensemble.weights, strict=True)
+    ]
+    return np.hstack(parts), ensemble.embedded[rows]
+
+
+def missing(package: str, extra: str) -> PixelmillError:
+    """The error for a package that is not installed."""
+    return PixelmillError(f"Expected {package} for a table. It is not installed: `pip install 'pixelmill[{extra}]'`.")
+
+
+def _columns(models: Sequence[str]) -> Sequence[str]:
+    """Names that become columns beside those that are there."""
+    taken = [name for name in models if name in COLUMNS or models.count(name) > 1]
+    if taken:
+        raise StoreError(f"Expected models, each named once. Got {taken[0]!r}, which is the name of another column.")
+    return models

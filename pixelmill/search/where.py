@@ -1,0 +1,190 @@
+"""Conditions in SQL over what is known of pictures, as `width >= 1000 AND path LIKE '2024/%'`: which rows fulfil one.
+
+DuckDB reads and answers them, in memory, without files, network or extensions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelmill.errors import QueryError, nearest
+from pixelmill.search.moments import EARLIEST_NS, LATEST_NS
+from pixelmill.store.reader import Store
+from pixelmill.store.readonly import ledger_of
+from pixelmill.store.rows import Place
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+COLUMNS: Final = {
+    "row": "number of the row",
+    "path": "path of the file, relative to its source",
+    "source": "folder, archive or address below which it was found",
+    "sha256": "of the file's bytes, 64 hexadecimal digits",
+    "width": "pixels, upright",
+    "height": "pixels, upright",
+    "bytes": "size of the file",
+    "modified": "TIMESTAMP of the file's last change as the last run saw it, local time",
+}
+"""What a condition may name. A content in several files fulfils it if one of these does."""
+OF_FILES: Final = frozenset({"path", "source", "bytes", "modified"})
+"""Those that differ among the files of one content."""
+_LEDGERS: Final = frozenset({"bytes", "modified"})
+"""Those that the ledger alone knows."""
+_ALONE: Final = {
+    "enable_external_access": "false", "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "lock_configuration": "true",
+}  # fmt: skip
+_REFUSED: Final = {"SUBQUERY": "a query inside it", "PARAMETER": "a parameter"}
+_MORE: Final = "It is more than one condition"
+_EXAMPLE: Final = "width >= 1000 AND path LIKE '2024/%'"
+
+
+@lru_cache(maxsize=64)
+def columns_of(condition: str) -> frozenset[str]:
+    """The columns that a condition names. Raises QueryError for what is no condition over COLUMNS."""
+    with closing(_engine()) as engine:
+        asked = engine.execute("SELECT json_serialize_sql(?)", [f"SELECT\n{condition}\n"]).fetchone()
+    tree = json.loads(asked[0] if asked else "{}")
+    if tree.get("error", True):
+        wrong = tree.get("error_type") == "parser"
+        raise _no_condition(condition, f"SQL does not read so: {tree['error_message']}" if wrong else _MORE)
+    expression = _expression(tree["statements"], condition)
+    named = {".".join(node["column_names"]) for node in _nodes(expression) if node.get("class") == "COLUMN_REF"}
+    for node in _nodes(expression):
+        if found := _REFUSED.get(node.get("class", "")):
+            raise _no_condition(condition, f"It has {found}")
+    for name in sorted(named):
+        if name.lower() not in COLUMNS:
+            quoted = f" A text stands in single quotes: '{name}'." if f'"{name}"' in condition else ""
+            raise QueryError(
+                f"Expected a condition over the columns {', '.join(COLUMNS)}. Got {name!r}."
+                f"{nearest(name.lower(), COLUMNS)}{quoted}"
+            )
+    return frozenset(name.lower() for name in named)
+
+
+def rows_where(store: Store, condition: str) -> NDArray[np.bool_]:
+    """(N,) bool: the rows that fulfil a condition in SQL, whether their file is there or not.
+
+    Raises QueryError for a condition that cannot be answered, or needs a ledger where there is none.
+    """
+    named = columns_of(condition)
+    table = _table(store, named)
+    with closing(_engine()) as engine:
+        engine.register("pictures", table)
+        rows = _answer(engine, condition)
+    result = np.zeros(len(store), dtype=bool)
+    result[rows[rows < len(store)]] = True
+    return result
+
+
+def _engine() -> DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(":memory:", config=dict(_ALONE))
+
+
+def _answer(engine: DuckDBPyConnection, condition: str) -> NDArray[np.int64]:
+    import duckdb
+
+    try:
+        found = engine.execute(f"SELECT DISTINCT row FROM pictures WHERE (\n{condition}\n)").fetchnumpy()  # noqa: S608
+    except duckdb.Error as error:
+        raise _no_condition(condition, str(error).partition("\n")[0]) from error
+    return np.asarray(found["row"], dtype=np.int64)
+
+
+def _expression(statements: Sequence[Any], condition: str) -> Any:
+    """The one expression of `SELECT …`: a text may be more than that."""
+    node = statements[0]["node"] if len(statements) == 1 else {}
+    rest = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
+    if (
+        node.get("type") != "SELECT_NODE" or len(node["select_list"]) != 1 or any(node[part] for part in rest)
+        or node["from_table"]["type"] != "EMPTY" or node["cte_map"]["map"]
+    ):  # fmt: skip
+        raise _no_condition(condition, _MORE)
+    return node["select_list"][0]
+
+
+def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(tree, dict):
+        yield tree
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for branch in tree:
+            yield from _nodes(branch)
+
+
+def _no_condition(condition: str, why: str) -> QueryError:
+    return QueryError(f"Expected a condition in SQL such as {_EXAMPLE}. Got {condition!r}. {why.rstrip('.!')}.")
+
+
+def _table(store: Store, named: frozenset[str]) -> dict[str, NDArray[Any]]:
+    """The columns that are named, and `row`: a line for each row, or for each file of each row."""
+    if not named & OF_FILES:
+        rows = np.arange(len(store))
+        return {"row": rows, **{name: _IDENTITY[name](store) for name in named - {"row"}}}
+    files = list(_files(store, named))
+    rows = np.array([file.row for file in files], np.int64)
+    identity = {name: _IDENTITY[name](store)[rows] for name in named - OF_FILES - {"row"}}
+    return {"row": rows, **identity, **{name: _of_files(name, files) for name in named & OF_FILES}}
+
+
+def _files(store: Store, named: frozenset[str]) -> Iterator[Place]:
+    """The files of all rows: of the ledger where it is asked, else those that the store names and the copies."""
+    with ledger_of(store.folder) as ledger:
+        if ledger is None and named & _LEDGERS:
+            raise QueryError(
+                f"Expected a ledger in {store.folder}, which knows {' and '.join(sorted(named & _LEDGERS))} of files. "
+                "Found none; a run makes one."
+            )
+        if ledger and named & _LEDGERS:
+            yield from (
+                place for place in ledger.contents.places_modified(EARLIEST_NS, LATEST_NS) if place.row < len(store)
+            )
+            return
+        for row, (source, path) in enumerate(zip(store.sources, store.paths, strict=True)):
+            yield Place(row, source, path, 0, 0)
+        if ledger:
+            yield from (place for place in ledger.contents.shared_places() if place.row < len(store))
+
+
+def _of_files(name: str, files: Sequence[Place]) -> NDArray[Any]:
+    if name == "bytes":
+        sizes = np.array([file.size for file in files], np.int64)
+        return np.ma.masked_equal(sizes, 0)  # no image has none: it is not known
+    if name == "modified":
+        return np.array([_local(file.mtime_ns) for file in files], "datetime64[us]")
+    return _texts([getattr(file, name) for file in files])
+
+
+def _texts(names: Sequence[bytes]) -> NDArray[np.object_]:
+    result = np.empty(len(names), object)
+    result[:] = [name.decode("utf-8", "backslashreplace") for name in names]
+    return result
+
+
+def _local(nanoseconds: int) -> datetime | None:
+    """The local time of a file; None where it is not known, or beyond what there are dates for."""
+    try:
+        return datetime.fromtimestamp(nanoseconds / 1e9) if nanoseconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _digests(store: Store) -> NDArray[np.object_]:
+    return _texts([row.tobytes().hex().encode() for row in store.sha256()])
+
+
+_IDENTITY: Final[dict[str, Callable[[Store], NDArray[Any]]]] = {
+    "sha256": _digests, "width": lambda store: store.widths, "height": lambda store: store.heights
+}  # fmt: skip
