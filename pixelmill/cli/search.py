@@ -38,7 +38,7 @@ def _moment(context: click.Context, option: click.Parameter, words: str | None) 
 _GROUPS = {
     "What to look for": ("texts", "images", "rows"),
     "By which model": ("model", "weights", "device", "exact"),
-    "Which pictures may appear": ("k", "globs", "since", "until", "min_size", "max_size", "copies"),
+    "Which pictures may appear": ("k", "globs", "since", "until", "min_size", "max_size", "where", "copies"),
     "Output": ("paths_only", "nul", "as_json", "sheet"),
 }
 
@@ -71,6 +71,7 @@ _GROUPS = {
 )
 @click.option("--min-size", type=click.IntRange(1), metavar="PX", help="Least length of the shorter edge.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PX", help="Greatest length of the longer edge.")
+@click.option("--where", metavar="SQL", help="Only what fulfils a condition: \"bytes > 1e6 AND path LIKE '2024/%'\".")
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
@@ -171,7 +172,7 @@ def _found(
 ) -> Found:  # fmt: skip
     from pixelmill.search.filters import Filters
 
-    filters = Filters(how["globs"], how["since"], how["until"], how["min_size"], how["max_size"])
+    filters = Filters(how["globs"], how["since"], how["until"], how["min_size"], how["max_size"], how["where"])
     return searcher.search(
         terms, how["k"], filters, models=models, weights=weights, copies=how["copies"], exact=how["exact"]
     )

@@ -66,6 +66,12 @@ def test_terms_have_weights(here: Path, searcher: Searcher, capfd: pytest.Captur
     assert hit["score"] == pytest.approx(unit[Row(hit["row"])] @ query / np.linalg.norm(query), abs=1e-5)
 
 
+def test_a_condition_leaves_what_fulfils_it(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """--where is SQL over what is known of pictures."""
+    found = answer(capfd, "--row", "-0", "--where", "path LIKE 'cold/%' AND width < 1000", "--copies")["results"]
+    assert {hit["path"] for hit in found} == {"cold/green.png", "cold/blue.png", "cold/grey.png"}
+
+
 def test_the_chosen_model_is_said_aloud(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Without --model, stderr says which one searches; the table names files."""
     assert code("search", "store", "--text", "anything") == 0
@@ -84,6 +90,7 @@ def test_the_chosen_model_is_said_aloud(here: Path, capfd: pytest.CaptureFixture
         (("--image", "pixelmill.toml"), "Expected an image"),
         (("--row", "many"), "Expected a row's number"),
         (("--text", "a", "--since", "yesterday"), "yesterday"),
+        (("--text", "a", "--where", "widht > 3"), "width"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(
