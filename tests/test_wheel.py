@@ -150,11 +150,21 @@ def test_its_flows_can_be_deployed(bare: Bare, tmp_path: Path) -> None:
     assert "efficientnet_lite0" in bare.run("pixelmill", "info", "s", cwd=tmp_path)
 
 
+@pytest.mark.system
+@pytest.mark.parametrize("fan_out", ["dask", "ray"])
+def test_a_cluster_of_this_machine_finds_its_tasks(bare: Bare, tmp_path: Path, fan_out: str) -> None:
+    """Processes that Dask or Ray start unpickle functions of `tasks`, which is on nobody's path."""
+    pytest.importorskip("distributed" if fan_out == "dask" else "ray")
+    (tmp_path / "pixelmill.toml").write_text(f'[run]\nfan_out = "{fan_out}"\ncluster_size = 1\n')
+    said = bare.run("pixelmill", "run", str(ROOT / "examples/images/city"), "--store", "s", cwd=tmp_path)
+    assert "4 new images. 4 vectors made" in said
+
+
 def test_the_checkout_keeps_its_packages_beside_pixelmill() -> None:
     """There the files are Prefect's entrypoints, and importable by their short names."""
-    from pixelmill.cli import ours
+    from pixelmill import beside
 
-    assert ours.ROOT == ROOT
+    assert beside.ROOT == ROOT
     found = importlib.util.find_spec("settings")
     assert found
     assert Path(found.origin or "").samefile(ROOT / "settings/__init__.py")

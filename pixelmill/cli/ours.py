@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import MutableMapping
 
 from pixelmill.beside import ROOT, SHIPPED, Ours
 
@@ -15,11 +14,14 @@ def prefer_ours() -> None:
     if Ours not in sys.meta_path:
         sys.meta_path.insert(0, Ours)
     if ROOT == SHIPPED:
-        _tell_processes(os.environ)
+        _hand_on(str(ROOT))
 
 
-def _tell_processes(environment: MutableMapping[str, str]) -> None:
-    """A process of a cluster on this machine is sent functions by the names of their modules."""
-    there = environment.get("PYTHONPATH", "").split(os.pathsep)
-    if str(ROOT) not in there:
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, there)])
+def _hand_on(root: str) -> None:
+    """Processes of a local cluster have no finder, and unpickle functions of `tasks`: Dask's get this one's path, Ray's
+    its environment."""
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    there = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in there:
+        os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, there)])
