@@ -6,6 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import click
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -46,21 +49,36 @@ def test_the_documents_name_files_that_are_there() -> None:
             assert any((ROOT / top / name).exists() for top in ("", "pixelmill")), f"{page.name}: {name}"
 
 
-def test_the_chinese_readme_is_that_of_the_english_one() -> None:
-    """Both have the same sections, commands, links, pictures and report keys, so that neither is forgotten."""
-    english, chinese = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
-    for pattern in (
-        r"\]\(([^)]+)\)",
-        r"^    (pixelmill \w+)",
-        r"^\$ ([^#\n]*)",
-        r"^\| (`[^|]*)\|",
-    ):
+LINKS = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
+CHINESE = [page.relative_to(ROOT).as_posix() for page in PAGES if page.name.endswith(".zh-CN.md")]
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Pages and pictures that others link to are there."""
+    for page in PAGES:
+        for link in LINKS.findall(page.read_text("utf-8")):
+            assert "://" in link or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("name", CHINESE)
+def test_a_chinese_page_is_that_of_the_english_one(name: str) -> None:
+    """Both have the same sections, commands, links, pictures and keys of tables, so that neither is forgotten."""
+    chinese = (ROOT / name).read_text("utf-8").replace(".zh-CN.md", ".md")
+    english = (ROOT / name.replace(".zh-CN", "")).read_text("utf-8").replace(".zh-CN.md", ".md")
+    for pattern in (r"\]\(([^)]+)\)", r"^    (pixelmill \w+)", r"^\$ ([^#\n]*)", r"^\| (`[^|]*)\|"):
         found = [
-            sorted(
-                {" ".join(hit.replace("、", ", ").split()) for hit in re.findall(pattern, text, re.M)}
-                - {"README.md", "README.zh-CN.md"}
-            )
+            sorted({" ".join(hit.replace("、", ", ").split()) for hit in re.findall(pattern, text, re.M)})
             for text in (english, chinese)
         ]
         assert found[0] == found[1], pattern
     assert len(re.findall("^## ", english, re.M)) == len(re.findall("^## ", chinese, re.M))
+
+
+def test_each_command_is_on_its_page() -> None:
+    """docs/commands.md lists what `pixelmill --help` does."""
+    from pixelmill.cli.main import cli
+
+    page = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    listed = set(re.findall(r"\bpixelmill (\w+)", "\n".join(re.findall("^    .*$", page, re.M))))
+    assert listed == set(cli.list_commands(click.Context(cli)))
