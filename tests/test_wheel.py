@@ -106,6 +106,19 @@ def test_names_of_others_are_left_to_them(bare: Bare, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_python_runs_beside_somebodys_settings(bare: Bare, tmp_path: Path) -> None:
+    """`pixelmill.run`, `embed` and `search` need no name of theirs: a program keeps its `settings.py`."""
+    (tmp_path / "settings.py").write_text("mine = True\n")
+    photos = str(ROOT / "examples/images/city")
+    (tmp_path / "program.py").write_text(
+        f"import pixelmill\nreport = pixelmill.run({photos!r}, store='s')\nimport settings\n"
+        f"found = pixelmill.Store('s').search(image={photos + '/towers.jpg'!r}, where='width > 1')\n"
+        "print(report.images.new > 0, found[0].path, pixelmill.embed(found.paths).shape[1], settings.mine)\n"
+    )
+    assert bare.run("python", "program.py", cwd=tmp_path) == "True towers.jpg 1280 True\n"
+
+
+@pytest.mark.slow
 def test_the_command_runs_and_serves(bare: Bare, tmp_path: Path) -> None:
     """In an empty folder: help, version, a run, its store in the gallery with page, script and pictures."""
     assert VERSION == "1.0.0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
@@ -45,9 +45,12 @@ def fitting(globs: Sequence[str]) -> Fits:
     return lambda source, path: bool(matches(path) or matches(source.removesuffix(b"/") + b"/" + path))
 
 
-def places_of(store: Store, rows: Sequence[int], globs: Sequence[str] = ()) -> dict[int, tuple[Place, ...]]:
-    """All files that hold the contents of `rows` and, first of each, the one to show: that which fits `globs`, else
-    the one that the store names. Without a ledger, or with one that cannot be used, that is the only one known.
+def places_of(
+    store: Store, rows: Sequence[int], globs: Sequence[str] = (), *, rather: Container[tuple[bytes, bytes]] = ()
+) -> dict[int, tuple[Place, ...]]:
+    """All files that hold the contents of `rows` and, first of each, the one to show: that which fits `globs`, or is
+    among those `rather` shown, else the one that the store names. Without a ledger, or with one that cannot be used,
+    that is the only one known.
     """
     fits = fitting(globs)
     named = {row: store.location(row) for row in rows}
@@ -56,7 +59,10 @@ def places_of(store: Store, rows: Sequence[int], globs: Sequence[str] = ()) -> d
         if (source, path) != named[row]:
             held[row].append((source, path))
     return {
-        row: tuple(_place(*place) for place in sorted(held[row] or [named[row]], key=lambda at: not fits(*at)))
+        row: tuple(
+            _place(*place)
+            for place in sorted(held[row] or [named[row]], key=lambda at: (not fits(*at), at not in rather))
+        )
         for row in rows
     }
 

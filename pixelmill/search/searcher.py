@@ -23,6 +23,7 @@ from pixelmill.search.norms import Norms
 from pixelmill.search.notes import left_behind, through
 from pixelmill.search.places import Place, places_of
 from pixelmill.search.query import Query, Row, Term, Text, query_for
+from pixelmill.search.where import files_where
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
 from pixelmill.store.reader import Ensemble, MatrixView, Store
@@ -268,7 +269,9 @@ def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
 
 
 def _hits(store: Store, ranked: Sequence[Ranked], filters: Filters) -> tuple[Hit, ...]:
-    places = places_of(store, [row for row, _, _ in ranked], filters.globs)
+    rows = [row for row, _, _ in ranked]
+    rather = files_where(store, filters.where, rows) if filters.where is not None else ()
+    places = places_of(store, rows, filters.globs, rather=rather)
     return tuple(
         Hit(
             row, places[row][0].path, places[row][0].source, score,

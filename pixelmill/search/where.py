@@ -6,7 +6,7 @@ DuckDB reads and answers them, in memory, without files, network or extensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import lru_cache
@@ -78,13 +78,29 @@ def rows_where(store: Store, condition: str) -> NDArray[np.bool_]:
     Raises QueryError for a condition that cannot be answered, or needs a ledger where there is none.
     """
     named = columns_of(condition)
-    table = _table(store, named)
-    with closing(_engine()) as engine:
-        engine.register("pictures", table)
-        rows = _answer(engine, condition)
+    lines = _of_each_file(store, named, list(_files(store, named))) if named & OF_FILES else _of_each_row(store, named)
     result = np.zeros(len(store), dtype=bool)
-    result[rows[rows < len(store)]] = True
+    result[lines["row"][_fulfilling(lines, condition)]] = True
     return result
+
+
+def files_where(store: Store, condition: str, rows: Sequence[int]) -> frozenset[tuple[bytes, bytes]]:
+    """Of the files of `rows`, as (source, path), those that fulfil a condition; none, if it tells files of one content
+    not apart."""
+    named = columns_of(condition)
+    if not named & OF_FILES:
+        return frozenset()
+    with ledger_of(store.folder) as ledger:
+        files = list(ledger.contents.places_of(rows)) if ledger else [Place(r, *store.location(r), 0, 0) for r in rows]
+    fulfilling = _fulfilling(_of_each_file(store, named, files), condition)
+    return frozenset((files[line].source, files[line].path) for line in fulfilling)
+
+
+def _fulfilling(lines: Mapping[str, NDArray[Any]], condition: str) -> NDArray[np.int64]:
+    """Which lines fulfil a condition."""
+    with closing(_engine()) as engine:
+        engine.register("pictures", {**lines, "line": np.arange(len(lines["row"]))})
+        return _answer(engine, condition)
 
 
 def _engine() -> DuckDBPyConnection:
@@ -97,10 +113,10 @@ def _answer(engine: DuckDBPyConnection, condition: str) -> NDArray[np.int64]:
     import duckdb
 
     try:
-        found = engine.execute(f"SELECT DISTINCT row FROM pictures WHERE (\n{condition}\n)").fetchnumpy()  # noqa: S608
+        found = engine.execute(f"SELECT line FROM pictures WHERE (\n{condition}\n)").fetchnumpy()  # noqa: S608
     except duckdb.Error as error:
         raise _no_condition(condition, str(error).partition("\n")[0]) from error
-    return np.asarray(found["row"], dtype=np.int64)
+    return np.asarray(found["line"], dtype=np.int64)
 
 
 def _expression(statements: Sequence[Any], condition: str) -> Any:
@@ -128,12 +144,13 @@ def _no_condition(condition: str, why: str) -> QueryError:
     return QueryError(f"Expected a condition in SQL such as {_EXAMPLE}. Got {condition!r}. {why.rstrip('.!')}.")
 
 
-def _table(store: Store, named: frozenset[str]) -> dict[str, NDArray[Any]]:
-    """The columns that are named, and `row`: a line for each row, or for each file of each row."""
-    if not named & OF_FILES:
-        rows = np.arange(len(store))
-        return {"row": rows, **{name: _IDENTITY[name](store) for name in named - {"row"}}}
-    files = list(_files(store, named))
+def _of_each_row(store: Store, named: frozenset[str]) -> dict[str, NDArray[Any]]:
+    """The columns that are named, and `row`."""
+    return {"row": np.arange(len(store)), **{name: _IDENTITY[name](store) for name in named - {"row"}}}
+
+
+def _of_each_file(store: Store, named: frozenset[str], files: Sequence[Place]) -> dict[str, NDArray[Any]]:
+    """The same, a line for each file."""
     rows = np.array([file.row for file in files], np.int64)
     identity = {name: _IDENTITY[name](store)[rows] for name in named - OF_FILES - {"row"}}
     return {"row": rows, **identity, **{name: _of_files(name, files) for name in named & OF_FILES}}

@@ -85,6 +85,16 @@ def test_the_columns_are_what_other_programs_see(store: pixelmill.Store) -> None
         assert store.rows_where(f"{where} AND sha256 = '{digest}'").tolist() == [row]
 
 
+@pytest.mark.parametrize("where", ["path LIKE '2024/%'", "modified >= '2024-01-01'"])
+def test_a_content_is_shown_by_a_file_that_fulfils_it(store: pixelmill.Store, where: str) -> None:
+    """Of a picture in two files, the one that was asked for comes first, and the other is told."""
+    blue = int(store.rows_where("path LIKE '%blue.jpg'")[0])
+    shown = {hit.row: [place.path for place in hit.places] for hit in store.search(row=blue, where=where, copies=True)}
+    red = int(store.rows_where("path LIKE '%red.png'")[0])
+    assert shown[red] == ["2024/copy.png", "2023/red.png"]
+    assert store.search(row=blue, where=f"row = {red}")[0].path == "2023/red.png"
+
+
 def test_a_searcher_keeps_to_it(tiny: TinyModels, tmp_path: Path) -> None:
     """Beside the other filters; and again after a run has found other files."""
     searcher = Searcher(make(tmp_path, tiny) / "store", cache=tiny.cache(tmp_path / "weights"))
