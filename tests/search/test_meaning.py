@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,13 +33,15 @@ def searcher(tmp_path_factory: pytest.TempPathFactory) -> Searcher:
     """Over the store that the demo's command makes, found by the demo's settings."""
     store, config = tmp_path_factory.mktemp("demo") / "store", EXAMPLES / "demo.toml"
     command = ["run", "examples/images", "--models", MODEL, "--store", str(store), "--config", str(config)]
+    cache = store.parent / "weights"
     subprocess.run(
-        [sys.executable, "-m", "pixelmill", *command], cwd=ROOT, check=True, capture_output=True, timeout=240
-    )
+        [sys.executable, "-m", "pixelmill", *command], cwd=ROOT, check=True, capture_output=True, timeout=240,
+        env={**os.environ, "PIXELMILL_WEIGHTS__CACHE_DIR": str(cache)},
+    )  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)  # the paths in the settings are seen from there
         spec = find_model(load_settings(config), MODEL)
-    return Searcher(store, find={MODEL: spec}.__getitem__, cache=WeightsCache(store.parent / "weights"))
+    return Searcher(store, find={MODEL: spec}.__getitem__, cache=WeightsCache(cache))
 
 
 @pytest.fixture(scope="module")
