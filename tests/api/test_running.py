@@ -142,38 +142,30 @@ print(pixelmill.run is first, pixelmill.run.steps.run.__name__)
 
 def test_a_plain_script_runs_once(photos: Path, model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The processes that decode never import the script: it needs no `if __name__ == "__main__"`. That it imported a
-    module of the package first makes no difference."""
+    module of the package first makes no difference. Its own `settings.py`, as many a program has, stays its own,
+    imported before Pixelmill's or after."""
     monkeypatch.setenv("PYTHONPATH", os.fspath(ROOT))
+    (photos.parent / "settings.py").write_text("THEIRS = True")
     code = """
-print("begun")
+import sys
 from pathlib import Path
+with open("begun", "a") as begun:
+    begun.write("once")
 from pixelmill.run.steps import Steps
 import pixelmill
 from tests.support.models import spec_of
 model = spec_of("one", Path.cwd())
 print(pixelmill.run("photos", store="store", models=model, precision="float32").images.new)
 print(pixelmill.embed("photos/a/0.png", model).shape)
-"""
-    assert python(code, photos.parent).splitlines() == ["begun", f"{IMAGES}", "(1, 12)"]
-
-
-def test_a_programs_own_settings_stay_its_own(photos: Path, model: ModelSpec, tmp_path: Path) -> None:
-    """Many a program has a `settings.py`: imported before or after, it is what it was, and Pixelmill has its own."""
-    (tmp_path / "settings.py").write_text("THEIRS = True")
-    code = f"""
-import sys
-sys.path.append({os.fspath(ROOT)!r})
-import pixelmill
-told = pixelmill.run("photos", store="store", models="efficientnet_lite0", dry_run=True, batch_size=2)
 assert "settings" not in sys.modules
 import settings
-assert settings.THEIRS
-pixelmill.api.settings._imported.cache_clear()  # as if theirs had come first
-pixelmill.run("photos", store="store", models="efficientnet_lite0", dry_run=True)
-assert sys.modules["settings"] is settings
-print(told.images.seen)
+pixelmill.api.settings._imported.cache_clear()
+print(pixelmill.run("photos", store="store", models=model, dry_run=True).images.seen)
+print(settings.THEIRS, sys.modules["settings"] is settings)
 """
-    assert python(code, tmp_path) == f"{IMAGES}\n"
+    told = python(code, photos.parent).splitlines()
+    assert told == [f"{IMAGES}", "(1, 12)", f"{IMAGES}", "True True"]
+    assert (photos.parent / "begun").read_text() == "once"
 
 
 def test_runs_of_several_threads(photos: Path, model: ModelSpec, tmp_path: Path) -> None:
