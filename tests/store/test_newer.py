@@ -143,4 +143,4 @@ def test_the_ledger_says_which_program_made_it(store: Path) -> None:
         assert ledger.contents.row_count() == 12
     (store / "ledger.sqlite").unlink()
     Ledger(store).close()
-    assert int.from_bytes((store / "ledger.sqlite").read_bytes()[68:72], "big") == 0x000100
+    assert int.from_bytes((store / "ledger.sqlite").read_bytes()[68:72], "big") == 0x010000
