@@ -103,6 +103,7 @@ def test_what_cannot_be_answered_is_told(
 def test_a_store_is_one_snapshot(place: Path, tiny: TinyModels) -> None:
     """Later commits are seen by opening it again, in results and in tables as in matrices."""
     before = pixelmill.Store(place / "store")
+    before.search(row=0)
     paint(place / "photos/new.png", (250, 30, 30), (64, 64))
     make_store(place / "store", place / "photos", tiny, [tiny.openai_clip])
     after = pixelmill.Store(place / "store")
