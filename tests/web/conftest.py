@@ -50,10 +50,10 @@ class Collection:
             precision="float32", max_pixels=10**8, max_aspect=100.0, max_bytes=10**8,
         )  # fmt: skip
 
-    def searcher(self) -> Searcher:
-        """As `pixelmill serve` makes one."""
+    def searcher(self, *, asks: bool = False) -> Searcher:
+        """As `pixelmill serve` makes one, or as `pixelmill search` does, which asks."""
         specs = {spec.name: spec for spec in self.tiny.specs}
-        return Searcher(self.store, find=specs.__getitem__, cache=self.tiny.cache(self.cache))
+        return Searcher(self.store, find=specs.__getitem__, cache=self.tiny.cache(self.cache), asks=asks)
 
     def copied(self, folder: Path) -> Collection:
         """Some of the pictures elsewhere, with a store of their own."""

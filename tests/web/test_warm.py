@@ -122,9 +122,7 @@ def test_a_model_that_is_not_in_memory_is_loaded_for_the_next_time(collection: C
 
 def found_alone(collection: Collection) -> Found:
     """What a search finds that may ask, and can do without."""
-    searcher = collection.searcher()
-    able = Searcher(collection.store, find=searcher._find, cache=searcher._cache, asks=True)
-    return able.search([Text("a boat")], models=[CLIP])
+    return collection.searcher(asks=True).search([Text("a boat")], models=[CLIP])
 
 
 def bound(path: Path, *, listens: bool) -> socket.socket:
@@ -169,7 +167,7 @@ def test_a_server_that_makes_no_sense_changes_nothing(collection: Collection, ru
             connection.sendall(answer)
 
     with bound(name(collection, runtime), listens=True) as listening:
-        thread = threading.Thread(target=talk, args=(listening,))
+        thread = threading.Thread(target=talk, args=(listening,), daemon=True)
         thread.start()
         assert found_alone(collection) == expected
         thread.join(10)
