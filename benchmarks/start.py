@@ -141,7 +141,7 @@ def installed(folder: Path, name: str) -> str:
     if not program.exists():
         EnvBuilder(with_pip=True).create(place)
         own = place / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
-        (own / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+        (own / "shared.pth").write_text("\n".join(place for place in sys.path if place.endswith("site-packages")))
         subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-qqq", name])
     return str(program)
 

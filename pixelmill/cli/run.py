@@ -117,12 +117,19 @@ def _by_prefect(
     return report
 
 
+class _Stderr:
+    """What stderr is by then: while a bar is shown there, Rich takes it over, and prints above the bar."""
+
+    def write(self, text: str) -> None:
+        click.echo(text, nl=False, err=True)
+
+
 def _warn_on_stderr() -> None:
     import logging
 
     logger = logging.getLogger("pixelmill")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = logging.StreamHandler(_Stderr())
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
         logger.addHandler(handler)
     logger.propagate = False  # Prefect's own handler would say it once more
