@@ -1,4 +1,4 @@
-"""What Prefect costs: the same run through the library alone and through flows on a running server, in turns.
+"""What Prefect costs: the same run in one process without it, and through flows on a running server, in turns.
 
     python -m benchmarks.overhead [--images 1500] [--turns 2] [--shard 128]
 
@@ -31,21 +31,8 @@ start = time.perf_counter()
 from pathlib import Path
 from settings import load_settings
 from settings.job import make_job
-from pixelmill.report.build import build, close
-from pixelmill.run.scan import scan_sources
-from pixelmill.store.commit import StoreWriter
-from pixelmill.run.prepare import prepare
-from pixelmill.run.worker import embed_shard
-job = make_job(load_settings(Path(sys.argv[1])))
-with StoreWriter(job.store) as writer:
-    scan = scan_sources(writer.ledger, job.sources)
-    matrices, plan = prepare(job, writer, scan.number)
-    done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
-    changes = writer.ledger.changes()
-    writer.update_locations(changes.stale_rows)
-    writer.serve([matrix.provenance.fingerprint for matrix in matrices])
-    report = build(job, writer.snapshot(), writer.ledger, scan, matrices, changes, done, started=0.0, seconds=0.0)
-    close(writer.ledger, scan, report, 0.0)
+from pixelmill.run.direct import run_here
+report = run_here(make_job(load_settings(Path(sys.argv[1]))))
 """
 FLOW = """
 import resource, sys, time
