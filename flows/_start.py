@@ -88,7 +88,7 @@ def _check_answers(url: str) -> None:
     except Exception as error:  # whatever it is that somebody else's server says, or does not say
         raise PrefectUnavailable(
             f"Expected a Prefect server at {url}, which PREFECT_API_URL names (a variable, .env, prefect.toml or a "
-            f"profile). Got: {_reason(error)}. Start it, or take the setting away: a run needs no server."
+            f"profile). Got: {_reason(error)}. Start it, take the setting away, or run --direct: a run needs no server."
         ) from error
 
 
