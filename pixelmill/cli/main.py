@@ -14,7 +14,7 @@ import click
 from pixelmill.cli.help import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
-from pixelmill.cli.surroundings import leave_stdout, settle_home, settle_streams, use_utf8
+from pixelmill.cli.surroundings import leave_streams, settle_home, settle_streams, though_unheard, use_utf8
 from pixelmill.descriptors import admit_files
 from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
 from pixelmill.proxies import settle_proxies
@@ -93,14 +93,15 @@ def _exit_code(command: Callable[[], Any]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        with though_unheard():
+            error.show()
         return error.exit_code
     except (UnknownModel, SettingsError, SourceError, QueryError, ImageRejected) as error:
         return _say(str(error), WRONG_USAGE)
     except PixelmillError as error:
         return _say(str(error), FAILED)
     except OSError as error:  # a disk, a permission, a full stdout: nothing that a traceback would explain
-        leave_stdout()
+        leave_streams()
         place = error.filename or "what was printed, or a file without a name"
         return _say(f"{error.strerror or error}: {place}.", FAILED)
 
@@ -113,5 +114,6 @@ def _uninterrupted(command: Callable[[], Any]) -> Any:
 
 
 def _say(words: str, code: int) -> int:
-    click.echo(f"Error: {words.encode(errors='backslashreplace').decode()}", err=True)
+    with though_unheard():
+        click.echo(f"Error: {words.encode(errors='backslashreplace').decode()}", err=True)
     return code

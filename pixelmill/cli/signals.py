@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0
@@ -63,10 +63,11 @@ def exit_code(stop: BaseException) -> int:
 
 
 def say_stopped() -> None:
-    """Say so on stderr, once."""
+    """Say so on stderr, once; to nobody where nobody hears it."""
     if _said.acquire(blocking=False):
         shown_again = "\x1b[?25h" if os.isatty(2) else ""  # the cursor, which a progress bar hides
-        os.write(2, f"{shown_again}{_STOPPED}\n".encode())
+        with suppress(OSError):  # a terminal that was closed takes no more
+            os.write(2, f"{shown_again}{_STOPPED}\n".encode())
 
 
 def _once(number: int, _frame: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def settle_streams() -> None:
@@ -29,12 +31,22 @@ def settle_home() -> None:
         os.environ["HOME"] = "/nonexistent"
 
 
-def leave_stdout() -> None:
+def leave_streams() -> None:
     """What may not have been written there is not tried once more when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def though_unheard() -> Iterator[None]:
+    """What is said in the block changes no exit code where stderr is full, or nobody reads it any more."""
     try:
-        sys.stdout.flush()
+        yield
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_streams()
 
 
 def use_utf8() -> None:

@@ -55,12 +55,12 @@ def main(channel: socket.socket, memory: int, turns: int) -> None:
     keep_freed(_KEPT)
     _warm_up()
     base = _address_space()
-    with suppress(ConnectionError):  # a parent that is gone already
+    with suppress(ConnectionError):  # a parent that is gone, and may have left answers unread
         channel.send(GOES_ON)
-    while received := channel.recv(MESSAGE):
-        request = json.loads(received)
-        limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns, channel)
-        channel.send(json.dumps(_answer(request, memory, limits)).encode())
+        while received := channel.recv(MESSAGE):
+            request = json.loads(received)
+            limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns, channel)
+            channel.send(json.dumps(_answer(request, memory, limits)).encode())
 
 
 class _Limits:

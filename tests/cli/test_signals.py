@@ -55,6 +55,16 @@ def test_a_signal_ends_a_command_in_one_sentence(number: signal.Signals, waiting
     assert said.strip() == SENTENCE
 
 
+@pytest.mark.parametrize("waiting", [IN_ORDER, HANGING], ids=["in order", "a thread hangs"])
+def test_a_closed_terminal_ends_a_command(waiting: str) -> None:
+    """Where nobody hears the sentence any more, too."""
+    process = started(waiting)
+    assert process.stderr
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == 129
+
+
 def test_two_signals_at_once_are_one() -> None:
     """`timeout` sends two: what tidies up after the first is not torn away by the second."""
     process = started("\n    try: ready(); time.sleep(60)\n    finally: time.sleep(0.2); print('tidied', flush=True)")

@@ -34,6 +34,13 @@ def test_a_pipe_that_nobody_reads_is_no_news(some_store: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("arguments", [("run", "--modle"), ("run", "nowhere", "--models", "resnet152", "--store", "s")])
+def test_a_full_stderr_changes_no_exit_code(pixelmill: Pixelmill, arguments: tuple[str, ...]) -> None:
+    """A log on a full disk: a typo still ends with 2."""
+    with Path("/dev/full").open("w") as full:
+        assert pixelmill(*arguments, stderr=full).returncode == 2
+
+
 def test_closed_streams_are_nobody_elses(pixelmill: Pixelmill, some_store: str, tmp_path: Path) -> None:
     """A file that a command opens does not get the number of a stream that is closed, nor what is printed there."""
     script = (

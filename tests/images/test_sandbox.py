@@ -6,6 +6,7 @@ import io
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -355,6 +356,16 @@ def test_decoders_end_with_their_parent(tmp_path: Path) -> None:
     while _runs(decoder):
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_a_decoder_says_nothing_of_a_parent_that_left_words_unread(capfd: pytest.CaptureFixture[str]) -> None:
+    """A run that is stopped while it decodes ends without a traceback."""
+    decoder = sandbox_pool._Decoder()
+    select.select([decoder._channel], [], [], 60)
+    decoder._channel.close()
+    assert decoder._process.wait(60) == 0
+    os.close(decoder._memory)
+    assert capfd.readouterr().err == ""
 
 
 def _runs(process: int) -> bool:
