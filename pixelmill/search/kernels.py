@@ -7,6 +7,7 @@ PyTorch, which turns a block to float32 once for all of them.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -27,6 +28,9 @@ _IN_CACHE: Final = 2048
 
 SUMMING: Final = 2e-5
 """More than what summing 4096 products in float32, in lanes of eight, can be off by: 512 roundings of 2**-25 each."""
+
+
+_telling = threading.Lock()
 
 
 class Kernel(ABC):
@@ -73,7 +77,6 @@ class _Together(Kernel):
     def _buffer(self, dim: int) -> Any:
         """Room for rows in float32, the same for all of a thread: new memory would cost as much again."""
         if not hasattr(self._room, "buffer"):
-            self._torch.set_num_threads(1)  # of this thread: there is one for each core already
             self._room.buffer = self._torch.empty(_IN_CACHE, dim)
         return self._room.buffer
 
@@ -96,6 +99,20 @@ def in_parallel(work: Callable[[int], None], items: Iterable[int]) -> None:
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="search") as pool:
         for _ in pool.map(work, items):
             pass
+
+
+def compute_alone() -> None:
+    """Have PyTorch compute in this thread alone: there is one for each core already.
+
+    What a thread tells it holds for those that begin later, too, models among them: another one takes that back.
+    """
+    if torch := sys.modules.get("torch"):
+        with _telling:
+            threads = torch.get_num_threads()
+            torch.set_num_threads(1)
+            back = threading.Thread(target=torch.set_num_threads, args=(threads,))
+            back.start()
+            back.join()
 
 
 def _native(vectors: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,24 @@ def test_it_is_what_float64_says(store: Store, number: int) -> None:
     wanted, cosines = by_hand(whole(store["a"]), asked, 10)
     assert rows.tolist() == wanted.tolist()
     np.testing.assert_allclose(scores, cosines, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [ROWS, 5000])
+def test_a_search_leaves_the_cores_to_others(store: Store, rows: int) -> None:
+    """By many threads or by this one alone: what computes afterwards, here and in new threads, has as many as before."""
+    import torch
+
+    def cores() -> tuple[int, int]:
+        with ThreadPoolExecutor(1) as new:
+            return torch.get_num_threads(), new.submit(torch.get_num_threads).result()
+
+    kept = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        top_k(store["a"], queries(FEW + 1, 48), 10, allowed=np.arange(ROWS) < rows)
+        assert cores() == (3, 3)
+    finally:
+        torch.set_num_threads(kept)
 
 
 def test_rows_without_a_vector_and_rows_not_allowed_never_appear(store: Store) -> None:
