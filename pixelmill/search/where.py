@@ -43,7 +43,14 @@ _ALONE: Final = {
     "enable_external_access": "false", "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "lock_configuration": "true",
 }  # fmt: skip
-_REFUSED: Final = {"SUBQUERY": "a query inside it", "PARAMETER": "a parameter"}
+_REFUSED: Final = {
+    "SUBQUERY": "a query inside it", "PARAMETER": "a parameter", "POSITIONAL_REFERENCE": "the number of a column",
+    "STAR": "columns by a pattern",
+}  # fmt: skip
+_NOW: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
+"""What reads like a column, and is a moment."""
+_TOLD: Final = 200
+"""Characters of a condition that an error repeats."""
 _MORE: Final = "It is more than one condition"
 _EXAMPLE: Final = "width >= 1000 AND path LIKE '2024/%'"
 
@@ -51,17 +58,16 @@ _EXAMPLE: Final = "width >= 1000 AND path LIKE '2024/%'"
 @lru_cache(maxsize=64)
 def columns_of(condition: str) -> frozenset[str]:
     """The columns that a condition names. Raises QueryError for what is no condition over COLUMNS."""
-    with closing(_engine()) as engine:
-        asked = engine.execute("SELECT json_serialize_sql(?)", [f"SELECT\n{condition}\n"]).fetchone()
-    tree = json.loads(asked[0] if asked else "{}")
+    tree = _tree(condition)
     if tree.get("error", True):
         wrong = tree.get("error_type") == "parser"
         raise _no_condition(condition, f"SQL does not read so: {tree['error_message']}" if wrong else _MORE)
-    expression = _expression(tree["statements"], condition)
-    named = {".".join(node["column_names"]) for node in _nodes(expression) if node.get("class") == "COLUMN_REF"}
-    for node in _nodes(expression):
+    nodes = list(_nodes(_expression(tree["statements"], condition)))
+    named = {".".join(node["column_names"]) for node in nodes if node.get("class") == "COLUMN_REF"}
+    for node in nodes:
         if found := _REFUSED.get(node.get("class", "")):
             raise _no_condition(condition, f"It has {found}")
+    named = {name for name in named if name.lower() not in _NOW}
     for name in sorted(named):
         if name.lower() not in COLUMNS:
             quoted = f" A text stands in single quotes: '{name}'." if f'"{name}"' in condition else ""
@@ -131,17 +137,35 @@ def _expression(statements: Sequence[Any], condition: str) -> Any:
     return node["select_list"][0]
 
 
+def _tree(condition: str) -> dict[str, Any]:
+    """What SQL makes of a condition. Raises QueryError for what no engine can read."""
+    import duckdb
+
+    try:
+        with closing(_engine()) as engine:
+            asked = engine.execute("SELECT json_serialize_sql(?)", [f"SELECT\n{condition}\n"]).fetchone()
+        return dict(json.loads(asked[0] if asked else "{}"))
+    except duckdb.Error as error:  # such as bytes that are no UTF-8
+        raise _no_condition(condition, str(error).partition("\n")[0]) from error
+    except RecursionError as error:
+        raise _no_condition(condition, "It is nested too deeply") from error
+
+
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(tree, dict):
-        yield tree
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for branch in tree:
-            yield from _nodes(branch)
+    waiting = [tree]
+    while waiting:
+        branch = waiting.pop()
+        if isinstance(branch, dict):
+            yield branch
+            waiting += branch.values()
+        elif isinstance(branch, list):
+            waiting += branch
 
 
 def _no_condition(condition: str, why: str) -> QueryError:
-    return QueryError(f"Expected a condition in SQL such as {_EXAMPLE}. Got {condition!r}. {why.rstrip('.!')}.")
+    told = repr(condition)
+    told = told if len(told) <= _TOLD else f"{told[:_TOLD]}…"
+    return QueryError(f"Expected a condition in SQL such as {_EXAMPLE}. Got {told}. {why.rstrip('.!')}.")
 
 
 def _of_each_row(store: Store, named: frozenset[str]) -> dict[str, NDArray[Any]]:

@@ -66,6 +66,8 @@ def names(store: pixelmill.Store, where: str) -> set[str]:
         ("bytes > 1000000", set()),
         ("source NOT LIKE '%/photos'", set()),
         ("row IN (0, 1, 2, 3, 4) AND sha256 ~ '[0-9a-f]{64}' and true", {"red.png", "blue.jpg", "Green's.png", "odé.png"}),
+        ("path LIKE '2024/%' AND modified < current_date - INTERVAL 30 DAY", {"red.png", "blue.jpg"}),
+        ("modified < current_timestamp AND modified > localtimestamp", set()),
         ("NULL", set()),
     ],
 )  # fmt: skip
@@ -128,6 +130,10 @@ def test_a_searcher_keeps_to_it(tiny: TinyModels, tmp_path: Path) -> None:
         ("row IN (SELECT row FROM pictures)", "It has a query inside it."),
         ("width = ?", "It has a parameter."),
         ("count(*) > 1", "WHERE clause cannot contain aggregates."),
+        ("COLUMNS('w.*') > 0", "It has columns by a pattern."),
+        ("#1 = 1", "It has the number of a column."),
+        ("path = 'od\udce9.png'", "surrogate '\\udce9'"),
+        ("NOT " * 900 + "true", "NOT…. It is nested too deeply."),
     ],
 )
 def test_what_is_no_condition_is_told_in_words(store: pixelmill.Store, where: str, words: str) -> None:
