@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
+
+from pixelmill.errors import SettingsError
 
 Decode = Literal["fast", "reference"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -11,3 +13,10 @@ VectorDtype = Literal["float32", "float16"]
 Background = Literal["white", "none"]
 FanOut = Literal["inline", "workers", "dask", "ray"]
 MissingDevice = Literal["fail", "cpu"]
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raises SettingsError for a value of the argument `name` that is none of a Literal's words."""
+    if value not in get_args(choices):
+        words = ", ".join(get_args(choices))
+        raise SettingsError(f"Expected {name} to be one of {words}. Got {value!r}.")

@@ -14,27 +14,29 @@ from pixelmill.api.names import AnyPath, Model, Models, name_of, several
 from pixelmill.api.pictures import Given, Pictures, given, unreadable
 from pixelmill.api.settings import find_model, open_cache, settings_of
 from pixelmill.catalog import DEFAULT_MODEL
-from pixelmill.choices import Background, Decode, Precision
+from pixelmill.choices import Background, Decode, Precision, check_choice
 from pixelmill.devices import resolve_device
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import Target
-from pixelmill.errors import EmbeddingFailed, ImageRejected, PixelmillError, SettingsError
+from pixelmill.errors import EmbeddingFailed, ImageRejected, PixelmillError, SettingsError, StoreError
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.pipeline import Pipeline
 from pixelmill.progress import download_bar
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.weighting import weighting
 
 if TYPE_CHECKING:
     from settings import Settings
 
 Vectors: TypeAlias = NDArray[np.float32]
+Errors: TypeAlias = Literal["raise", "nan"]
 
 
 def embed(
     images: Pictures, model: Models = DEFAULT_MODEL, *, device: str | None = None, precision: Precision = "float32",
     decode: Decode = "fast", batch_size: int | None = None, threads: int | None = None,
-    weights: Sequence[float] | None = None, normalize: bool = False, errors: Literal["raise", "nan"] = "raise",
+    weights: Sequence[float] | None = None, normalize: bool = False, errors: Errors = "raise",
     exif_orientation: bool | None = None, background: Background | None = None, config: AnyPath | None = None,
 ) -> Vectors:  # fmt: skip
     """The vectors of pictures, float32 (N, dim): row i is that of the i-th picture, also of one that is there twice.
@@ -57,12 +59,18 @@ def embed(
     Raises ImageRejected for a picture that is damaged and SourceError for one that cannot be read, both with its number
     and name; TypeError for what is no picture; UnknownModel, SettingsError, DeviceUnavailable, WeightsError.
     """
+    for name, value, choices in (
+        ("precision", precision, Precision), ("decode", decode, Decode), ("errors", errors, Errors)
+    ):  # fmt: skip
+        check_choice(name, value, choices)
     settings = settings_of(
         config, run={"device": device, "batch_size": batch_size, "threads": threads},
         images={"exif_orientation": exif_orientation, "background": background},
     )  # fmt: skip
     pictures = {one: one.file for one in given(images)}
-    models = [_loaded(settings, one, precision) for one in _chosen(model, weights)]
+    chosen = _chosen(model)
+    shares = _shares(weights, len(chosen))
+    models = [_loaded(settings, one, precision) for one in chosen]
     made = _Made(_embedded(settings, pictures, models, settings.images.decode_options(decode)))
     problems = list(made.problems(pictures))
     if problems and errors == "raise":
@@ -70,17 +78,23 @@ def embed(
     for problem in problems:
         warnings.warn(str(problem), stacklevel=2)
     parts = [made.matrix(pictures.values(), str(number), one.spec.dim) for number, one in enumerate(models)]
-    return _side_by_side(parts, weights, normalize=normalize)
+    return _side_by_side(parts, shares, normalize=normalize)
 
 
-def _chosen(models: Models, weights: Sequence[float] | None) -> tuple[Model, ...]:
+def _chosen(models: Models) -> tuple[Model, ...]:
     chosen = several(models)
     names = [name_of(one) for one in chosen]
     if not chosen or len(set(names)) != len(names):
         raise SettingsError(f"Expected one or more models, each named once. Got {', '.join(names) or 'none'}.")
-    if weights is not None and len(weights) != len(chosen):
-        raise SettingsError(f"Expected one weight for each of {len(chosen)} models. Got {len(weights)} weights.")
     return chosen
+
+
+def _shares(weights: Sequence[float] | None, models: int) -> list[float]:
+    """How much each of the models counts."""
+    try:
+        return weighting(weights, models)
+    except StoreError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _loaded(settings: Settings, model: Model, precision: Precision) -> EmbeddingModel:
@@ -140,9 +154,9 @@ class _Made:
         return file.absolute if index is None else self._rows.contents[index].sha256
 
 
-def _side_by_side(parts: Sequence[Vectors], weights: Sequence[float] | None, *, normalize: bool) -> Vectors:
+def _side_by_side(parts: Sequence[Vectors], weights: Sequence[float], *, normalize: bool) -> Vectors:
     """As `Store.concatenated` has it."""
-    for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True):
+    for part, weight in zip(parts, weights, strict=True):
         if normalize:
             norms = np.linalg.norm(part, axis=1, keepdims=True)
             part /= np.where(norms == 0, 1, norms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pixelmill.errors import ImageRejected, SourceError, reason_of
 from pixelmill.formatting import printable
 from pixelmill.images.colour import to_rgb
-from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.decode import DecodeOptions, check_shape
 from pixelmill.images.frame import orientation_of, turned
 from pixelmill.paths import at_home
 from pixelmill.sources.address import checked_address, is_address
@@ -28,6 +29,7 @@ Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.
 """A path or an address, the bytes of an image file, a picture of Pillow's, or an array, uint8 (height, width, 3)."""
 Pictures: TypeAlias = "Picture | Iterable[Picture]"
 
+_COLOUR = 3
 HERE = "images:"
 """The source of pictures that are in memory."""
 _loading = threading.Lock()
@@ -44,7 +46,7 @@ class Given:
     @property
     def name(self) -> str:
         """`images[3] (photos/a.jpg)`."""
-        at = printable(os.fspath(self.picture)) if _is_path(self.picture) else _kind(self.picture)
+        at = printable(os.fsdecode(self.picture)) if _is_path(self.picture) else _kind(self.picture)
         return f"images[{self.number}] ({at})"
 
     @property
@@ -53,7 +55,7 @@ class Given:
         if not _is_path(self.picture):
             _check(self.picture, self.name)
             return FoundFile(HERE, str(self.number), 0, 0, 0)
-        text = os.fspath(self.picture)
+        text = os.fsdecode(self.picture)
         try:
             place = checked_address(text) if is_address(text) else os.path.abspath(at_home(text))  # noqa: PTH100
         except ValueError as error:
@@ -71,10 +73,15 @@ class Given:
 
 def given(pictures: Pictures) -> tuple[Given, ...]:
     """One picture or several, each with its number."""
-    stack = isinstance(pictures, np.ndarray) and pictures.ndim == 4
-    one = isinstance(pictures, str | bytes | np.ndarray) or not isinstance(pictures, Iterable)
-    several: Iterable[Any] = [pictures] if one and not stack else pictures  # type: ignore[assignment]
+    several: Iterable[Any] = pictures if _is_several(pictures) else [pictures]  # type: ignore[assignment]
     return tuple(Given(number, picture) for number, picture in enumerate(several))
+
+
+def _is_several(pictures: object) -> bool:
+    """Of arrays: a stack of pictures, or a list of paths or pictures. What is open for reading is one, of no kind."""
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim == 4 or (pictures.ndim == 1 and pictures.dtype.kind in "OU")
+    return isinstance(pictures, Iterable) and not isinstance(pictures, str | bytes | bytearray | io.IOBase)
 
 
 def bytes_of(picture: Picture, number: int = 0) -> tuple[bytes, str]:
@@ -128,6 +135,7 @@ def _as_file(picture: Any, options: DecodeOptions) -> bytes:
 
     try:
         image = picture if isinstance(picture, Image.Image) else _image_of(picture)
+        check_shape(*image.size, _COLOUR, _COLOUR * image.width * image.height, options)  # before there are copies
         with _loading:
             image.load()  # Pillow turns some formats now, after which there is no orientation
         if options.exif_orientation:

@@ -85,8 +85,8 @@ def run(
         "deadline": deadline, "paranoid": paranoid, "fan_out": "inline",
     }  # fmt: skip
     images = {"exif_orientation": exif_orientation, "background": background}
-    several_sources = [sources] if isinstance(sources, str | os.PathLike) else sources
-    named = [os.fspath(source) for source in several_sources]
+    several_sources = [sources] if isinstance(sources, str | bytes | os.PathLike) else sources
+    named = [os.fsdecode(source) for source in several_sources]
     job = make_job(settings_of(config, run=flags, images=images), named, specs_of(chosen))
     check_proxies(os.environ)
     check(job, writes=not dry_run)

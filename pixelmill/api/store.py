@@ -75,8 +75,8 @@ class Store(reader.Store):
         Raises QueryError for what cannot be answered as it was asked; NoTextTower for words that no model of the store
         understands; WeightsError where the model that made the matrix is not to be had.
         """
-        if k < 1:
-            raise QueryError(f"Expected one result or more. Got k = {k}.")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise QueryError(f"Expected one result or more. Got k = {k!r}.")
         chosen = several(model)
         self._own |= specs_of(chosen)
         found = self._searcher.search(

@@ -45,7 +45,10 @@ def arrow(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pa.Ta
         import pyarrow as pa
     except ImportError as error:
         raise missing("pyarrow", "parquet") from error
-    made: dict[str, Any] = {name: pa.array(values) for name, values in identity(store, rows).items()}
+    made: dict[str, Any] = {
+        name: pa.array(values, pa.string() if isinstance(values, list) else None)
+        for name, values in identity(store, rows).items()
+    }
     for name in _columns(models):
         values, embedded = vectors(store, name, rows)
         flat = pa.array(values.ravel())

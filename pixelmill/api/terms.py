@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from numbers import Real
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ Pictures: TypeAlias = "APicture | Sequence[APicture]"
 ARow: TypeAlias = "int | np.integer[Any] | tuple[int, float]"
 Rows: TypeAlias = "ARow | Sequence[ARow] | NDArray[np.integer[Any]]"
 """A pair is what is asked for and its weight; a negative one subtracts it."""
+
+_HEAVY: Final = 1e100
+"""No weight is as much: squares of such numbers are beyond floats."""
 
 
 def terms_of(text: Texts | None, image: Pictures | None, row: Rows | None) -> list[Term]:
@@ -56,8 +60,8 @@ def _weighted(asked: Any) -> Iterator[tuple[Any, float | None]]:
     for one in asked if _is_several(asked) else [asked]:
         if not isinstance(one, tuple):
             yield one, None
-        elif len(one) == 2 and isinstance(one[1], int | float) and np.isfinite(one[1]) and one[1]:
-            yield one[0], float(one[1])
+        elif len(one) == 2 and isinstance(one[1], Real) and 0 < abs(weight := float(one[1])) < _HEAVY:
+            yield one[0], weight
         else:
             raise QueryError(
                 f"Expected (what, weight) with a weight other than 0; several things are a list. Got {one!r}."

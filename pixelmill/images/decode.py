@@ -104,7 +104,7 @@ def _attempt(
 ) -> Decoded:  # fmt: skip
     picture = opened(kind, data)
     width, height = picture.size
-    _check_shape(width, height, picture.bands, len(data), options)
+    check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
         return _decoded(picture, options, need)
 
@@ -133,8 +133,9 @@ def _kind(data: bytes) -> str:
     raise ImageRejected("decode", f"Expected an image. The file is {describe(head)}." if data else "The file is empty.")
 
 
-def _check_shape(width: int, height: int, bands: int, size: int, options: DecodeOptions) -> None:
-    """Judge by what decoding takes: pixels of one byte, as those of scanned pages, are a third of those of colour."""
+def check_shape(width: int, height: int, bands: int, size: int, options: DecodeOptions) -> None:
+    """Raises ImageRejected for a picture of so many pixels, in a file of `size` bytes, as are not decoded. Judged by
+    what decoding takes: pixels of one byte, as those of scanned pages, are a third of those of colour."""
     found = f"The image is {width} x {height}"
     if width < 1 or height < 1:
         raise ImageRejected("decode", f"Expected at least one pixel. {found}.")

@@ -154,7 +154,7 @@ class QueryEncoder:
             raise UnknownModel(
                 f"Expected {made.model} ({made.backend} {made.architecture}), which made the matrix that is searched, "
                 "in the settings or the catalog. It is in neither. If it is a model of your own, name the settings "
-                "file of its run: --config FILE, or PIXELMILL_CONFIG."
+                "file of its run: --config FILE, config= in Python, or PIXELMILL_CONFIG."
             ) from error
 
     def _text_model(self) -> TextModel:

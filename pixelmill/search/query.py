@@ -71,7 +71,8 @@ def query_for(terms: Sequence[Term], view: MatrixView, encoder: Encoder) -> Quer
         else:
             vector = _stored(term.row, view)
         total += term.weight * unit(vector)
-    if np.linalg.norm(total) < 1e-6 * sum(abs(term.weight) for term in terms) or not np.isfinite(total).all():
+    length = np.linalg.norm(total)
+    if not length > 1e-6 * sum(abs(term.weight) for term in terms) or not np.isfinite(length):
         raise QueryError("Expected terms that leave a direction. These cancel each other out.")
     return Query(unit(total).astype(np.float32), tuple(notes))
 

@@ -125,6 +125,7 @@ class Searcher:
         names = tuple(models) or (default_model(store, terms),)
         matrix = store.concatenated(names, weights=weights, normalize=True)
         query = self._query(terms, matrix)
+        k = max(1, min(k, len(store)))  # room is made for each
         allowed = self._allowed(store, filters)
         allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
         index = None if exact else self._index(matrix, allowed)

@@ -12,6 +12,7 @@ What other rooms use of it; every other module is the store's own:
     living       which runs live: `keep`, `holding`
     generations  which matrix of a model is served, filled or old
     ensembles    models side by side under a name
+    weighting    how much each of several models counts
     quarantine   reasons without their numbers (`general`)
     compact      few large parts out of many small ones
     verify       whether all is whole, and `repair` where it is not
@@ -26,4 +27,5 @@ What other rooms use of it; every other module is the store's own:
 __all__ = [
     "commit", "compact", "durable", "ensembles", "export", "filesystem", "generations", "ledger", "ledger_copy",
     "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows", "verify",
+    "weighting",
 ]  # fmt: skip

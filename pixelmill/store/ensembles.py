@@ -19,7 +19,9 @@ def keep(
     Raises UnknownModel for a model without vectors here, StoreError for a name that a model has, or that is no name
     (letters, digits, `_`, `.` and `-`), and for weights that are not positive, one for each model.
     """
-    kept = NamedEnsemble(name=name, models=tuple(models), weights=tuple(weights or [1.0] * len(models)))
+    kept = NamedEnsemble(
+        name=name, models=tuple(models), weights=tuple(weights if weights is not None else [1.0] * len(models))
+    )
     writer.in_turn(lambda manifest: _keep(writer, manifest, kept))
     return kept
 

@@ -14,6 +14,7 @@ from pixelmill.errors import StoreError, UnknownModel, nearest
 from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix
 from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
+from pixelmill.store.weighting import weighting
 
 BLOCK = 16_384
 
@@ -138,7 +139,7 @@ class Store:
         """
         kept = self.manifest.ensemble(models[0]) if len(models) == 1 else None
         if kept and not any(m.provenance.model == kept.name and m.serving for m in self.manifest.matrices):
-            models, weights = kept.models, weights or kept.weights
+            models, weights = kept.models, kept.weights if weights is None else weights
         return Ensemble([self[model] for model in models], weights=weights, normalize=normalize)
 
     def _texts(self, dataset: str) -> np.ndarray:
@@ -242,10 +243,8 @@ class Ensemble:
     def __init__(
         self, members: Sequence[MatrixView], *, weights: Sequence[float] | None = None, normalize: bool = False
     ) -> None:
-        if weights is not None and len(weights) != len(members):
-            raise StoreError(f"Expected one weight for each of {len(members)} models. Got {len(weights)} weights.")
+        self.weights = weighting(weights, len(members))
         self.members = list(members)
-        self.weights = list(weights or [1.0] * len(members))
         self.normalize = normalize
         self.shape = (len(members[0]), sum(m.shape[1] for m in members))
         self.dtype = np.result_type(*(m.dtype for m in members))

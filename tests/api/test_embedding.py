@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import pixelmill
+from pixelmill.api import pictures
 from pixelmill.catalog import DEFAULT_MODEL
 from pixelmill.errors import ImageRejected, SettingsError, SourceError, UnknownModel
 from pixelmill.models.base import ModelSpec
@@ -146,12 +147,60 @@ def test_a_lazy_picture_that_is_damaged_is_told_like_its_file(files: list[Path],
         (np.zeros((8, 8, 2), np.uint8), "height, width"),
         (7, r"images\[1\] \(int\)"),
         (None, "NoneType"),
+        (bytearray(b"x"), "bytearray"),
+        (io.BytesIO(b"x"), "BytesIO"),
     ],
 )
 def test_what_is_no_picture_is_a_type_error(thing: Any, words: str, model: ModelSpec) -> None:
     """Nothing is guessed of arrays whose numbers may mean anything."""
     with pytest.raises(TypeError, match=words):
         pixelmill.embed([np.zeros((8, 8), np.uint8), thing], model)
+
+
+def test_one_thing_that_holds_bytes_is_not_several(model: ModelSpec) -> None:
+    """The lines of an open file are no pictures, nor are the numbers of a bytearray."""
+    for thing in (io.BytesIO(b"a\nb\n"), bytearray(b"ab")):
+        with pytest.raises(TypeError, match=rf"images\[0\] \({type(thing).__name__}\)"):
+            pixelmill.embed(thing, model)  # type: ignore[arg-type]
+
+
+def test_an_array_of_names_is_several(files: list[Path], model: ModelSpec) -> None:
+    """As a column of a table gives it; a path may be in bytes where it says that it is one."""
+
+    class InBytes:
+        def __fspath__(self) -> bytes:
+            return bytes(files[1])
+
+    expected = pixelmill.embed(files[:2], model)
+    for names in (np.array(files[:2], object), np.array(list(map(str, files[:2]))), [files[0], InBytes()]):
+        np.testing.assert_array_equal(pixelmill.embed(names, model), expected)  # type: ignore[arg-type]
+
+
+def test_a_picture_in_memory_is_judged_before_it_is_copied(model: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no run would take costs no memory; one without pixels is told as what it is."""
+    monkeypatch.setattr(pictures, "to_rgb", None)
+    with pytest.raises(ImageRejected, match="Expected at most 200,000,000 pixels"):
+        pixelmill.embed(np.broadcast_to(np.zeros((), np.uint8), (1, 20_000, 20_000))[0], model)
+    with pytest.raises(ImageRejected, match=r"Expected at least one pixel\. The image is 8 x 0"):
+        pixelmill.embed(np.zeros((0, 8), np.uint8), model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("precision", "auto"), ("precision", "float64"), ("decode", "slow"), ("errors", "ignore")]
+)
+def test_what_cannot_be_chosen_is_refused(name: str, value: str, files: list[Path], model: ModelSpec) -> None:
+    """Instead of being taken for another word, as rows of NaN that nobody asked for."""
+    with pytest.raises(SettingsError, match=rf"Expected {name} to be one of .*Got '{value}'"):
+        pixelmill.embed(files[0], model, **{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weights", [[0], [float("nan")], [1e39], ["heavy"], 2])
+def test_weights_that_leave_nothing_are_refused(weights: Any, files: list[Path], model: ModelSpec) -> None:
+    """They would make NaN, or zeros, of every vector; an array of NumPy's is a list like others."""
+    with pytest.raises(SettingsError, match=r"Expected (finite|one|weights)"):
+        pixelmill.embed(files[0], model, weights=weights)
+    twice = pixelmill.embed(files[0], model, weights=np.array([2.0]))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(twice, 2 * pixelmill.embed(files[0], model))
 
 
 def test_a_folder_is_no_picture(photos: Path, model: ModelSpec) -> None:

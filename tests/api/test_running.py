@@ -36,7 +36,7 @@ def test_a_run_gives_its_report(photos: Path, model: ModelSpec) -> None:
     assert (report.images.new, report.models["one"].embedded) == (IMAGES, IMAGES)
     assert len(pixelmill.Store("store")) == IMAGES
     seen = BlockMeans.seen
-    again = pixelmill.run([str(photos)], models=[model], store=Path("store"))
+    again = pixelmill.run([str(photos), bytes(photos / "a")], models=[model], store=Path("store"))
     assert BlockMeans.seen == seen
     assert (again.images.new, again.images.seen) == (0, IMAGES)
     assert json.loads(json.dumps(again.as_json()))["models"]["one"]["embedded"] == 0

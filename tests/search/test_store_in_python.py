@@ -87,6 +87,12 @@ def test_results_are_a_sequence(store: pixelmill.Store) -> None:
         ({"image": [b"", b"no picture"], "model": MUTE}, PixelmillError, r"images\[0\] \(0 bytes\): The file is empty"),
         ({"row": 0, "model": "tiny_resnet"}, UnknownModel, MUTE),
         ({"row": 0, "k": 0}, QueryError, "one result or more"),
+        ({"row": 0, "k": 2.5}, QueryError, "one result or more"),
+        ({"row": (0, 1e308)}, QueryError, r"Expected \(what, weight\)"),
+        ({"row": (0, 1e-320)}, QueryError, "leave a direction"),
+        ({"row": 0, "weights": [0]}, StoreError, "finite weights, one of them other than 0"),
+        ({"row": 0, "weights": [float("nan")]}, StoreError, "finite weights"),
+        ({"row": 0, "weights": 2}, StoreError, "one weight for each of 1 models. Got 2"),
         ({"row": 0, "where": "widht > 1"}, QueryError, "Did you mean 'width'"),
     ],
 )
@@ -98,6 +104,20 @@ def test_what_cannot_be_answered_is_told(
     arguments = {**arguments, "model": by_name.get(arguments.get("model", ""), arguments.get("model"))}
     with pytest.raises(error, match=words):
         store.search(**arguments)
+
+
+def test_numbers_may_be_numpys(store: pixelmill.Store) -> None:
+    """Rows, weights of terms and of models, how many: what an array gives is a number like others."""
+    plain = store.search(row=[(0, 0.5), (1, -2)], model=[MUTE], weights=[3], k=2)
+    pairs = [(np.int64(0), np.float32(0.5)), (np.int64(1), np.int16(-2))]
+    numpys = store.search(row=pairs, model=[MUTE], weights=np.array([3.0]), k=np.int64(2))  # type: ignore[arg-type]
+    assert rows_of(numpys) == [(hit.row, hit.score) for hit in plain]
+
+
+def test_more_than_there_is_may_be_asked_for(store: pixelmill.Store) -> None:
+    """It is all that there is, and takes no room for more."""
+    for exact, copies in ((True, True), (False, False)):
+        assert len(store.search(row=0, model=MUTE, k=10**12, exact=exact, copies=copies)) <= len(store)
 
 
 def test_a_store_is_one_snapshot(place: Path, tiny: TinyModels) -> None:
@@ -127,6 +147,7 @@ def test_tables_hold_what_the_store_holds(store: pixelmill.Store, made: Path) ->
     stored = store[CLIP][table["row"].to_numpy()]
     np.testing.assert_array_equal(column.flatten().to_numpy().reshape(stored.shape), stored)
     assert store.to_arrow().to_pandas().equals(store.to_pandas())
+    assert store.to_arrow(where="false").schema == store.to_arrow().schema
     with pytest.raises(UnknownModel):
         store.to_pandas(vectors="resnet")
 
