@@ -24,7 +24,7 @@ import numpy as np
 from pixelmill.devices import describe_device, resolve_device
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import Target
-from pixelmill.errors import PixelmillError
+from pixelmill.errors import PixelmillError, SourceError
 from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel, ModelSpec
@@ -96,6 +96,8 @@ def vectorize(image_path: str, names: Sequence[str], batch_size: int, wanted_dev
     settings = load_settings()
     specs = [find_model(settings, name) for name in names]  # a typo is told before PyTorch is loaded
     files = list(discover([image_path]))
+    if not files:
+        raise SourceError(f"Expected a picture, or a folder that holds some. Got {image_path!r}, where there is none.")
     device = resolve_device(wanted_device)
     print(RULE, in_ours("Pixelmill image vectorizer"), RULE, sep="\n")
     say("Models: {names}", names=", ".join(names))
@@ -177,9 +179,15 @@ def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image_path", required=True, help="a picture, or a folder of pictures")
     parser.add_argument("--models", default="efficientnet_lite0", help="models side by side, as a,b")
-    parser.add_argument("--batch_size", type=int, default=8, help="pictures that a model takes at once")
+    parser.add_argument("--batch_size", type=_count, default=8, help="pictures that a model takes at once")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"), help="where the models run")
     return parser.parse_args()
+
+
+def _count(written: str) -> int:
+    if (number := int(written)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {number}")
+    return number
 
 
 if __name__ == "__main__":

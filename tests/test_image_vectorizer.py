@@ -113,6 +113,7 @@ def test_a_folder_and_an_ensemble_in_chinese(
     [
         (("--image_path", "photo.png", "--models", "openai_clip_vit_b23"), "Did you mean 'openai_clip_vit_b32'"),
         (("--image_path", "photo.pgn"), "photo.pgn"),
+        (("--image_path", "empty"), "'empty', where there is none"),
     ],
 )
 def test_a_typo_is_told_first(
@@ -120,10 +121,18 @@ def test_a_typo_is_told_first(
 ) -> None:
     """Before any model is loaded, in words, with exit code 1."""
     save_picture(Path("photo.png"))
+    Path("empty").mkdir()
     done = vectorized(*arguments, LANG="zh_CN.UTF-8")
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr.startswith("错误: Expected")
     assert words in done.stderr
+
+
+def test_a_batch_has_a_picture(vectorized: Vectorized, capfd: pytest.CaptureFixture[str]) -> None:
+    """A batch size of 0 is wrong usage."""
+    with pytest.raises(SystemExit, match="2"):
+        vectorized("--image_path", "photo.png", "--batch_size", "0")
+    assert "--batch_size: expected 1 or more, got 0" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
