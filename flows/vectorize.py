@@ -16,8 +16,8 @@ from flows._workers import cancel_workers, run_workers
 from flows.cluster import run_on_cluster
 from flows.embed import embed
 from pixelmill.errors import SourceError, TooManyRefused
-from pixelmill.formatting import percent
 from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.report.text import too_many_refused
 from pixelmill.run.handoff import RunOrders
 from pixelmill.run.preflight import check_devices
 from pixelmill.run.rounds import Lost
@@ -105,9 +105,5 @@ def checked(report: RunReport, most: float) -> RunReport:
     if report.failure and deployment.id:
         raise SourceError(report.failure)
     if report.exceeded_failure_rate and deployment.id:
-        raise TooManyRefused(
-            f"All is done and stored, but {percent(report.failure_rate)} of the images were refused or could not be "
-            f"read, and max_failure_rate is {percent(most)}. `pixelmill quarantine {report.store}` says which were "
-            "refused, and why; the report says which wait to be read."
-        )
+        raise TooManyRefused(too_many_refused(report, most))
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -15,6 +16,8 @@ from click.shell_completion import CompletionItem
 
 _MASTER: Final = "vectors.h5"
 _COPY: Final = "manifest.json"
+_PLAIN: Final = re.compile(r"~?[\w./%+,@-]+")
+"""What no shell takes for anything but a name."""
 _DEPTH: Final = 2
 """Folders below the one that is typed in which stores are looked for."""
 _MOST: Final = 2000
@@ -41,13 +44,13 @@ def file(context: Context, parameter: Parameter, typed: str) -> list[CompletionI
 
 
 def stores(typed: str) -> list[CompletionItem]:
-    """Folders that hold a store; where there is none, any folder, by the shell itself. Names with blanks are left to
-    the shell as well, which knows how to quote them."""
+    """Folders that hold a store; where there is none, any folder, by the shell itself. Names that have to be quoted are
+    left to the shell as well, which knows how."""
     base, _, start = typed.rpartition("/")
     base += "/" if base or typed.startswith("/") else ""
     found = [base + path for path in _stores_below(Path(os.path.expanduser(base) or "."), start)]  # noqa: PTH111
-    quotable = sorted(path for path in found if not any(map(str.isspace, path)))
-    return [CompletionItem(path) for path in quotable] or [CompletionItem(typed, type="dir")]
+    plain = sorted(path for path in found if _PLAIN.fullmatch(path))
+    return [CompletionItem(path) for path in plain] or [CompletionItem(typed, type="dir")]
 
 
 def _listed(names: Iterable[str], typed: str) -> list[CompletionItem]:

@@ -24,8 +24,19 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from pixelmill.cli.main import cli
-
     kind = get_completion_class(shell)
     assert kind
-    click.echo(kind(cli, {}, "pixelmill", VARIABLE).source())
+    whole = click.get_current_context().find_root().command
+    click.echo(kind(whole, {}, "pixelmill", VARIABLE).source())
+
+
+def settle_completion() -> None:
+    """Bash asks for `--store=x` in three words, of which click would take the last for an argument."""
+    from click.shell_completion import BashComplete, add_completion_class
+
+    class Bash(BashComplete):
+        def get_completion_args(self) -> tuple[list[str], str]:
+            arguments, typed = super().get_completion_args()
+            return [argument for argument in arguments if argument != "="], typed
+
+    add_completion_class(Bash)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from pixelmill.cli.completion import VARIABLE, settle_completion
 from pixelmill.cli.help import Commands
 from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     settle_proxies(os.environ)
     settle_home()
     prefer_ours()
+    if VARIABLE in os.environ:
+        settle_completion()
     code = _exit_code(lambda: cli.main(arguments, standalone_mode=False))
     if "pixelmill.watch.hangs" in sys.modules:  # nothing hangs where nothing was watched
         from pixelmill.watch.exit import leave_process

@@ -77,7 +77,7 @@ def run(
     job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
     check(job, writes=not dry_run)
     # What carries a run out takes half a second to load: a typo has been told by now.
-    from pixelmill.report.model import DryRunReport, RunReport
+    from pixelmill.report.model import DryRunReport
     from pixelmill.run.direct import run_here
     from pixelmill.run.steps import preview
 
@@ -96,10 +96,21 @@ def run(
         _show_preview(report)
     else:
         _show(report)
-    if report.failure:
-        click.echo(f"Error: {printable(report.failure)}", err=True)
-        return FAILED
-    return TOO_MANY_REFUSED if isinstance(report, RunReport) and report.exceeded_failure_rate else DONE
+    return _judged(report, job)
+
+
+def _judged(report: RunReport | DryRunReport, job: Job) -> int:
+    """The exit code, and why it is not DONE."""
+    from pixelmill.report.model import RunReport
+    from pixelmill.report.text import too_many_refused
+
+    told, code = report.failure, FAILED
+    if not told and isinstance(report, RunReport) and report.exceeded_failure_rate:
+        told, code = too_many_refused(report, job.max_failure_rate), TOO_MANY_REFUSED
+    if not told:
+        return DONE
+    click.echo(f"Error: {printable(told)}", err=True)
+    return code
 
 
 def _by_prefect(

@@ -53,6 +53,15 @@ def summary(report: RunReport) -> str:
     return f"{run}: {number_of(images.seen, 'image')} seen{quarantined}{fresh if quarantined else ''}."
 
 
+def too_many_refused(report: RunReport, most: float) -> str:
+    """Why a run that did all it could is none to be content with: more than a share of `most` was not embedded."""
+    return (
+        f"All is done and stored, but {percent(report.failure_rate)} of the images were refused or could not be read, "
+        f"and max_failure_rate is {percent(most)}. `pixelmill quarantine {report.store}` says which were refused, and "
+        f"`pixelmill report {report.store}` which wait to be read, and why."
+    )
+
+
 def sections(report: Report) -> Iterator[Section]:
     """The tables that have something to tell."""
     if isinstance(report, DryRunReport):

@@ -126,6 +126,7 @@ def test_too_many_refused_images_are_exit_code_3(photos: Path, capfd: pytest.Cap
     """Above max_failure_rate the run is done but says so; the quarantine names file, stage and reason; --retry empties it."""
     (photos / "bad.jpg").write_text("<html>no picture</html>")
     assert code("run", str(photos), "--store", "store", "--precision", "float32") == 3
+    assert "20% of the images were refused or could not be read, and max_failure_rate is 5%" in capfd.readouterr().err
     told = json.loads(output(capfd, "quarantine", "store", "--json"))["quarantined"]
     assert [(Path(entry["path"]).name, entry["stage"]) for entry in told] == [("bad.jpg", "decode")]
     assert "HTML" in told[0]["reason"]

@@ -34,7 +34,8 @@ def here(some_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(some_store, tmp_path / "store")
     shutil.copytree(some_store, tmp_path / "photos/store")
     shutil.copytree(some_store, tmp_path / "deep/er/store")
-    shutil.copytree(some_store, tmp_path / "two words")
+    for name in ("two words", "it's", "a$b", "par(en)"):
+        shutil.copytree(some_store, tmp_path / name)
     (tmp_path / "pixelmill.toml").write_text('[models.my_clip]\nbackend = "open_clip"\n')
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin" / "pixelmill"
@@ -66,16 +67,18 @@ def test_bash_offers_what_fits(here: Path) -> None:
     assert offered("info", "") == ["photos/store", "store"]
     assert offered("run", "x", "--store", "deep/") == ["deep/er/store"]
     assert offered("run", "x", "--models", "my") == ["my_clip"]
+    assert offered("run", "x", "--models", "=", "my") == ["my_clip"], "as bash takes --models=my apart"
     assert offered("pull", "resnet18,my_clip,efficientnet_l") == ["resnet18,my_clip,efficientnet_lite0"]
     assert offered("run", "--models", "resnet18,resnet1") == [f"resnet18,resnet1{n}" for n in ("01", "52")]
 
 
 @pytest.mark.skipif(BASH is None, reason="no bash")
 def test_the_rest_is_left_to_bash(here: Path) -> None:
-    """Files of sources and queries, and folders where no store is."""
+    """Files of sources and queries, folders where no store is, and names that it has to quote."""
     assert offered("run", "pho") == ["the shell's own: default", ""]
     assert offered("search", "store", "cat") == ["the shell's own: default", ""]
-    assert offered("info", "plain/") == ["the shell's own: dirnames", ""]
+    for typed in ("plain/", "two", "it", "a", "par"):
+        assert offered("info", typed) == ["the shell's own: dirnames", ""]
 
 
 @pytest.mark.skipif(BASH is None, reason="no bash")
