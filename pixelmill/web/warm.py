@@ -113,13 +113,17 @@ def _listening(store_id: str) -> tuple[Path, socket.socket]:
     """A socket that only this user finds, under the name that is looked for. Raises OSError."""
     for _ in connections():
         """Those that nobody listens on go."""
+    trouble: OSError = FileNotFoundError("there is no folder for sockets")
     for folder in folders():
         with suppress(OSError):
             folder.mkdir(mode=0o700)
         if is_private(folder):
             path = folder / f"{key_of(store_id)}-{os.getpid()}.sock"
-            return path, _bound(path)
-    raise FileNotFoundError("there is no folder for sockets")
+            try:
+                return path, _bound(path)
+            except OSError as error:  # such as a name that is too long for one
+                trouble = error
+    raise trouble
 
 
 def _bound(path: Path) -> socket.socket:

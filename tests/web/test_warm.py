@@ -229,3 +229,16 @@ def test_a_server_answers_for_what_it_is_only(
         client.sendall(json.dumps(asked).encode() + b"\n")
         assert set(json.loads(client.makefile().readline())) == {"refused"}
     asking(collection).vector([Text("a boat")], [CLIP])
+
+
+def test_a_name_that_is_too_long_is_not_the_only_one(
+    collection: Collection, answering: Searcher, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime folder too deep for a socket leaves the one among the temporary files, where it is found."""
+    deep = runtime.parent / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+    with WarmEncoders(answering).announced():
+        (socket_file,) = (runtime.parent / f"pixelmill-{os.geteuid()}").iterdir()
+        assert socket_file.is_socket()
+        assert asking(collection).search([Text("a boat at sea")], models=[CLIP]).hits
