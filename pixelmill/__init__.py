@@ -9,7 +9,7 @@ from pixelmill.version import VERSION
 if TYPE_CHECKING:
     from pixelmill.api.embedding import embed as embed
     from pixelmill.api.loaded import release_models as release_models
-    from pixelmill.api.names import own_model as own_model
+    from pixelmill.api.own import own_model as own_model
     from pixelmill.api.reports import DryRunReport as DryRunReport
     from pixelmill.api.reports import RunReport as RunReport
     from pixelmill.api.results import SearchResults as SearchResults

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
 
 from pixelmill import catalog
 from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.models.base import ModelSpec
 from pixelmill.paths import local_source
 from pixelmill.run.job import CacheSpec, Job, Worker
-from settings.root import Settings
+from settings.models import OwnModel
+from settings.root import Settings, problems
 from settings.run import parse_deadline
 
 
@@ -59,9 +63,7 @@ def find_model(settings: Settings, name: str) -> ModelSpec:
     """The model called `name`: one of the settings' own, of the hub, of the catalog, or beyond it."""
     own = settings.models.get(name)
     if own is not None:
-        from pixelmill.models.own import own_spec
-
-        return own_spec(name, **own.model_dump(exclude={"device"}))
+        return _own(name, own)
     if name.startswith("hf-hub:"):
         from pixelmill.models.hub import hub_spec
 
@@ -71,3 +73,17 @@ def find_model(settings: Settings, name: str) -> ModelSpec:
     except UnknownModel as error:
         hint = nearest(name, settings.models)
         raise UnknownModel(f"{error}{hint and ' In the settings:' + hint}") from error
+
+
+def own_model(name: str, given: Mapping[str, Any]) -> ModelSpec:
+    """The model that `[models.NAME]` would be with these values. Raises SettingsError."""
+    try:
+        return _own(name, OwnModel.model_validate(given))
+    except ValidationError as error:
+        raise SettingsError(f"The model {name!r}: " + " ".join(problems(error))) from error
+
+
+def _own(name: str, own: OwnModel) -> ModelSpec:
+    from pixelmill.models.own import own_spec
+
+    return own_spec(name, **own.model_dump(exclude={"device"}))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, FiniteFloat
 
 from pixelmill.models.base import BackendName
 from settings.group import Group, as_local
 from settings.weights import without_login
 
-Channels = tuple[float, float, float]
+_Width = Annotated[FiniteFloat, Field(gt=0)]
+Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+Widths = tuple[_Width, _Width, _Width]
 _ADDRESS = re.compile("https?://|file:")
 
 
@@ -29,5 +31,5 @@ class OwnModel(Group):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     image_size: int | None = Field(None, ge=1)
     mean: Channels | None = None
-    std: Channels | None = None
+    std: Widths | None = None
     device: str | None = None

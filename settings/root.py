@@ -71,7 +71,7 @@ def load_settings(
     except SettingsError:
         raise
     except ValidationError as error:
-        raise SettingsError(f"Settings from {origin}: " + " ".join(_problems(error))) from error
+        raise SettingsError(f"Settings from {origin}: " + " ".join(problems(error))) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"Expected {file} to be TOML. {error}.") from error
     except (pydantic_settings.SettingsError, ValueError, RecursionError, TypeError) as error:
@@ -135,7 +135,8 @@ def _variables() -> Iterable[str]:
             yield from (f"{PREFIX}{group.upper()}__{name.upper()}" for name in field.annotation.model_fields)
 
 
-def _problems(error: ValidationError) -> Iterable[str]:
+def problems(error: ValidationError) -> Iterable[str]:
+    """What does not fit, each in a sentence that names the field."""
     for problem in error.errors():
         place = [str(step) for step in problem["loc"]]
         name = ".".join(place)

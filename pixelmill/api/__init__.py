@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmill.api.embedding import embed
 from pixelmill.api.loaded import release_models
-from pixelmill.api.names import own_model
+from pixelmill.api.own import own_model
 from pixelmill.api.reports import DryRunReport, RunReport
 from pixelmill.api.results import SearchResults
 from pixelmill.api.running import run

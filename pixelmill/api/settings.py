@@ -35,6 +35,12 @@ def find_model(settings: Settings, name: str) -> ModelSpec:
     return found
 
 
+def own_spec(name: str, **given: Any) -> ModelSpec:
+    """The model that `[models.NAME]` would be."""
+    found: ModelSpec = _ours().job.own_model(name, given)
+    return found
+
+
 def make_job(settings: Settings, sources: Sequence[str], specs: Mapping[str, ModelSpec]) -> Job:
     """The job of a run over `sources`; `specs` are models that need not be looked for."""
     job: Job = _ours().job.make_job(settings, sources, specs)

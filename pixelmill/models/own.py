@@ -26,8 +26,9 @@ def own_spec(
     `architecture` is a name of the backend's library, or for open_clip the path of a model_config (`.json`): the
     training code's, or an open_clip_config.json, whose preprocessing counts as well. `sha256` is the whole digest,
     without which a TorchScript archive is not loaded. `image_size`, `mean` and `std` replace upstream's. Raises
-    SettingsError for an architecture or a size that the backend does not have.
+    SettingsError for an architecture or a size that the backend does not have, and for what is no name.
     """
+    _check_name(name)
     options: tuple[tuple[str, int | str | bool], ...] = (("force_image_size", image_size),) if image_size else ()
     text: tuple[WeightsSource, ...] = ()
     if backend == "open_clip" and architecture.endswith(".json"):
@@ -44,6 +45,13 @@ def own_spec(
         cfg = json.loads(dict(options)[MODEL_CONFIG])["model_cfg"]  # type: ignore[arg-type]
         return replace(draft, dim=cfg["embed_dim"], image_size=image_size or cfg["vision_cfg"]["image_size"])
     return measured(draft)
+
+
+def _check_name(name: object) -> None:
+    """It is the name of a dataset, and one of several between commas."""
+    steps = name.split("/") if isinstance(name, str) and name.isprintable() and "," not in name else [""]
+    if any(step.strip() in ("", ".", "..") for step in steps):
+        raise SettingsError(f"Expected a name for the model, without commas and control characters. Got {name!r}.")
 
 
 def _read_config(path: Path) -> tuple[str, str]:

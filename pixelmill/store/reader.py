@@ -48,8 +48,9 @@ class Store:
         matrix = self.manifest.serving(model)
         if matrix is None:
             raise UnknownModel(
-                f"Expected a model with vectors in {self.folder}. Got {model!r}."
-                f"{nearest(model, [*self.models, *self.ensembles])} "
+                f"Expected a model with vectors in {self.folder}. Got {model!r}"
+                f"{', an ensemble: name it alone, for `concatenated` or a search' if model in self.ensembles else ''}."
+                f"{nearest(model, sorted({*self.models, *self.ensembles} - {model}))} "
                 f"The store has: {', '.join([*self.models, *self.ensembles]) or 'none'}."
             )
         return MatrixView(self, matrix)

@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,32 @@ def test_an_own_model_is_made_in_python(photos: Path, own_resnet: str) -> None:
     assert again.models[own_resnet].embedded == 0
     vectors = pixelmill.embed(sorted(photos.rglob("*.png")), own)
     assert vectors == pytest.approx(pixelmill.Store("store")[own_resnet][:], rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"name": ""}, "Expected a name for the model"),
+        ({"name": "a/../b"}, "Expected a name for the model"),
+        ({"name": "a\n"}, "Expected a name for the model"),
+        ({"name": "a,b"}, "without commas"),
+        ({"name": None}, "Got None"),
+        ({"backend": "keras"}, "backend: Input should be 'openai_clip'"),
+        ({"image_size": -5}, "image_size: .* Got -5"),
+        ({"mean": (1.0,)}, "mean.1 is missing"),
+        ({"std": (0.2, 0.0, 0.2)}, "std.1: Input should be greater than 0. Got 0.0"),
+        ({"sha256": "abc"}, "sha256: .* Got 'abc'"),
+        ({"architecture": "resnet"}, "Did you mean"),
+    ],
+)
+def test_an_own_model_is_checked_like_that_of_a_settings_file(
+    wrong: dict[str, Any], words: str, own_resnet: str
+) -> None:
+    """Before anything is embedded by it, in words that name what does not fit."""
+    right = {"name": own_resnet, "backend": "torchvision", "architecture": "resnet18", "checkpoint": "own.pth"}
+    with pytest.raises(SettingsError, match=words):
+        pixelmill.own_model(**(right | wrong))
+    assert pixelmill.own_model(**right, mean=[0.5, 0.5, 0.5]).mean == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize(

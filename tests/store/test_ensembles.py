@@ -70,6 +70,15 @@ def test_it_is_exported_by_its_name(store: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(tmp_path / "name.npy"), np.load(tmp_path / "hand.npy"))
 
 
+def test_it_is_no_model(store: Path) -> None:
+    """Where one matrix is asked for, or several are put together, its name is told to be that of an ensemble."""
+    for ask in (lambda: Store(store)["both"], lambda: Store(store).concatenated(["a", "both"])):
+        with pytest.raises(
+            UnknownModel, match=r"Got 'both', an ensemble: name it alone, .*\. The store has: a, b, both"
+        ):
+            ask()
+
+
 def test_dropping_it_leaves_a_store_that_older_programs_open(store: Path) -> None:
     """With it the store is of format 2; without any, of format 1 to the byte of its fields."""
     assert Store(store).manifest.format_version == 2
