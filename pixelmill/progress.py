@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -108,13 +108,33 @@ def be_still() -> None:
     _still.set()
 
 
+class _Terminal:
+    """A stream whose terminal may be closed: what cannot be shown any more raises nothing, least of all in the place of
+    what ends a run then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = getattr(stream, "rich_proxied_file", stream)
+        self.isatty = self._stream.isatty
+        self.encoding = self._stream.encoding
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 @contextmanager
 def _bars(*columns: ProgressColumn, transient: bool = False) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import Progress
 
     over = threading.Event()
-    bar = Progress(*columns, console=Console(stderr=True), transient=transient, auto_refresh=False)
+    console = Console(file=cast("TextIO", _Terminal(sys.stderr)))
+    bar = Progress(*columns, console=console, transient=transient, auto_refresh=False)
 
     def refresh() -> None:
         while not over.wait(_REFRESH_SECONDS):

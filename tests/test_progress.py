@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 import threading
 import time
@@ -35,6 +37,31 @@ def test_a_step_is_shown_until_the_process_is_told_to_stop(monkeypatch: pytest.M
         time.sleep(0.3)
         assert terminal.getvalue() == said
     assert "Publishing" in said
+
+
+def test_a_terminal_that_is_closed_is_no_error_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stops the step is what is raised: an OSError in its place would have the step tried again."""
+
+    class Closed(Terminal):
+        gone = False
+
+        def write(self, text: str) -> int:
+            if self.gone:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().write(text)
+
+        def close_and_stop(self) -> None:
+            self.gone = True
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("TERM", "xterm")
+    for gone_before in (False, True):
+        terminal = Closed()
+        terminal.gone = gone_before
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with pytest.raises(KeyboardInterrupt), step_shown("Publishing"):
+            terminal.close_and_stop()
+        assert sys.stderr is terminal
 
 
 def test_nothing_is_shown_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,6 +114,8 @@ def _uninterrupted(command: Callable[[], Any]) -> Any:
         return command()
     except click.Abort as stop:  # what click makes of KeyboardInterrupt
         raise stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else KeyboardInterrupt from None
+    except OSError as error:  # click's line break for it finds the terminal closed
+        raise error.__context__ if isinstance(error.__context__, KeyboardInterrupt) else error from None
 
 
 def _say(words: str, code: int) -> int:

@@ -66,4 +66,5 @@ def may_pass(error: BaseException) -> bool:
 
 
 def _say(what: str, error: Exception, seconds: float) -> None:
-    log.warning("%s failed: %s: %s. It is tried again in %.0f s.", what, type(error).__name__, error, seconds)
+    said = str(error).rstrip(".")
+    log.warning("%s failed: %s: %s. It is tried again in %.0f s.", what, type(error).__name__, said, seconds)

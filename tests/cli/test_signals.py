@@ -28,6 +28,7 @@ sys.exit(main._exit_code(wait))
 IN_ORDER = "ready(); time.sleep(60)"
 WAYS = ("--direct", "--prefect")
 HANGING = "threading.Thread(target=time.sleep, args=(60,)).start(); ready(); time.sleep(60)"
+CLICK = "import click; ready(); click.Command('x', callback=lambda: time.sleep(60)).main([], standalone_mode=False)"
 DEAF = """
     for _ in range(9):
         try: ready(); time.sleep(60)
@@ -55,7 +56,7 @@ def test_a_signal_ends_a_command_in_one_sentence(number: signal.Signals, waiting
     assert said.strip() == SENTENCE
 
 
-@pytest.mark.parametrize("waiting", [IN_ORDER, HANGING], ids=["in order", "a thread hangs"])
+@pytest.mark.parametrize("waiting", [IN_ORDER, HANGING, CLICK], ids=["in order", "a thread hangs", "click waits"])
 def test_a_closed_terminal_ends_a_command(waiting: str) -> None:
     """Where nobody hears the sentence any more, too."""
     process = started(waiting)
