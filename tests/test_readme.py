@@ -39,8 +39,14 @@ def test_both_languages_have_the_same_blocks() -> None:
     assert re.findall(r"^```(\w+)\n(.*?)^```", chinese, re.M | re.S) == BLOCKS
 
 
-def test_the_python_blocks_run_one_after_the_other(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The nearest of a picture of the sea is another one, and what the file says is told."""
+def test_the_python_blocks_run_one_after_the_other(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `make demo`, without its settings: the nearest of a picture of the sea is another one, and what the file
+    says is told."""
+    demo = ["run", "examples/images", "--models", "efficientnet_lite0,demo_clip", "--store", "demo-store"]
+    assert CliRunner().invoke(cli, demo, catch_exceptions=False).exit_code == 0
+    monkeypatch.delenv("PIXELMILL_CONFIG")
     names: dict[str, object] = {}
     for kind, code in BLOCKS:
         if kind == "python":

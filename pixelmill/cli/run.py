@@ -73,7 +73,7 @@ def run(
     from settings.job import make_job
 
     check_flags(prefect=prefect, direct=direct)
-    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models else None
+    names = tuple(name.strip() for name in models.split(",") if name.strip()) if models is not None else None
     job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
     check(job, writes=not dry_run)
     # What carries a run out takes half a second to load: a typo has been told by now.

@@ -97,6 +97,7 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
         (("run", "nowhere"), "nowhere"),
         (("run", "PHOTOS", "--models", "openai_clip_vit_b23"), "Did you mean 'openai_clip_vit_b32'"),
         (("run", "PHOTOS", "--models", "resnet18,resnet18"), "each named once"),
+        (("run", "PHOTOS", "--models", ""), "Got none"),
         (("run", "PHOTOS", "--deadline", "soon"), "deadline"),
         (("run", "PHOTOS", "--batch-size", "0"), "batch-size"),
         (("run", "PHOTOS", "--config", "missing.toml"), "missing.toml"),
