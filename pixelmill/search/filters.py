@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pixelmill.errors import QueryError
 from pixelmill.search.moments import beginning_ns, end_ns
 from pixelmill.search.places import Fits, fitting, ledger_stamp
-from pixelmill.search.where import OF_FILES, columns_of, rows_where
+from pixelmill.search.where import OF_FILES, columns_of, is_fleeting, rows_where
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
@@ -40,7 +40,10 @@ class Filters:
     where: str | None = None
 
     def stamp(self, store: Store) -> object:
-        """What changes when other rows of the same snapshot may pass: dates and copies are the ledger's to tell."""
+        """What changes when other rows of the same snapshot may pass: dates and copies are the ledger's to tell,
+        and what is now is another moment each time."""
+        if self.where is not None and is_fleeting(self.where):
+            return object()
         asked = self.globs or self.since or self.until or self.names_files
         return ledger_stamp(store.folder) if asked else None
 

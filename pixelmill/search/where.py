@@ -49,15 +49,29 @@ _REFUSED: Final = {
 }  # fmt: skip
 _NOW: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 """What reads like a column, and is a moment."""
+_FLEETING: Final = frozenset({
+    "age", "current_date", "current_localtime", "current_localtimestamp", "get_current_time", "get_current_timestamp",
+    "now", "random", "today", "transaction_timestamp",
+})  # fmt: skip
+"""Functions that answer otherwise from one moment to the next."""
 _TOLD: Final = 200
 """Characters of a condition that an error repeats."""
 _MORE: Final = "It is more than one condition"
 _EXAMPLE: Final = "width >= 1000 AND path LIKE '2024/%'"
 
 
-@lru_cache(maxsize=64)
 def columns_of(condition: str) -> frozenset[str]:
     """The columns that a condition names. Raises QueryError for what is no condition over COLUMNS."""
+    return _read(condition)[0]
+
+
+def is_fleeting(condition: str) -> bool:
+    """Whether other rows may fulfil a condition a moment later. Raises QueryError like `columns_of`."""
+    return _read(condition)[1]
+
+
+@lru_cache(maxsize=64)
+def _read(condition: str) -> tuple[frozenset[str], bool]:
     tree = _tree(condition)
     if tree.get("error", True):
         wrong = tree.get("error_type") == "parser"
@@ -67,15 +81,16 @@ def columns_of(condition: str) -> frozenset[str]:
     for node in nodes:
         if found := _REFUSED.get(node.get("class", "")):
             raise _no_condition(condition, f"It has {found}")
-    named = {name for name in named if name.lower() not in _NOW}
-    for name in sorted(named):
+    moments = {name for name in named if name.lower() in _NOW}
+    for name in sorted(named - moments):
         if name.lower() not in COLUMNS:
             quoted = f" A text stands in single quotes: '{name}'." if f'"{name}"' in condition else ""
             raise QueryError(
                 f"Expected a condition over the columns {', '.join(COLUMNS)}. Got {name!r}."
                 f"{nearest(name.lower(), COLUMNS)}{quoted}"
             )
-    return frozenset(name.lower() for name in named)
+    fleeting = any(node.get("function_name") in _FLEETING for node in nodes)
+    return frozenset(name.lower() for name in named - moments), fleeting or bool(moments)
 
 
 def rows_where(store: Store, condition: str) -> NDArray[np.bool_]:

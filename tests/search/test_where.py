@@ -113,6 +113,20 @@ def test_a_searcher_keeps_to_it(tiny: TinyModels, tmp_path: Path) -> None:
     assert found(where="path LIKE '2024/%'") == {"Green's.png"}
 
 
+def test_now_is_another_moment_each_time(store: pixelmill.Store) -> None:
+    """A condition about the present is asked anew by a searcher that lives on; others are remembered."""
+
+    def stamps(where: str) -> tuple[object, object]:
+        return Filters(where=where).stamp(store), Filters(where=where).stamp(store)
+
+    for where in ("modified < now()", "modified::DATE < TODAY()", "modified < current_date", "random() < 0.5"):
+        first, second = stamps(where)
+        assert first != second
+    for where in ("width > 1", "modified < '2024-01-01'", "path = 'now()'"):
+        first, second = stamps(where)
+        assert first == second
+
+
 @pytest.mark.parametrize(
     ("where", "words"),
     [
