@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any, Final, TypeAlias
@@ -71,4 +72,4 @@ def _weighted(asked: Any) -> Iterator[tuple[Any, float | None]]:
 def _is_several(asked: Any) -> bool:
     if isinstance(asked, np.ndarray):
         return asked.ndim in (1, 4)
-    return isinstance(asked, Iterable) and not isinstance(asked, str | bytes | tuple)
+    return isinstance(asked, Iterable) and not isinstance(asked, str | bytes | bytearray | tuple | io.IOBase)

@@ -85,6 +85,7 @@ def test_results_are_a_sequence(store: pixelmill.Store) -> None:
         ({"row": 99, "model": MUTE}, QueryError, "Expected a row from 0"),
         ({"image": "no.png"}, SourceError, r"images\[0\] \(no\.png\) cannot be read"),
         ({"image": [b"", b"no picture"], "model": MUTE}, PixelmillError, r"images\[0\] \(0 bytes\): The file is empty"),
+        ({"image": io.BytesIO(b"a\nb"), "model": MUTE}, TypeError, r"images\[0\] \(BytesIO\)"),
         ({"row": 0, "model": "tiny_resnet"}, UnknownModel, MUTE),
         ({"row": 0, "k": 0}, QueryError, "one result or more"),
         ({"row": 0, "k": 2.5}, QueryError, "one result or more"),
