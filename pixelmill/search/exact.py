@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.search.best import Best
-from pixelmill.search.kernels import Kernel, compute_alone, kernel_for
+from pixelmill.search.kernels import FEW, Kernel, compute_alone, kernel_for
 from pixelmill.search.norms import Norms
 from pixelmill.store.manifest import Extent
 from pixelmill.store.reader import Ensemble, MatrixView, clipped
@@ -109,7 +109,8 @@ class _Scan:
         threads = max(1, min(len(os.sched_getaffinity(0)), len(waiting)))
         if threads == 1:
             return self._work(waiting)
-        with ThreadPoolExecutor(threads, "search", compute_alone) as pool:
+        by_torch = len(self._queries) > FEW
+        with ThreadPoolExecutor(threads, "search", compute_alone if by_torch else None) as pool:
             found = list(pool.map(lambda _: self._work(waiting), range(threads)))
         return found[0].with_others(found[1:])
 
