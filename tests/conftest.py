@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,11 @@ os.environ.update(
 
 # What Prefect's threads do at the end of a process is not for a child that a test forks: it would end with 1.
 os.register_at_fork(after_in_child=threading._threading_atexits.clear)  # type: ignore[attr-defined]
+
+# Tests that were started by `nohup`, or in the background of a script, are sent the signals that those ignore, too.
+for _number, _usual in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 SavePicture = Callable[..., Path]
 
