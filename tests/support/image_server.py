@@ -78,12 +78,10 @@ class _Handler(BaseHTTPRequestHandler):
             owner.requests.append((self.command, self.path))
             owner.at_once += 1
             owner.most_at_once = max(owner.most_at_once, owner.at_once)
-        try:
-            time.sleep(owner.delay)
-            self._told(body=body)
-        finally:
-            with owner.guard:
-                owner.at_once -= 1
+        time.sleep(owner.delay)
+        with owner.guard:  # before the answer, after which the client may ask for more
+            owner.at_once -= 1
+        self._told(body=body)
 
     def _send(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)

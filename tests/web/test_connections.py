@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -53,11 +54,8 @@ def connect(collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def status(client: socket.socket) -> int:
-    """Of the next answer; 0 if the connection ends without one."""
-    try:
-        head = client.recv(65_536)
-    except ConnectionError:
-        return 0
+    """Of the next answer, which is read to its end; 0 if the connection ends without one."""
+    head, _ = _answer(client)
     return int(head.split()[1]) if head else 0
 
 
@@ -130,14 +128,22 @@ def _receive(client: socket.socket, size: int, *, pause: float = 0) -> int:
 
 
 def _read_one(client: socket.socket) -> bytes:
+    return b"\r\n\r\n".join(_answer(client))
+
+
+def _answer(client: socket.socket) -> tuple[bytes, bytes]:
+    """Head and body of the next answer, as far as they come before the connection ends."""
     found = b""
-    while b"\r\n\r\n" not in found:
-        found += client.recv(65_536)
+    with suppress(ConnectionError):
+        while more := client.recv(65_536):
+            found += more
+            head, end, body = found.partition(b"\r\n\r\n")
+            told = re.search(rb"content-length: (\d+)", head.lower())
+            length = int(told[1]) if told else 0
+            if end and len(body) >= length:
+                break
     head, _, body = found.partition(b"\r\n\r\n")
-    length = int(next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")).split()[1])
-    while len(body) < length:
-        body += client.recv(65_536)
-    return head + b"\r\n\r\n" + body
+    return head, body
 
 
 def test_only_so_many_uploads_are_in_memory_at_once(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
