@@ -50,6 +50,7 @@ def test_the_compiler_is_there_when_it_is_wanted(then: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_marked_can_be_called_meanwhile() -> None:
     """PyTorch marks functions of its own, which an architecture of open_clip calls while it is built."""
     program = (
