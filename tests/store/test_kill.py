@@ -107,6 +107,7 @@ def shapes_of(contents: Contents) -> list[tuple[str, int]]:
     )
 
 
+@pytest.mark.slow
 def test_a_run_that_wrote_in_place_would_be_seen_to_lose(shim: Path, memory: Path) -> None:
     """The control: if the same run wrote files under their own names, without a rename, kills would be seen to do harm."""
     recorded = record(shim, memory / "run", 3)

@@ -99,6 +99,7 @@ def test_a_power_cut_takes_nothing_acknowledged(cuts: Cuts, shim: Path, memory: 
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgets", [any_sync, sync_of_files, sync_of_folders])
 def test_without_fsync_power_cuts_would_be_seen_to_take_rows(
     forgets: Callable[[Entry], bool], shim: Path, memory: Path
