@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from pixelmill.errors import DeviceUnavailable
 
 
@@ -46,3 +48,10 @@ def describe_device(device: str) -> str:
     if device != "cpu":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return "cpu" if torch.cuda.is_available() else "cpu (no CUDA device found)"
+
+
+def free_gpu_memory() -> None:
+    """Give back what PyTorch keeps in this process of freed memory on GPUs, if it uses any."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 from weakref import WeakSet
 
+from pixelmill.devices import free_gpu_memory
 from pixelmill.malloc import give_back, keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
@@ -50,12 +51,4 @@ def release_models() -> None:
         for searcher in _searchers:
             searcher.release_models()
     give_back()
-    _empty_gpu()
-
-
-def _empty_gpu() -> None:
-    import sys
-
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    free_gpu_memory()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pixelmill.devices import free_gpu_memory
 from pixelmill.embedding.targets import Target
 from pixelmill.embedding.transfer import Collect, Feed
 from pixelmill.images.preprocess import normalize
 from pixelmill.models.base import EmbeddingModel
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Embedder:
@@ -37,7 +35,7 @@ class Embedder:
                 raise
         half = (len(inputs) + 1) // 2
         self.batch_size = min(self.batch_size, half)
-        _free(target.model.device)
+        free_gpu_memory()
         halves = np.concatenate([self.embed(target, inputs[:half]), self.embed(target, inputs[half:])])
         return lambda: halves
 
@@ -62,10 +60,3 @@ def _out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _free(device: torch.device) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

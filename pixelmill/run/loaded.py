@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelmill.devices import usable_device
+from pixelmill.devices import free_gpu_memory, usable_device
 from pixelmill.malloc import give_back, keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
@@ -26,11 +26,8 @@ def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) ->
 
 def release_models() -> None:
     """Forget the models that this process has loaded, and give the memory of GPUs back, unless one hangs."""
-    on_gpu = not model_hangs() and any(model.device.type == "cuda" for model in _loaded.values())
     _loaded.clear()
     forget_measured()
     give_back()
-    if on_gpu:
-        import torch
-
-        torch.cuda.empty_cache()
+    if not model_hangs():
+        free_gpu_memory()
