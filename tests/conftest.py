@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.support.prefect_server import PrefectServer
+from tests.support.s3 import S3, forget_connections
 
 # Before Prefect is imported: no telemetry, and a test's own words instead of Prefect's tracebacks.
 os.environ.update(
@@ -49,6 +50,28 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     """A Prefect server as a person starts it, for real workers; how to use it is told in its module."""
     with PrefectServer(tmp_path_factory.mktemp("prefect") / "home") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server for the whole session."""
+    server = S3(tmp_path_factory.mktemp("s3") / "log")
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3_server(s3_process: S3) -> Iterator[S3]:
+    """An S3 server, which the environment names: this process and those that it starts use it for s3:// addresses."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_process.environment.items():
+            patch.setenv(name, value)
+        forget_connections()
+        yield s3_process
+    forget_connections()
 
 
 @pytest.fixture

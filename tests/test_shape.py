@@ -28,6 +28,7 @@ DIRECTION = (
     ("catalog",),
     ("provenance", "embedding", "plan"),
     ("pipeline",),
+    ("travel",),
     ("run", "search"),
     ("report", "bench"),
     ("web", "tables"),

@@ -19,6 +19,8 @@ from pixelmill.sources.retry import retried
 _EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation", "ino")
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_NO_LOGIN: Final = ("NoCredentialsError", "PartialCredentialsError")
+"""What botocore raises where it finds nothing to log in with: asking again finds no more."""
 _S3: Final = {
     "config_kwargs": {
         "connect_timeout": 15, "read_timeout": 30, "max_pool_connections": 64,
@@ -40,15 +42,16 @@ def _filesystem(protocol: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return fsspec.filesystem(protocol, use_listings_cache=False, **known)
 
 
-def filesystem_files(address: str) -> FilesystemFiles:
-    """Where an address is looked at. Raises SourceError if its protocol is unknown, or needs a package."""
+def filesystem_files(address: str, delays: Sequence[float] | None = None) -> FilesystemFiles:
+    """Where an address is looked at; after which `delays` what may pass is asked again, unless after the usual ones.
+    Raises SourceError if its protocol is unknown, or needs a package."""
     import fsspec
 
     protocol = address.partition("://")[0].lower()
     try:
         kind = fsspec.get_filesystem_class(protocol)
         options = tuple(sorted(kind._get_kwargs_from_urls(address).items()))
-        return FilesystemFiles(_filesystem(protocol, options), protocol)
+        return FilesystemFiles(_filesystem(protocol, options), protocol, delays)
     except ImportError as error:
         raise SourceError(
             f"Expected what reads {protocol}:// addresses for {shown(address)}. {_missing(protocol)}"
@@ -74,9 +77,10 @@ def _missing(protocol: str) -> str:
 class FilesystemFiles:
     """Files of one of fsspec's file systems; see `files.Files`. Folders can be listed as well."""
 
-    def __init__(self, filesystem: Any, protocol: str) -> None:
+    def __init__(self, filesystem: Any, protocol: str, delays: Sequence[float] | None = None) -> None:
         self._fs = filesystem
         self._protocol = protocol
+        self._delays = delays
 
     def status(self, address: str) -> Status:
         with _as_oserror():
@@ -97,6 +101,18 @@ class FilesystemFiles:
                 raise
             return b""  # a part of an empty object is none
         return data
+
+    def whole(self, address: str) -> bytes:
+        """All bytes of a file, however many."""
+        return bytes(self._asked(partial(self._fs.cat_file, self._path(address))))
+
+    def write(self, address: str, data: bytes) -> None:
+        """Write a file at once, in place of what is there."""
+        self._asked(partial(self._fs.pipe_file, self._path(address), data))
+
+    def remove(self, address: str) -> None:
+        """Remove a file. That it is not there may be told by FileNotFoundError, or not at all."""
+        self._asked(partial(self._fs.rm_file, self._path(address)))
 
     def walk(self, folder: str) -> Iterator[Listed]:
         """The files below a folder, by path. In memory is one folder at a time, of S3 one answer of 1,000 objects."""
@@ -159,7 +175,7 @@ class FilesystemFiles:
             with _as_oserror():
                 return ask()
 
-        return retried(once)
+        return retried(once, delays=self._delays)
 
     def _path(self, address: str) -> str:
         return str(self._fs._strip_protocol(address))
@@ -197,4 +213,5 @@ def _as_oserror() -> Iterator[None]:
     except (OSError, MemoryError, SourceError):
         raise
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        kind = PermissionError if type(error).__name__ in _NO_LOGIN else OSError
+        raise kind(f"{type(error).__name__}: {error}") from error

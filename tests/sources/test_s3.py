@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from pixelmill.errors import SourceError
@@ -29,65 +26,9 @@ from pixelmill.store.verify import verify
 from pixelmill.web.originals import OriginalGone, locate, read_original
 from tests.sources.conftest import Run, places
 from tests.support.archives import content, pack_parquet, pack_tar, pack_zip, shard
+from tests.support.s3 import S3
 
 BUCKET = "s3://photos"
-
-
-class S3:
-    """Moto's server and its log: which requests came in."""
-
-    def __init__(self, log: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._log = log
-        self._told = 0
-        with log.open("wb") as out:
-            command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-            few = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "50"}
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=few)
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def wait(self) -> None:
-        for _ in range(300):
-            try:
-                httpx.get(self.url, timeout=1)
-            except httpx.HTTPError:
-                time.sleep(0.1)
-            else:
-                return
-        raise TimeoutError(self._log.read_text())
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def requests(self) -> list[tuple[str, str]]:
-        """What was asked since this was called last, as ("GET", "/bucket/key?…")."""
-        told = re.findall(r'"(GET|HEAD|PUT|POST|DELETE) (\S+) HTTP', self._log.read_text())
-        new, self._told = told[self._told :], len(told)
-        return new
-
-    def reads(self) -> list[str]:
-        """The objects whose content was asked for since the last time."""
-        return [p for method, p in self.requests() if method == "GET" and "?" not in p and p.strip("/") != "photos"]
-
-
-@pytest.fixture(scope="module")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-    server = S3(tmp_path_factory.mktemp("s3") / "log")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "hunter2",
-            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():  # fmt: skip
-            patch.setenv(name, value)
-        try:
-            server.wait()
-            yield server
-        finally:
-            server.stop()
-            filesystem._filesystem.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,171 @@
+"""Where messages between a run and its workers lie: a folder, or an address that fsspec knows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from pixelmill.errors import PixelmillError, StoreError
+from pixelmill.sources.address import is_address, is_http, shown
+from pixelmill.sources.fsspec import filesystem_files
+from pixelmill.sources.retry import retried
+from pixelmill.store.durable import make_folder_durably, write_durably
+
+T = TypeVar("T")
+DELAYS: Final = (1.0, 4.0, 15.0)
+"""Seconds before each further try: what is handed over took a while to make. What asks by itself has tried for some
+seconds each time."""
+
+
+class Handover(Protocol):
+    """Objects by name, `/` between the parts of one. Each is there whole or not at all.
+
+    All raise StoreError, in words, for a place that cannot be written, read or reached.
+    """
+
+    def put(self, name: str, data: bytes) -> None:
+        """Hand one over, in place of what has this name."""
+
+    def get(self, name: str) -> bytes | None:
+        """None if there is none (any more)."""
+
+    def names(self, below: str) -> Iterator[str]:
+        """The names that begin with `below/`, sorted; all for ''. Only what is there whole."""
+
+    def remove(self, name: str) -> None:
+        """Remove one, if it is there."""
+
+    def clear(self, below: str) -> None:
+        """Remove all that begin with `below/`, and what somebody who died left half-written there."""
+
+
+def handover_at(place: str) -> Handover:
+    """The hand-over place at a folder or an address. Raises StoreError for an address that cannot be written to."""
+    return ObjectHandover(place) if is_address(place) else FolderHandover(Path(place))
+
+
+class FolderHandover:
+    """A folder, which the run and its workers see."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, name: str, data: bytes) -> None:
+        with self._in_words(f"hand over {name}"):
+            try:
+                self._write(self.folder / name, data)
+            except (OSError, StoreError) as error:
+                if not isinstance(error.__cause__ or error, FileNotFoundError):
+                    raise
+                self._write(self.folder / name, data)  # who removed what lay beside it took the folder away in between
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        make_folder_durably(path.parent)
+        write_durably(path, data)
+
+    def get(self, name: str) -> bytes | None:
+        with self._in_words(f"read {name}"), suppress(FileNotFoundError, NotADirectoryError):
+            return retried((self.folder / name).read_bytes)  # of another machine's disk, what was replaced is "stale"
+        return None
+
+    def names(self, below: str) -> Iterator[str]:
+        with self._in_words(f"list {below or 'what was handed over'}"):
+            found = [path for folder, _, files in os.walk(self.folder / below, onerror=_told)
+                     for name in files if not name.startswith(".")
+                     for path in [Path(folder, name).relative_to(self.folder).as_posix()]]  # fmt: skip
+        yield from sorted(found)
+
+    def remove(self, name: str) -> None:
+        path = self.folder / name
+        with self._in_words(f"remove {name}"), suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+        self._remove_empty(path.parent)
+
+    def clear(self, below: str) -> None:
+        with self._in_words(f"remove {below or 'what was handed over'}"), suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / below)
+        self._remove_empty((self.folder / below).parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        with suppress(OSError):  # others lie there still
+            while folder.is_relative_to(self.folder) and folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, StoreError) as error:
+            raise _unusable(what, str(self.folder), error) from error
+
+
+class ObjectHandover:
+    """A place at an address. One object is written at once, so there is never half of one."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        try:
+            if is_http(address):
+                raise StoreError("HTTP gives files and takes none.")
+            self._files = filesystem_files(self.address, DELAYS)
+        except (OSError, PixelmillError) as error:
+            raise _unusable("hand over messages", shown(self.address), error) from error
+
+    def put(self, name: str, data: bytes) -> None:
+        self._in_words(f"hand over {name}", lambda: self._files.write(self._at(name), data))
+
+    def get(self, name: str) -> bytes | None:
+        return self._in_words(f"read {name}", lambda: _if_there(lambda: self._files.whole(self._at(name))))
+
+    def names(self, below: str) -> Iterator[str]:
+        start = f"{below}/" if below else ""
+        found = self._in_words(
+            f"list {below or 'what was handed over'}",
+            lambda: _if_there(lambda: sorted(start + path for path, _ in self._files.walk(self._at(below)))),
+        )
+        yield from found or ()
+
+    def remove(self, name: str) -> None:
+        self._in_words(f"remove {name}", lambda: _if_there(lambda: self._files.remove(self._at(name))))
+
+    def clear(self, below: str) -> None:
+        for name in self.names(below):
+            self.remove(name)
+
+    def _at(self, name: str) -> str:
+        return f"{self.address}/{name}".rstrip("/")
+
+    def _in_words(self, what: str, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except OSError as error:
+            raise _unusable(what, shown(self.address), error) from error
+
+
+def _if_there(act: Callable[[], T]) -> T | None:
+    """What `act` gives, or None for what is not there. A bucket that is not there is an error all the same."""
+    try:
+        return act()
+    except FileNotFoundError as error:
+        if "bucket" in str(error).lower():
+            raise
+        return None
+
+
+def _told(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # removed meanwhile
+        raise error
+
+
+def _unusable(what: str, place: str, error: Exception) -> StoreError:
+    reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
+    return StoreError(
+        f"Expected to {what} at {place}. {reason}. See to its permissions, or name another folder or address in [run] "
+        "handover."
+    )
