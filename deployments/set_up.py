@@ -7,10 +7,12 @@ What a person has paused stays paused: a deployment, a queue, an automation.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ from settings import Settings, load_settings
 
 ROOT = Path(__file__).parent.parent
 PREFECT_FILE = "deployments/prefect.yaml"
+CONTAINERS = ROOT / "deployments" / "pools"
+"""What pools of containers are made from: docker and kubernetes, and docker-gpu and kubernetes-gpu."""
 ZOMBIES = ROOT / "deployments" / "automations" / "crash-zombies.yaml"
 POOLS = ("cpu", "gpu")
 
@@ -36,11 +40,12 @@ POOLS = ("cpu", "gpu")
 def set_up(settings: Settings) -> None:
     """Make, or bring up to date, all of it. Exits with Prefect's words when it refuses a deployment."""
     with get_client(sync_client=True) as client:
-        for pool, queues in queues_of(settings, count_gpus()).items():
+        pools = queues_of(settings, count_gpus())
+        for pool, queues in pools.items():
             make_pool(client, pool)
             for queue in queues:
                 make_queue(client, pool, queue)
-        deploy(client)
+        deploy(client, pools)
         install_automation(client, ZOMBIES)
 
 
@@ -66,8 +71,16 @@ def make_pool(client: SyncPrefectClient, name: str) -> None:
     try:
         client.read_work_pool(name)
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template))
+        kind, template = kind_of(name)
+        client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+
+
+def kind_of(pool: str) -> tuple[str, dict[str, Any]]:
+    """The type of a pool, by its name, and the template of its jobs."""
+    file = CONTAINERS / f"{pool.removesuffix('-gpu')}.json"
+    if file.exists():
+        return file.stem, json.loads(file.read_text())
+    return ProcessWorker.type, ProcessWorker.get_default_base_job_template()
 
 
 def make_queue(client: SyncPrefectClient, pool: str, name: str) -> None:
@@ -78,15 +91,23 @@ def make_queue(client: SyncPrefectClient, pool: str, name: str) -> None:
         client.create_work_queue(name, work_pool_name=pool, concurrency_limit=1)
 
 
-def deploy(client: SyncPrefectClient) -> None:
-    """By Prefect's own command, which forgets what was paused."""
+def deploy(client: SyncPrefectClient, pools: Collection[str] = ()) -> None:
+    """All of prefect.yaml, and `embed` for those of `pools` that are of containers, as they were paused."""
     paused = [deployment.id for deployment in client.read_deployments() if deployment.paused]
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", PREFECT_FILE, "--all"]
+    _prefect_deploy(PREFECT_FILE, "--all")
+    contained = [f"--name=embed-{pool}" for pool in pools if kind_of(pool)[0] != ProcessWorker.type]
+    if contained:
+        _prefect_deploy("deployments/pools/prefect.yaml", *contained)
+    for deployment in paused:
+        client.pause_deployment(deployment)
+
+
+def _prefect_deploy(file: str, *which: str) -> None:
+    """By Prefect's own command, which forgets what was paused."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", file, *which]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # noqa: S603
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
-    for deployment in paused:
-        client.pause_deployment(deployment)
 
 
 def install_automation(client: SyncPrefectClient, file: Path, **trigger: Any) -> None:

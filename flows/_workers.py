@@ -63,21 +63,26 @@ def cancel_workers(flow: Any, flow_run: FlowRun, state: Any) -> None:
 
 def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
     name = f"embed/embed-{worker.work_pool}"
-    gpu = worker.device.partition("cuda:")[2]
-    visible = {} if worker.device in ("auto", "gpu", "cuda") else {"env.CUDA_VISIBLE_DEVICES": gpu}
     try:
         run: Any = run_deployment(
             name, timeout=0, parameters={"store": os.fspath(job.store.absolute()), "run": scan, "worker": worker.name},
-            work_queue_name=worker.work_queue, job_variables=visible, tags=[worker.name],
+            work_queue_name=worker.work_queue, job_variables=variables_for(worker.device), tags=[worker.name],
             flow_run_name=f"{worker.name}, run {scan}",
         )  # fmt: skip
     except ObjectNotFound as error:
         raise SettingsError(
             f"Expected a deployment {name!r} for worker {worker.name!r}, since its work_pool is {worker.work_pool!r}. "
-            "The Prefect server has none: `prefect deploy --prefect-file deployments/prefect.yaml --all` makes those "
-            "of the pools cpu and gpu."
+            "The Prefect server has none: `python deployments/set_up.py` makes those of the pools cpu, gpu, docker, "
+            "docker-gpu, kubernetes and kubernetes-gpu."
         ) from error
     return cast("FlowRun", run)
+
+
+def variables_for(device: str) -> dict[str, dict[str, str]]:
+    """What the job of a run with this device gets beside what its pool and its deployment say."""
+    if device in ("auto", "gpu", "cuda"):
+        return {}
+    return {"env": {"CUDA_VISIBLE_DEVICES": device.partition("cuda:")[2]}}
 
 
 def _seen(client: SyncPrefectClient, run: FlowRun, worker: Worker, folder: RunFolder, job: Job) -> WorkerRun:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
@@ -50,12 +49,7 @@ def problems(config: dict[str, Any]) -> Iterator[str]:
         yield from misfits(name, deployment, DeploymentConfig)
         pool = deployment.get("work_pool", {})
         yield from misfits(f"{name}.work_pool", pool, WorkPoolConfig)
-        variables = {
-            key.partition(".")[0]: value for key, value in pool.get("job_variables", {}).items() if "." not in key
-        }
-        yield from misfits(f"{name}.job_variables", variables, ProcessVariables)
-        nested = [key for key in pool.get("job_variables", {}) if "." in key and not re.fullmatch(r"env\.[A-Z_]+", key)]
-        yield from (f"{name}.job_variables: {key}" for key in nested)
+        yield from misfits(f"{name}.job_variables", pool.get("job_variables", {}), ProcessVariables)
         if isinstance(limit := deployment.get("concurrency_limit"), dict):
             yield from misfits(f"{name}.concurrency_limit", limit, ConcurrencyLimitSpec)
             if limit.get("collision_strategy") not in list(ConcurrencyLimitStrategy):
@@ -82,7 +76,7 @@ def test_prefect_knows_every_key() -> None:
         (["deployments", 0, "work_pool"], "queue", "gpu0"),
         (["deployments", 2, "work_pool", "job_variables"], "environment", {}),
         (["deployments", 2, "work_pool", "job_variables"], "stream_output", "perhaps"),
-        (["deployments", 2, "work_pool", "job_variables"], "envs.CUDA_VISIBLE_DEVICES", "0"),
+        (["deployments", 2, "work_pool", "job_variables"], "envs", {"CUDA_VISIBLE_DEVICES": "0"}),
     ],
 )
 def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object) -> None:
