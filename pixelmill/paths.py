@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from pixelmill.errors import SettingsError
+
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Also as `Path` writes an address, with one slash."""
 
@@ -22,6 +24,14 @@ def local_path(given: str | os.PathLike[str]) -> Path:
             f"Expected a path on this machine. Got {text!r}, an address: mount what is there, or choose a folder here"
         )
     return Path(at_home(text))
+
+
+def cache_folder(name: str) -> Path:
+    """Where a cache is kept unless the settings say otherwise (the XDG Base Directory Specification)."""
+    try:
+        return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pixelmill" / name
+    except ValueError as error:
+        raise SettingsError(f"{error}, or XDG_CACHE_HOME to where {name} can be kept.") from error
 
 
 def local_source(given: str) -> str:

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from pixelmill.errors import SettingsError
 from pixelmill.paths import local_path
 
-NO_PATH = "no_path"
-"""The kind of error that says itself what was given."""
+IN_WORDS = "in_words"
+"""The kind of error that says itself what was given, or leaves it out."""
+Given = TypeVar("Given")
+Kept = TypeVar("Kept")
+
+
+def in_words(check: Callable[[Given], Kept], given: Given) -> Kept:
+    """What `check` makes of a value, for a validator; the words of its ValueError are all that is said."""
+    try:
+        return check(given)
+    except ValueError as error:
+        raise PydanticCustomError(IN_WORDS, "{why}", {"why": str(error).rstrip(".")}) from error
 
 
 def as_local(given: str | os.PathLike[str]) -> Path:
     """`local_path` for a validator."""
-    try:
-        return local_path(given)
-    except ValueError as error:
-        raise PydanticCustomError(NO_PATH, "{why}", {"why": str(error)}) from error
+    return in_words(local_path, given)
 
 
 def _local(given: object) -> object:
@@ -30,14 +37,6 @@ def _local(given: object) -> object:
 
 LocalPath = Annotated[Path, BeforeValidator(_local)]
 """A path on this machine; `~` is a home folder."""
-
-
-def cache_folder(name: str) -> Path:
-    """Where a cache is kept unless the settings say otherwise (the XDG Base Directory Specification)."""
-    try:
-        return local_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "pixelmill" / name
-    except ValueError as error:
-        raise SettingsError(f"{error}, or XDG_CACHE_HOME to where {name} can be kept.") from error
 
 
 class Group(BaseModel):

@@ -56,7 +56,11 @@ def _sources(sources: Sequence[str]) -> tuple[str, ...]:
 
 def make_cache(settings: Settings) -> CacheSpec:
     """Where these settings keep weights and fetch them from."""
-    return CacheSpec(**settings.weights.model_dump())
+    weights = settings.weights
+    named = "cache_dir" in weights.model_fields_set  # else each machine has its own
+    return CacheSpec(
+        cache_dir=weights.cache_dir.absolute() if named else None, mirrors=weights.mirrors, offline=weights.offline
+    )
 
 
 def find_model(settings: Settings, name: str) -> ModelSpec:

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, FiniteFloat
 
 from pixelmill.models.base import BackendName
-from settings.group import Group, as_local
-from settings.weights import without_login
+from pixelmill.models.fetch.mirrors import without_login
+from settings.group import Group, as_local, in_words
 
 _Width = Annotated[FiniteFloat, Field(gt=0)]
 Channels = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
@@ -19,7 +19,7 @@ _ADDRESS = re.compile("https?://|file:")
 
 def _place(checkpoint: str) -> str:
     """An address that holds no password, or a path with `~` as a home folder."""
-    return without_login(checkpoint) if _ADDRESS.match(checkpoint) else str(as_local(checkpoint))
+    return in_words(without_login, checkpoint) if _ADDRESS.match(checkpoint) else str(as_local(checkpoint))
 
 
 class OwnModel(Group):

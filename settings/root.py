@@ -22,12 +22,12 @@ from pydantic_settings import (
 
 from pixelmill.errors import SettingsError, nearest
 from pixelmill.paths import local_path
-from settings.group import NO_PATH
+from settings.group import IN_WORDS
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import WORDS, RunSettings
 from settings.web import WebSettings
-from settings.weights import NOT_SHOWN, WeightsSettings
+from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
 
 PREFIX = "PIXELMILL_"
@@ -146,7 +146,7 @@ def problems(error: ValidationError) -> Iterable[str]:
             yield f"{name} is missing."
         else:
             words = WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
-            given = "" if problem["type"] in (NOT_SHOWN, NO_PATH) else f" Got {problem['input']!r}."
+            given = "" if problem["type"] == IN_WORDS else f" Got {problem['input']!r}."
             yield f"{name}: {words}.{given}"
 
 

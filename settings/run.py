@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from pixelmill.paths import local_path
 from pixelmill.run.options import DEVICE, RunOptions
-from settings.group import Group, LocalPath
+from pixelmill.sources.address import checked_address, is_address, is_http, shown
+from settings.group import Group, LocalPath, in_words
 
 DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
 WORDS = {
@@ -36,10 +38,26 @@ class RunSettings(RunOptions, Group):
         """What a job takes over as it is."""
         return self.model_dump(include=set(RunOptions.model_fields))
 
+    @field_validator("handover")
+    @classmethod
+    def _found_from_anywhere(cls, place: str | None) -> str | None:
+        return None if place is None else in_words(_place, place)
+
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def _place(given: str) -> str:
+    """A folder as workers in other folders find it, or an address that can be written to and that tells no password."""
+    if not is_address(given):
+        return str(local_path(given).absolute())
+    if is_http(given):
+        raise ValueError(
+            f"Expected a folder, or an address such as s3://bucket/handover. HTTP takes no files: {shown(given)}"
+        )
+    return checked_address(given).rstrip("/")
 
 
 def parse_deadline(text: str, now: datetime) -> datetime:

@@ -6,7 +6,8 @@ from functools import partial
 
 from pydantic import Field, SecretStr
 
-from settings.group import Group, LocalPath, cache_folder
+from pixelmill.paths import cache_folder
+from settings.group import Group, LocalPath
 
 
 class WebSettings(Group):

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
 
-from settings.group import Group, LocalPath, as_local, cache_folder
-
-NOT_SHOWN = "login_in_address"
-"""The kind of error whose input is not shown."""
+from pixelmill.models.fetch.mirrors import checked_mirrors
+from pixelmill.paths import cache_folder
+from settings.group import Group, LocalPath, in_words
 
 
 class WeightsSettings(Group):
@@ -25,19 +22,4 @@ class WeightsSettings(Group):
     @field_validator("mirrors")
     @classmethod
     def _mapped(cls, given: dict[str, str] | str) -> dict[str, str]:
-        mirrors = given if isinstance(given, dict) else {"*": given}
-        return {host: _checked(place) for host, place in mirrors.items()}
-
-
-def _checked(place: str) -> str:
-    """A mirror that another process, in another folder, finds as well, and that tells nobody a password."""
-    if not place.startswith(("http://", "https://", "file:")):
-        return str(as_local(place).absolute())
-    return without_login(place)
-
-
-def without_login(address: str) -> str:
-    """An address that holds no password, which would travel with a run to its workers and into messages."""
-    if "@" in urlsplit(address).netloc:
-        raise PydanticCustomError(NOT_SHOWN, "Expected an address without user and password; they belong into ~/.netrc")
-    return address
+        return in_words(checked_mirrors, given)

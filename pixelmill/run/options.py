@@ -18,7 +18,8 @@ class RunOptions(BaseModel):
 
     `precision` "auto" and `decode` None keep what a model's matrix was made with; for a new matrix they mean the
     fastest precision that holds, and "fast". `fan_out` says who does the work: this process, `workers`, or a Dask or
-    Ray `cluster` (its address; None: one of `cluster_size` processes on this machine). `missing_device`: what to do
+    Ray `cluster` (its address; None: one of `cluster_size` processes on this machine). `handover` is the folder or
+    address where workers find their work and leave what they made; None: in the store. `missing_device`: what to do
     without a GPU that was asked for.
     """
 
@@ -36,6 +37,7 @@ class RunOptions(BaseModel):
     fan_out: FanOut = "inline"
     cluster: str | None = None
     cluster_size: int = Field(2, ge=1)
+    handover: str | None = None
     worker_start_seconds: float = Field(300.0, gt=0)
     missing_device: MissingDevice = "fail"
 

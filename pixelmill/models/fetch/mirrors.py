@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from pixelmill.paths import local_path
 from pixelmill.sources.address import is_http, shown
 
 HUB = "huggingface.co"
@@ -32,6 +33,27 @@ class Place:
     def shown(self) -> str:
         """The address as it may be shown."""
         return without_secrets(self.address)
+
+
+def checked_mirrors(given: Mapping[str, str] | str) -> dict[str, str]:
+    """`mirrors` as another process, in another folder, finds them; one alone is that of every host. Raises ValueError,
+    in words, for a folder that is none, and for an address with a password."""
+    mirrors = {"*": given} if isinstance(given, str) else given
+    return {host: _checked(place) for host, place in mirrors.items()}
+
+
+def _checked(place: str) -> str:
+    if not place.startswith(("http://", "https://", "file:")):
+        return str(local_path(place).absolute())
+    return without_login(place)
+
+
+def without_login(address: str) -> str:
+    """An address that holds no password, which would travel with a run to its workers and into messages. Raises
+    ValueError for one that does."""
+    if "@" in urlsplit(address).netloc:
+        raise ValueError("Expected an address without user and password; they belong into ~/.netrc")
+    return address
 
 
 def locate(url: str, mirrors: Mapping[str, str]) -> Place:
