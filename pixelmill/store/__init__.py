@@ -6,7 +6,8 @@ What other rooms use of it; every other module is the store's own:
     manifest     what a snapshot says of itself: `Matrix`, `Provenance`, `Extent`
     rows         what passes in and out: `ShardRows`, `Changes`, `FailureGroup`, `Place`, ...
     commit       `StoreWriter`, which adds to a store
-    ledger       `Ledger`: scans, worklist, contents, quarantine, runs; a writer has one
+    ledger       `Ledger`: scans, worklist, contents, sizes, quarantine, runs; a writer has one
+    content_sizes  which contents have a size in bytes; `sha256_of` rows
     readonly     `ledger_of` a store, to read beside writers or on read-only media
     ledger_copy  a ledger to try things out on
     living       which runs live: `keep`, `holding`
@@ -25,7 +26,7 @@ What other rooms use of it; every other module is the store's own:
 """
 
 __all__ = [
-    "commit", "compact", "durable", "ensembles", "export", "filesystem", "generations", "ledger", "ledger_copy",
-    "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows", "verify",
-    "weighting",
+    "commit", "compact", "content_sizes", "durable", "ensembles", "export", "filesystem", "generations", "ledger",
+    "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows",
+    "verify", "weighting",
 ]  # fmt: skip

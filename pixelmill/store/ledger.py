@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pixelmill.store import catch_up, settlement
+from pixelmill.store.content_sizes import ContentSizes
 from pixelmill.store.contents import Contents, different, rows_of_others
 from pixelmill.store.database import Database, connect
 from pixelmill.store.filesystem import is_shared
@@ -29,8 +30,8 @@ class Ledger:
     """The ledger of one store. One connection; use from one thread at a time.
 
     `scans` are what was found, `worklist` what is to be done of it, `contents` which row and which files a content has,
-    `quarantine` what was refused, and `runs` what is kept of runs. Raises StoreError, which says what to do, where the
-    file is damaged, locked or newer.
+    `sizes` which of them a file may hold, `quarantine` what was refused, and `runs` what is kept of runs. Raises
+    StoreError, which says what to do, where the file is damaged, locked or newer.
 
     Made and written where it lies, unless a `connection` is given (see `readonly.open_read_only`).
     """
@@ -50,6 +51,7 @@ class Ledger:
         self.scans = Scans(self.database)
         self.worklist = Worklist(self.database)
         self.contents = Contents(self.database, self._holders)
+        self.sizes = ContentSizes(self.database)
         self.quarantine = Quarantine(self.database, self.contents, self._holders)
         self.runs = Runs(self.database)
 

@@ -220,7 +220,7 @@ class MatrixView:
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         gathered, done = np.empty((len(wanted), self.shape[1]), self.dtype), 0
-        for extent, first, last in _holders(self.matrix.extents, ascending):
+        for extent, first, last in extents_holding(self.matrix.extents, ascending):
             gathered[done:first] = np.nan
             values = self.store.parts.array(extent, self.matrix.vectors)
             # "clip" keeps NumPy from gathering into a buffer first; no row is outside its extent.
@@ -276,7 +276,7 @@ def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent
             yield extent.cut(max(extent.row, start), min(extent.end, stop))
 
 
-def _holders(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Extent, int, int]]:
+def extents_holding(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Extent, int, int]]:
     """The extents that hold some of the ascending `rows`, each with where its rows begin and end among these."""
     firsts = np.searchsorted(rows, [extent.row for extent in extents])
     lasts = np.searchsorted(rows, [extent.end for extent in extents])
