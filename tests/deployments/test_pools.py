@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,11 +15,12 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_HOME, temporary_settings
 from prefect.utilities.templating import find_placeholders
-from prefect.workers.base import BaseJobConfiguration
 
 from deployments.set_up import CONTAINERS, kind_of
 from flows._workers import variables_for
+from tests.support.jobs import configuration_of, job_of, start
 from tests.support.prefect_server import ROOT, PrefectServer
 
 FILE = "deployments/pools/prefect.yaml"
@@ -50,7 +51,7 @@ def test_a_template_uses_what_it_offers(kind: str) -> None:
     """Each variable goes into the job, and each place in the job is a variable: a pool page offers nothing in vain."""
     _, template = kind_of(kind)
     used = {placeholder.name for placeholder in find_placeholders(template["job_configuration"])}
-    assert used == set(template["variables"]["properties"])
+    assert used | {"env"} == set(template["variables"]["properties"])  # Prefect adds that to the job's `env` by itself
     assert kind_of(f"{kind}-gpu") == (kind, template)
 
 
@@ -94,10 +95,12 @@ def test_a_template_fits_the_server_and_the_worker(server: PrefectServer, kind: 
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_server_takes_what_a_run_sends(client: SyncPrefectClient, pool: str, device: str) -> None:
     """A run's job variables pass the pool's schema, and reach the job beside those of the pool and the deployment."""
-    env = job_of(client, start(client, pool, variables_for(device))).env
+    with temporary_settings({PREFECT_HOME: Path("/of/the/worker")}):
+        env = job_of(client, start(client, pool, variables_for(device))).env
     assert env["PIXELMILL_WEIGHTS__CACHE_DIR"] == "/cache/pixelmill/weights"
     assert env.get("CUDA_VISIBLE_DEVICES") == {"cpu": "", "cuda:1": "1"}.get(device)
     assert env["PREFECT_API_URL"].endswith("/api")
+    assert env["PREFECT_HOME"] == "/tmp/prefect"  # the worker's is no folder of the image
 
 
 @pytest.mark.system
@@ -235,44 +238,6 @@ class FakeVersion:
 
     def version(self) -> dict[str, str]:
         return {"Version": "28.0.0"}
-
-
-def configuration_of(kind: str) -> type[BaseJobConfiguration]:
-    """The worker's own class, which makes a job of a template and variables."""
-    if kind == "docker":
-        from prefect_docker.worker import DockerWorkerJobConfiguration
-
-        return DockerWorkerJobConfiguration
-    if kind == "kubernetes":
-        from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
-
-        return KubernetesWorkerJobConfiguration
-    from prefect.workers.process import ProcessJobConfiguration
-
-    return ProcessJobConfiguration
-
-
-def start(client: SyncPrefectClient, pool: str, variables: dict[str, Any]) -> FlowRun:
-    """A run of the pool's `embed`, as the run of `vectorize` makes it."""
-    deployment = client.read_deployment_by_name(f"embed/embed-{pool}")
-    wanted = (deployment.parameter_openapi_schema or {})["properties"]
-    parameters = {name: 1 if field["type"] == "integer" else name for name, field in wanted.items()}
-    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters, job_variables=variables)
-
-
-def job_of(client: SyncPrefectClient, run: FlowRun) -> Any:
-    """What the pool's worker makes of a run, by its own code."""
-
-    async def resolved() -> Any:
-        async with get_client() as asking:
-            assert run.deployment_id
-            deployment = await asking.read_deployment(run.deployment_id)
-            pool = await asking.read_work_pool(deployment.work_pool_name or "")
-            return await configuration_of(pool.type).resolve_for_flow_run(
-                await asking.read_flow_run(run.id), client=asking, work_pool=pool, worker_name="worker"
-            )
-
-    return asyncio.run(resolved())
 
 
 def manifest_of(client: SyncPrefectClient, run: FlowRun) -> dict[str, Any]:
