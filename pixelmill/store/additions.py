@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
+from pixelmill.sources.found import FoundFile
 from pixelmill.store.manifest import Extent, Manifest, Matrix, Part, extents_of_rows, overlay
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Content, ShardRows, Vectors
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of a shard's rows: the snapshot that holds them, how many vectors were left out because their matrix
+    had them already, and the copies of contents that nobody has stored: their files stay pending."""
+
+    manifest: Manifest
+    dropped: int = 0
+    unknown: tuple[FoundFile, ...] = ()
 
 
 def columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:
@@ -94,6 +106,16 @@ def _with_vectors(store: Store, matrix: Matrix, shard: ShardRows, part: Part, ro
     index = np.sort(vectors.index[lacking])
     added = _spanning(rows, index, part.file, len(store))
     return matrix.model_copy(update={"extents": overlay(matrix.extents, added)})
+
+
+def already_there(store: Store, shard: ShardRows, rows: np.ndarray) -> int:
+    """How many vectors of a shard, whose content i has row `rows[i]`, a snapshot has already."""
+    there = 0
+    for matrix in store.manifest.matrices:
+        if (vectors := shard.vectors.get(matrix.provenance.fingerprint)) is not None:
+            old = rows[vectors.index]
+            there += int(np.count_nonzero(store.embedded(matrix)[old[old < len(store)]]))
+    return there
 
 
 def _spanning(rows: np.ndarray, index: np.ndarray, part: str, first_new: int) -> tuple[Extent, ...]:

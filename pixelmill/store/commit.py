@@ -15,7 +15,15 @@ import numpy as np
 
 from pixelmill.choices import VectorDtype
 from pixelmill.errors import StoreError
-from pixelmill.store.additions import columns, matrix_datasets, rows_stored, with_part, with_shard
+from pixelmill.store.additions import (
+    Committed,
+    already_there,
+    columns,
+    matrix_datasets,
+    rows_stored,
+    with_part,
+    with_shard,
+)
 from pixelmill.store.creation import make_folder, make_store, refuse_foreign_parts
 from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix, with_serving
@@ -154,7 +162,7 @@ class StoreWriter:
         publish(self.folder, grown)
         return grown.matrices[-1]
 
-    def commit(self, shard: ShardRows, *, looked_at: Sequence[Matrix] = ()) -> Manifest:
+    def commit(self, shard: ShardRows, *, looked_at: Sequence[Matrix] = ()) -> Committed:
         """Add the rows of a shard to the store, durably. Committing the same shard twice changes nothing.
 
         Raises Overtaken, and adds nothing, if one of the matrices `looked_at` is by now another than it was.
@@ -163,7 +171,9 @@ class StoreWriter:
         with self.discarding([part] if part else []):
             return self.in_turn(lambda manifest: self._commit(shard, part, looked_at, manifest))
 
-    def _commit(self, shard: ShardRows, part: Part | None, looked_at: Sequence[Matrix], manifest: Manifest) -> Manifest:
+    def _commit(
+        self, shard: ShardRows, part: Part | None, looked_at: Sequence[Matrix], manifest: Manifest
+    ) -> Committed:
         _require_unchanged(manifest, looked_at)
         if part and not (self.folder / PARTS / part.file).exists():
             # A compaction deletes what no snapshot names once it is a day old: this process has been asleep.
@@ -171,16 +181,16 @@ class StoreWriter:
         with self.discarding([part] if part else []):
             return self._published(shard, part, manifest)
 
-    def _published(self, shard: ShardRows, part: Part | None, manifest: Manifest) -> Manifest:
+    def _published(self, shard: ShardRows, part: Part | None, manifest: Manifest) -> Committed:
         rows = self._rows(shard.contents, manifest)
-        manifest = self._with_dropped(manifest, shard.vectors)
-        updated = with_shard(Store(self.folder, manifest), shard, part, rows) if part else manifest
+        store = Store(self.folder, self._with_dropped(manifest, shard.vectors))
+        manifest, dropped = store.manifest, already_there(store, shard, rows)
+        updated = with_shard(store, shard, part, rows) if part else manifest
         if updated is not manifest:
             updated = publish(self.folder, updated)
         elif part:
             self.discard(part)
-        self._record(shard, rows, first_new=manifest.rows)
-        return updated
+        return Committed(updated, dropped, self.ledger.record_shard(shard, rows, first_new=manifest.rows))
 
     def continue_with(self, fingerprint: str) -> None:
         """Make the matrix named the last generation of its model: the one that runs fill."""
@@ -272,16 +282,6 @@ class StoreWriter:
         free = itertools.count(manifest.rows)
         rows = [known[digest] if digest in known else next(free) for digest in digests]
         return np.array(rows, dtype=np.int64)
-
-    def _record(self, shard: ShardRows, rows: np.ndarray, first_new: int) -> None:
-        ledger = self.ledger
-        with ledger.transaction():
-            pairs = list(zip(shard.contents, rows.tolist(), strict=True))
-            ledger.contents.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
-            ledger.contents.record_read((content.file, row) for content, row in pairs)
-            known = ledger.contents.rows_of([sha256 for _, sha256 in shard.copies])
-            ledger.contents.record_read((file, known[sha256]) for file, sha256 in shard.copies if sha256 in known)
-            ledger.quarantine.record(shard.failures)
 
 
 def _require_unchanged(manifest: Manifest, looked_at: Sequence[Matrix]) -> None:

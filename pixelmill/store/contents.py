@@ -52,8 +52,9 @@ class Contents:
     def record_rows(self, rows: Iterable[tuple[bytes, int]]) -> None:
         """Record new rows as (sha256, row); `row` counts on from the last one recorded."""
         new = sorted(rows)  # neighbours in the index one after the other
-        self._db.write_all("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", new)
-        self._db.set_meta("rows", max([self.row_count(), *(row + 1 for _, row in new)]))
+        if new:
+            self._db.write_all("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", new)
+            self._db.set_meta("rows", max([self.row_count(), *(row + 1 for _, row in new)]))
 
     def record_read(self, files: Iterable[tuple[FoundFile, int]]) -> None:
         """Record files that were read, as (file as it was listed, row of the content).
@@ -62,7 +63,8 @@ class Contents:
         run's scan has recorded such a change by now, this reading may be of the old content and is not recorded.
         """
         self._db.write_all(
-            "UPDATE files SET row = ? WHERE path = ? AND (size, mtime_ns, ctime_ns) IS (?, ?, ?)",
+            "UPDATE files SET row = ?1 "
+            "WHERE path = ?2 AND (size, mtime_ns, ctime_ns) IS (?3, ?4, ?5) AND row IS NOT ?1",
             ((row, file.encoded, file.size, file.mtime_ns, file.ctime_ns) for file, row in files),
         )
 

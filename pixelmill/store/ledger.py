@@ -7,6 +7,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
+
+from pixelmill.sources.found import FoundFile
 from pixelmill.store import catch_up, settlement
 from pixelmill.store.content_sizes import ContentSizes
 from pixelmill.store.contents import Contents, different, rows_of_others
@@ -17,7 +20,7 @@ from pixelmill.store.ledger_check import Findings, examine
 from pixelmill.store.master import MASTER
 from pixelmill.store.quarantine import Quarantine
 from pixelmill.store.reader import Store
-from pixelmill.store.rows import Changes
+from pixelmill.store.rows import Changes, ShardRows
 from pixelmill.store.runs import Runs
 from pixelmill.store.scans import Scans
 from pixelmill.store.schema import LEDGER as LEDGER
@@ -73,6 +76,18 @@ class Ledger:
         """Bring the index level with a snapshot: after a crash before the ledger, a loss, or a restored backup. Where
         it was not only behind, that is told by the next report (`Runs.notice`)."""
         catch_up.catch_up(self.database, self.contents, self.runs, store)
+
+    def record_shard(self, shard: ShardRows, rows: np.ndarray, first_new: int) -> tuple[FoundFile, ...]:
+        """Record what a shard has told, whose content i has row `rows[i]`, new ones from `first_new` on; the copies of
+        contents that have no row."""
+        with self.transaction():
+            pairs = list(zip(shard.contents, rows.tolist(), strict=True))
+            self.contents.record_rows((content.sha256, row) for content, row in pairs if row >= first_new)
+            self.contents.record_read((content.file, row) for content, row in pairs)
+            known = self.contents.rows_of([sha256 for _, sha256 in shard.copies])
+            self.contents.record_read((file, known[sha256]) for file, sha256 in shard.copies if sha256 in known)
+            self.quarantine.record(shard.failures)
+        return tuple(file for file, sha256 in shard.copies if sha256 not in known)
 
     def changes(self) -> Changes:
         """What happened to the files since the last settled run. See `Settlement` for the rules."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from pixelmill import __version__
 from pixelmill.errors import StoreDamaged, StoreError, UnknownModel
 from pixelmill.store import locations
+from pixelmill.store.additions import Committed
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
@@ -162,12 +164,43 @@ def test_a_new_model_touches_no_other(writer: StoreWriter, folder: Path) -> None
 
 
 def test_same_shard_twice_changes_nothing(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
-    """Committing a shard again publishes no snapshot, adds no row and leaves no file behind."""
-    first = writer.commit(shard_rows(range(6), matrices, bad=[2]))
-    parts = set((folder / "parts").iterdir())
-    assert writer.commit(shard_rows(range(6), matrices, bad=[2])) == first
-    assert set((folder / "parts").iterdir()) == parts
+    """Committing a shard again publishes no snapshot, adds no row, leaves no file behind and changes none, and the log
+    of the ledger does not grow. Every vector is counted as one that was there."""
+    record_files(writer, range(9))
+    shard = shard_rows(range(6), matrices, bad=[2])
+    shard.copies = [(file_of(8), sha256(1))]
+    first = writer.commit(shard)
+    assert first == Committed(writer.snapshot().manifest)
+    before = hashes(folder)
+    assert writer.commit(shard) == Committed(first.manifest, dropped=10)
+    assert hashes(folder) == before
     assert len(writer.ledger.quarantine.rows("")) == 1
+
+
+def test_what_is_there_already_is_left_out_and_counted(writer: StoreWriter, matrices: list[Matrix]) -> None:
+    """By image and model: of a shard that was embedded twice in part, only what is new is added."""
+    record_files(writer, range(6))
+    writer.commit(shard_rows(range(4), matrices, only={"b": [3]}))
+    told = writer.commit(shard_rows(range(2, 6), matrices))
+    assert told.dropped == 3
+    assert [len(writer.snapshot()[model].rows) for model in "ab"] == [6, 4]
+
+
+def test_a_copy_of_nothing_stays_pending_and_is_told(writer: StoreWriter, matrices: list[Matrix]) -> None:
+    """As of a content that only looked like a stored one: its file is planned again, and the others are copies."""
+    record_files(writer, range(6))
+    writer.commit(shard_rows([0], matrices))
+    shard = shard_rows([1], matrices)
+    shard.copies = [(file_of(2), sha256(0)), (file_of(3), sha256(1)), (file_of(4), sha256(77))]
+    assert writer.commit(shard).unknown == (file_of(4),)
+    images = writer.ledger.worklist.images(1)
+    assert {file.path for file, row in images if row is None} == {path_of(4), path_of(5)}
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Every file of a store with its sha256, but for the memory that the ledger's connections share."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith("-shm")]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_a_retried_image_fills_its_row(writer: StoreWriter, folder: Path, matrices: list[Matrix]) -> None:
@@ -359,7 +392,7 @@ def test_readers_need_few_descriptors(writer: StoreWriter, folder: Path, matrice
 def test_an_empty_shard_is_no_commit(writer: StoreWriter) -> None:
     """Nothing to store publishes nothing."""
     before = writer.snapshot().manifest
-    assert writer.commit(ShardRows()) == before
+    assert writer.commit(ShardRows()) == Committed(before)
 
 
 def test_paths_of_many_blocks_move(

@@ -157,7 +157,7 @@ def test_a_lost_ledger_is_named_and_rebuilt(damage: str, folder: Path, matrices:
     assert verify(folder) == []
     assert done.to_embed == {"a": 0, "b": 0}
     with StoreWriter(folder) as writer:
-        assert writer.commit(shard_rows(range(12), matrices)) == writer.snapshot().manifest
+        assert writer.commit(shard_rows(range(12), matrices)).manifest == writer.snapshot().manifest
         assert writer.ledger.contents.row_count() == 12
     check_plain(folder, ALL)
 

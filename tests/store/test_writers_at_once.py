@@ -237,7 +237,7 @@ def first_commit(folder: Path, own: int) -> str:
         numbers = [0, 1, 10 + own]
         matrix = writer.matrix(provenance("a"), "float32")
         record_files(writer, numbers)
-        return writer.commit(shard_rows(numbers, [matrix])).store_id
+        return writer.commit(shard_rows(numbers, [matrix])).manifest.store_id
 
 
 def test_a_writer_that_slept_for_days(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
