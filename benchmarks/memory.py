@@ -19,9 +19,9 @@ from pixelmill.bench import PICTURES, render
 from pixelmill.run.job import Job
 from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from tests.support.checkpoints import make_tiny_models
+from tests.support.shards import embed_shard
 
 SHARD = 1000
 
@@ -44,7 +44,8 @@ def main() -> None:
         sizes = []
         with StoreWriter(job.store) as writer:
             scan = scan_sources(writer.ledger, job.sources)
-            matrices, plan = prepare(job, writer, scan.number)
+            prepared = prepare(job, writer, scan.number)
+            matrices, plan = list(prepared.matrices), prepared.plan
             for shard in plan.shards:
                 did = embed_shard(job, writer, matrices, scan.number, shard)
                 assert sum(did.embedded.values()) == shard.images

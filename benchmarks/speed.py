@@ -51,12 +51,12 @@ from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
 from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
 from tests.support.checkpoints import path_under, save_openai_archive
+from tests.support.shards import embed_shard
 
 NAME = "openai_clip_vit_b32"
 SIZES = {"12 megapixels": (4000, 3000), "500 x 375": (500, 375)}
@@ -218,7 +218,8 @@ class Run:
         self.job = self.job.model_copy(update={"store": self.store.with_name(f"{self.store.name}-{self._turn}")})
         with StoreWriter(self.job.store) as writer:
             scan = scan_sources(writer.ledger, self.job.sources)
-            matrices, plan = prepare(self.job, writer, scan.number)
+            prepared = prepare(self.job, writer, scan.number)
+            matrices, plan = list(prepared.matrices), prepared.plan
             start = time.perf_counter()
             done = [embed_shard(self.job, writer, matrices, scan.number, shard) for shard in plan.shards]
             seconds = time.perf_counter() - start

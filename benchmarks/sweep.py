@@ -28,7 +28,7 @@ from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
-from pixelmill.run.matrices import measured_precision
+from pixelmill.run.settle import measured_precision
 from pixelmill.sources.discover import discover
 
 SIZES = {0.19: (500, 375), 0.79: (1024, 768), 3.1: (2048, 1536), 12.0: (4000, 3000)}
@@ -82,7 +82,7 @@ def measured(folder: Path, spec: ModelSpec, megapixels: float, threads: int, sec
         cache={"cache_dir": folder / "cache", "mirrors": {"*": str(folder / "mirror")}},
     )  # fmt: skip
     files, weights = list(discover([str(photos)])), job.cache.open().fetch(spec.weights)
-    precision = measured_precision(job, spec, weights, files)
+    precision = measured_precision(job, spec, files)
     target = Target(loaded_model(job, spec, weights, precision), FINGERPRINT)
     pipeline = Pipeline([target], job.decode_options("fast"), batch_size=job.batch_size, threads=threads)
     pixels = decoded(pipeline, files, threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any, Literal, cast
 
@@ -15,30 +14,40 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from pixelmill.errors import SettingsError
-from pixelmill.run.handoff import RunFolder, RunOrders
+from pixelmill.run.handoff import RunPlace, place_of
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.lost import LOST_SECONDS, Queue, WorkerRun, judge, life_of
+from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import past
 
 POLL_SECONDS = 2.0
 
 
-def run_workers(orders: RunOrders) -> Lost:
-    """Start the `embed` deployment of each worker that has a share, and wait for all; who was lost, and why.
+def run_workers(orders: RunOrders, intake: Intake) -> Lost:
+    """Start the `embed` deployment of each worker that has something to do, take in what they hand over, and wait for
+    all; who was lost, and why.
 
     Raises SettingsError when a worker's pool has no such deployment.
     """
-    get_run_logger().info(orders.schedule)
+    if orders.schedule:
+        get_run_logger().info(orders.schedule)
     job = orders.job
-    runs = {worker: _start(job, orders.scan, worker).id for worker in job.workers if worker.name in orders.shares}
-    folder, lost = RunFolder(job.store, orders.scan), Lost()
+    place, name = place_of(job, orders.store_id, orders.scan)
+    place.give(orders, intake)
+    runs = {w: _start(job, orders.scan, w, name).id for w in job.workers if w.name in orders.workers}
+    lost, told_to_stop = Lost(), False
     with get_client(sync_client=True) as client:
         while runs:
             time.sleep(POLL_SECONDS)
+            place.take_in(intake)
+            if not told_to_stop and past(job.deadline):
+                place.stop()
+                told_to_stop = True
             for worker, run in list(runs.items()):
                 verdict = judge(
-                    _seen(client, client.read_flow_run(run), worker, folder, job),
+                    _seen(client, client.read_flow_run(run), worker, place, job),
                     start_seconds=job.worker_start_seconds, is_past_deadline=past(job.deadline),
                     lost_seconds=LOST_SECONDS,
                 )  # fmt: skip
@@ -49,6 +58,8 @@ def run_workers(orders: RunOrders) -> Lost:
                     del runs[worker]
                 if verdict.why:
                     lost[worker.name] = verdict.why
+    place.take_in(intake)
+    place.clear()
     return lost
 
 
@@ -61,11 +72,11 @@ def cancel_workers(flow: Any, flow_run: FlowRun, state: Any) -> None:
                 client.set_flow_run_state(child.id, Cancelling(message="The run that started it was cancelled."))
 
 
-def _start(job: Job, scan: int, worker: Worker) -> FlowRun:
+def _start(job: Job, scan: int, worker: Worker, place: str) -> FlowRun:
     name = f"embed/embed-{worker.work_pool}"
     try:
         run: Any = run_deployment(
-            name, timeout=0, parameters={"store": os.fspath(job.store.absolute()), "run": scan, "worker": worker.name},
+            name, timeout=0, parameters={"handover": place, "worker": worker.name},
             work_queue_name=worker.work_queue, job_variables=variables_for(worker.device), tags=[worker.name],
             flow_run_name=f"{worker.name}, run {scan}",
         )  # fmt: skip
@@ -85,16 +96,16 @@ def variables_for(device: str) -> dict[str, dict[str, str]]:
     return {"env": {"CUDA_VISIBLE_DEVICES": device.partition("cuda:")[2]}}
 
 
-def _seen(client: SyncPrefectClient, run: FlowRun, worker: Worker, folder: RunFolder, job: Job) -> WorkerRun:
-    """What is to be seen of a worker's run: in the API, and once it runs in the run's folder."""
+def _seen(client: SyncPrefectClient, run: FlowRun, worker: Worker, place: RunPlace, job: Job) -> WorkerRun:
+    """What is to be seen of a worker's run: in the API, and once it runs at the place where it hands over."""
     state = run.state
     if state is None:
         return WorkerRun("other", 0.0)
-    age = folder.unchanged.seconds(f"state of {worker.name}", state.id)
+    age = place.unchanged.seconds(f"state of {worker.name}", state.id)
     if state.is_running():
-        return WorkerRun("running", age, life=life_of(folder, worker.name, age, job.deadline))
+        return WorkerRun("running", age, life=life_of(place, worker.name, age, job.deadline))
     if state.is_scheduled():
-        return WorkerRun("waiting", age, queue=_queue(client, worker, folder))
+        return WorkerRun("waiting", age, queue=_queue(client, worker, place))
     return WorkerRun(_name_of(state), age, words=f"{state.name}: {(state.message or 'without a word').rstrip('.')}.")
 
 
@@ -106,12 +117,12 @@ def _name_of(state: State[Any]) -> Literal["taken", "done", "failed", "other"]:
     return "done" if state.is_completed() else "failed"
 
 
-def _queue(client: SyncPrefectClient, worker: Worker, folder: RunFolder) -> Queue:
+def _queue(client: SyncPrefectClient, worker: Worker, place: RunPlace) -> Queue:
     """The queue of a worker. When it was last asked is on the server's clock: only that it changes counts."""
     pool, queue = worker.work_pool, worker.work_queue
     path = {"work_pool_name": pool, "name": queue}
     pools = client.request("GET", "/work_pools/{name}", path_params={"name": pool}).json()
     found = client.request("GET", "/work_pools/{work_pool_name}/queues/{name}", path_params=path).json()
     last = found["last_polled"]
-    unpolled = folder.unchanged.seconds(f"last poll for {worker.name}", last) if last else None
+    unpolled = place.unchanged.seconds(f"last poll for {worker.name}", last) if last else None
     return Queue(pool, queue, pools["is_paused"], found["is_paused"], unpolled)

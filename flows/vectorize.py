@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,22 @@ from flows._form import Count, Deadline, Decode, Device, Models, Precision, Swit
 from flows._labels import label_run, run_name
 from flows._start import check_server
 from flows._workers import cancel_workers, run_workers
-from flows.cluster import run_on_cluster
-from flows.embed import embed
 from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.report.text import too_many_refused
-from pixelmill.run.handoff import RunOrders
+from pixelmill.run.cluster import run_on_cluster
+from pixelmill.run.intake import Intake
+from pixelmill.run.orders import RunOrders
 from pixelmill.run.preflight import check_devices
 from pixelmill.run.rounds import Lost
+from pixelmill.run.share import do_here
 from pixelmill.run.steps import Steps, preview, run
 from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
+from tasks._progress import shown
 from tasks.discover import discover_images
+from tasks.embed import embed_shard
 from tasks.plan import plan_work
 from tasks.publish import publish_changes
 from tasks.report import report_run, show_report
@@ -81,14 +83,15 @@ def vectorize(
         return checked(run(job, AS_TASKS), job.max_failure_rate)
 
 
-def start_workers(orders: RunOrders) -> Lost:
+def start_workers(orders: RunOrders, intake: Intake) -> Lost:
     """Have orders carried out by this process, Prefect workers or a cluster, as their job says."""
     if orders.job.fan_out == "workers":
-        return run_workers(orders)
-    if orders.job.fan_out in ("dask", "ray"):
-        return run_on_cluster(orders)
-    embed(os.fspath(orders.job.store), orders.scan, orders.job.fan_out)
-    return {}
+        return run_workers(orders, intake)
+    if orders.job.fan_out == "inline":
+        do_here(orders, intake, embed=embed_shard, show=shown)
+        return {}
+    with shown(orders.images(orders.job.fan_out)):
+        return run_on_cluster(orders, intake)
 
 
 AS_TASKS = Steps(

@@ -24,7 +24,7 @@ from pixelmill.models.base import ModelSpec
 from pixelmill.pipeline import Pipeline
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model
-from pixelmill.run.matrices import measured_precision
+from pixelmill.run.settle import measured_precision
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 
@@ -84,7 +84,7 @@ def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     it is. Raises SourceError when no image can be decoded."""
     file = job.cache.open().fetch_model(spec)
     files = list(itertools.islice(discover(list(job.sources)), PICTURES))
-    precision = job.precision if job.precision != "auto" else measured_precision(job, spec, file, files)
+    precision = job.precision if job.precision != "auto" else measured_precision(job, spec, files)
     target = Target(loaded_model(job, spec, file, precision), "bench")
     options = job.decode_options(job.decode or "fast")
     pipeline = Pipeline([target], options, batch_size=_BATCHES[-1], threads=job.threads)

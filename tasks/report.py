@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import httpx
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -17,7 +15,6 @@ from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
 from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
-from pixelmill.store.manifest import Matrix
 from pixelmill.store.rows import Changes
 from tasks._artifacts import not_needed
 from tasks._retries import tried_again
@@ -27,11 +24,9 @@ GALLERY_SECONDS = 5.0
 
 
 @task(name="report", cache_policy=NO_CACHE, **tried_again(STORE))
-def report_run(
-    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, outcome: Outcome, started: float
-) -> RunReport:
+def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started: float) -> RunReport:
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
-    report = steps.report_run(job, scan, matrices, changes, outcome, started)
+    report = steps.report_run(job, scan, changes, outcome, started)
     show_report(job, report)
     return report
 

@@ -15,20 +15,19 @@ import torch
 
 from pixelmill.errors import EmbeddingFailed
 from pixelmill.plan import Shard
-from pixelmill.run.drift import forget_measured
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.loaded import release_models
 from pixelmill.run.prepare import prepare
 from pixelmill.run.results import ShardReport
 from pixelmill.run.scan import scan_sources
 from pixelmill.run.steps import run
-from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.numbered import NUMBER_OF, content, expected_vector
+from tests.support.shards import embed_shard
 
 SHIFT = 5.0
 
@@ -90,7 +89,8 @@ class Night:
     def __init__(self, job: Job, writer: StoreWriter) -> None:
         self.job, self.writer = job, writer
         self.scan = scan_sources(writer.ledger, job.sources).number
-        matrices, plan = prepare(job, writer, self.scan)
+        prepared = prepare(job, writer, self.scan)
+        matrices, plan = prepared.matrices, prepared.plan
         self.matrix = matrices[-1]
         self.shards: tuple[Shard, ...] = plan.shards
         self.refused = ""
@@ -105,7 +105,7 @@ class Night:
             self.refused = str(error)
             return None
         finally:
-            forget_measured()
+            release_models()
 
     def at_once(self, shifts: tuple[float, float], *, storing: bool = False) -> None:
         """Two workers begin at once. `late` is overtaken while it embeds, or has just looked and is about to store."""

@@ -20,13 +20,13 @@ from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.loaded import release_models
 from pixelmill.run.prepare import prepare
 from pixelmill.run.steps import run
-from pixelmill.run.worker import embed_shard
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.generations import state, story
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
 from tests.support.models import STAND_INS, BlockMeans, spec_of
+from tests.support.shards import embed_shard
 
 
 class Library(BlockMeans):
@@ -145,7 +145,8 @@ def test_a_worker_whose_vectors_differ_embeds_nothing(job: Job, save_picture: Sa
         from pixelmill.run.scan import scan_sources
 
         scan = scan_sources(writer.ledger, job.sources)
-        matrices, plan = prepare(job, writer, scan.number)
+        prepared = prepare(job, writer, scan.number)
+        matrices, plan = list(prepared.matrices), prepared.plan
         release_models()  # what follows is another process
         Library.shift = 5.0
         with pytest.raises(EmbeddingFailed, match="Nothing was embedded here"):

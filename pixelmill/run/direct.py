@@ -14,13 +14,15 @@ from pixelmill.progress import embedding_bars, step_shown
 from pixelmill.proxies import check_proxies
 from pixelmill.report.model import RunReport
 from pixelmill.run import steps
-from pixelmill.run.handoff import RunOrders
+from pixelmill.run.cluster import run_on_cluster
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
+from pixelmill.run.orders import RunOrders
 from pixelmill.run.preflight import check_devices
 from pixelmill.run.retries import DOWNLOAD, SHARD, STORE
 from pixelmill.run.rounds import Lost
 from pixelmill.run.scan import Scan
-from pixelmill.run.share import do_share, embed_and_close
+from pixelmill.run.share import do_here, embed_and_store
 from pixelmill.run.steps import Steps
 from pixelmill.watch.calls import doing
 from pixelmill.watch.exit import ending_after
@@ -36,19 +38,19 @@ def run_here(job: Job) -> RunReport:
     Raises SettingsError for a job that is for others to do, or a proxy that cannot be used; DeviceUnavailable,
     SourceError, WeightsError, StoreError and WorkersLost for what the run cannot do.
     """
-    require_inline(job)
+    refuse_workers(job)
     check_proxies(os.environ)
     check_devices(job)
     with ending_after(job.deadline):
         return steps.run(job, here())
 
 
-def require_inline(job: Job) -> None:
-    """Raises SettingsError for a job that workers or a cluster are to do: it is Prefect that starts those."""
-    if job.fan_out != "inline":
+def refuse_workers(job: Job) -> None:
+    """Raises SettingsError for a job that Prefect workers are to do: it is Prefect that starts those."""
+    if job.fan_out == "workers":
         raise SettingsError(
-            f'Expected fan_out = "inline" for a run in one process. Got "{job.fan_out}", which Prefect starts: run by '
-            "Prefect (`pixelmill run --prefect`), or fan out inline (PIXELMILL_RUN__FAN_OUT=inline)."
+            'Expected fan_out = "inline", "dask" or "ray" for a run without Prefect. Got "workers", which Prefect '
+            "starts: run by Prefect (`pixelmill run --prefect`), or fan out inline (PIXELMILL_RUN__FAN_OUT=inline)."
         )
 
 
@@ -64,11 +66,12 @@ def here() -> Steps:
     )
 
 
-def _embed(orders: RunOrders) -> Lost:
-    embed = SHARD.around(embed_and_close, "embedding a shard")
-    for worker in orders.shares:
-        do_share(orders.job.store, orders.scan, worker, embed=embed, show=_bars)
-    return {}
+def _embed(orders: RunOrders, intake: Intake) -> Lost:
+    if orders.job.fan_out == "inline":
+        do_here(orders, intake, embed=SHARD.around(embed_and_store, "embedding a shard"), show=_bars)
+        return {}
+    with _bars(orders.images(orders.job.fan_out)):
+        return run_on_cluster(orders, intake)
 
 
 @contextmanager

@@ -1,279 +1,179 @@
-"""What a run leaves in the store for its workers, and what they leave there for it.
-
-    STORE/runs/<scan>/orders.json    the job, the matrices, the shards, who does which
-    STORE/runs/<scan>/<worker>.jsonl what the worker did, one line a shard
-    STORE/runs/<scan>/<worker>.alive written every few seconds by a worker that lives: how far it has come, what it does
-
-Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows.
-"""
+"""Where a run leaves its orders for workers, and they leave theirs for it: see `RunPlace`."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any
+from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+import numpy as np
 
-from pixelmill.devices import resolve_device, usable_device
 from pixelmill.errors import StoreError
-from pixelmill.plan import Shard
+from pixelmill.run.answer import ShardAnswer
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
-from pixelmill.run.results import ShardReport
-from pixelmill.store.durable import BLOCK, FULL, no_space, write_durably
-from pixelmill.store.lock import unwritable
-from pixelmill.store.manifest import Matrix
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.settle import Settled
+from pixelmill.travel.handover import Handover, handover_at
+from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.calls import doing, progress
 from pixelmill.watch.clocks import Unchanged
 
 log = logging.getLogger(__name__)
 
-ORDERS = "orders.json"
 ALIVE_SECONDS = 5.0
 """How often a worker says that it lives."""
-_KEPT_SECONDS = 7 * 86_400
-_REPORT = TypeAdapter(ShardReport)
 
 
-class RunOrders(BaseModel):
-    """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with. `schedule`
-    says it in words. `seconds_left` is how long before the deadline they were given: workers have other clocks."""
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign of life: how far the work of a worker has come, which never goes back while it lives, and what it is at.
+    `beat` changes each time."""
 
-    model_config = ConfigDict(frozen=True)
-
-    job: Job
-    scan: int
-    matrices: tuple[Matrix, ...]
-    shards: tuple[Shard, ...]
-    shares: dict[str, dict[int, tuple[str, ...]]]
-    schedule: str = ""
-    seconds_left: float | None = None
-
-    def of(self, worker: str) -> Iterator[tuple[Shard, list[Matrix]]]:
-        """The shards that a worker is to do, and the matrices to fill for each."""
-        share = self.shares.get(worker, {})
-        for shard in self.shards:
-            if shard.number in share:
-                yield shard, [m for m in self.matrices if m.provenance.model in share[shard.number]]
-
-    def job_of(self, worker: str) -> tuple[Job, str]:
-        """The job as that worker does it, on its own device, and a warning if that is another than was asked for.
-
-        Raises DeviceUnavailable for a device that is not there, unless the settings let the CPU stand in.
-        """
-        named = {w.name: w.device for w in self.job.workers}
-        asked = _visible(named.get(worker, self.job.device))
-        fall_back = self.job.missing_device == "cpu"
-        device, warning = usable_device(asked, fall_back=fall_back)
-        asked_by_model = {} if worker in named else self.job.devices
-        found = {model: usable_device(own, fall_back=fall_back) for model, own in asked_by_model.items()}
-        told = " ".join(filter(None, dict.fromkeys([warning, *(words for _, words in found.values())])))
-        update = {"device": device, "devices": {model: own for model, (own, _) in found.items()}}
-        return self.job.model_copy(update=update), told and f"{worker}: {told}"
-
-    def images(self, worker: str) -> dict[str, int]:
-        """At most so many images a worker is to embed, by model."""
-        images: dict[str, int] = {}
-        for shard, matrices in self.of(worker):
-            for matrix in matrices:
-                model = matrix.provenance.model
-                images[model] = images.get(model, 0) + shard.images
-        return images
+    beat: int
+    progress: str
+    doing: str
 
 
-class RunFolder:
-    """Where the orders and reports of one run lie."""
+@dataclass(slots=True)
+class RunPlace:
+    """The place of one run: a folder, or an address, that it and its workers can read and write.
 
-    def __init__(self, store: Path, scan: int) -> None:
-        self.path = store / "runs" / str(scan)
-        self.unchanged = Unchanged(most=3 * ALIVE_SECONDS)
+        orders              the job, the matrices with what workers are measured by, who does which shards
+        prefixes            contents that lack nothing, where shards need it
+        shard-N             the files of a shard
+        rows-N-WORKER       what became of it; the run takes it in, and away
+        settled-MODEL-WORKER which matrix a model fills, with its first rows
+        WORKER.alive        written every few seconds by a worker that lives
+        stop                the deadline has come
 
-    def give(self, orders: RunOrders) -> None:
-        """Write the orders, for workers to read; those of an earlier round, and its signs of life, are replaced.
+    Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows, but for rows
+    that nobody has taken in, which the next run does.
+    """
 
-        Raises StoreError where that cannot be done.
-        """
-        left = None if orders.job.deadline is None else orders.job.deadline - time.time()
-        bare = [matrix.model_copy(update={"extents": ()}) for matrix in orders.matrices]
-        given = orders.model_copy(update={"matrices": tuple(bare), "seconds_left": left})
-        text = _as_json(given.model_dump()).encode()
-        _forget_old(self.path.parent)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for sign in self.path.glob("*.alive"):
-                sign.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unwritable(self.path, error, len(text)) from error
-        write_durably(self.path / ORDERS, text)
+    handover: Handover
+    name: str = ""
+    unchanged: Unchanged = field(default_factory=lambda: Unchanged(most=3 * ALIVE_SECONDS))
+
+    def give(self, orders: RunOrders, intake: Intake) -> None:
+        """Leave orders for workers, the list of what is to do last; signs of an earlier round are taken away."""
+        for name in [*self.names(".alive"), *self.names("stop")]:
+            self.handover.remove(self._at(name))
+        if orders.shares:
+            if prefixes := intake.prefixes():
+                self._put("prefixes", prefixes)
+            models = {worker: dict(share) for worker, share in orders.shares.items()}
+            for shard in orders.shards:
+                wanted = {model for share in models.values() for model in share.get(shard.number, ())}
+                fingerprints = [m.provenance.fingerprint for m in orders.matrices if m.provenance.model in wanted]
+                self._put(f"shard-{shard.number}", intake.order(shard, fingerprints).message())
+        self._put("orders", orders.message())
+
+    def stop(self) -> None:
+        """Tell the workers that the deadline has come."""
+        self._put("stop", b"")
+
+    def take_in(self, intake: Intake) -> None:
+        """Take in what workers have handed over so far, one after the other."""
+        for name in self.names():
+            if name.startswith(("rows-", "settled-")) and (data := self.handover.get(self._at(name))) is not None:
+                what = f"{name} at {self.name or 'the hand-over place'}"
+                if name.startswith("rows-"):
+                    intake.take_message(data, what)
+                else:
+                    intake.take_settled_message(data, what, name.split("-", 2)[2])
+                self.handover.remove(self._at(name))
+
+    def sign_of(self, worker: str) -> Sign | None:
+        """The last sign of life of a worker."""
+        with suppress(ValueError, TypeError):
+            if data := self.handover.get(self._at(f"{worker}.alive")):
+                return Sign(**json.loads(data))
+        return None
+
+    def clear(self) -> None:
+        """Throw it all away, at the end of the run: first the orders, so that who still works at them notices."""
+        self.handover.remove(self._at("orders"))
+        self.handover.clear(self.name)
 
     def orders(self) -> RunOrders:
-        """The orders, for the store as this process sees it; the path of the process that gave them may be another.
-
-        Raises StoreError when there are none, as the run is over or the store is another, and for those of another
-        version or damaged ones.
-        """
-        try:
-            orders = RunOrders.model_validate(json.loads((self.path / ORDERS).read_bytes()))
-            job = {"store": self.path.parents[1], "deadline": self._deadline(orders)}
-            return orders.model_copy(update={"job": orders.job.model_copy(update=job)})
-        except (ValueError, RecursionError) as error:  # ValidationError, JSONDecodeError, UnicodeDecodeError
+        """Raises StoreError when there are none, as the run is over or this is another place, and for those of another
+        version or damaged ones."""
+        data = self.handover.get(self._at("orders"))
+        if data is None:
             raise StoreError(
-                f"Expected the orders of a run in {self.path / ORDERS}. They cannot be understood: another version "
-                "of Pixelmill wrote them, or they are damaged. Install the same version on every machine, and run "
-                "`vectorize` again: what is embedded is stored."
-            ) from error
-        except OSError as error:
-            raise StoreError(
-                f"Expected the orders of a run in {self.path}. {error.strerror}: the run is over, or this machine "
-                "does not see the same store. `vectorize` starts `embed`; run that."
-            ) from error
+                f"Expected the orders of a run at {self.name}. There are none: the run is over, or this machine does "
+                "not see the same place. `vectorize` starts `embed`; run that."
+            )
+        return RunOrders.of_message(data)
 
-    def _deadline(self, orders: RunOrders) -> float | None:
-        """The deadline on the clock of this machine. How long ago the orders were given, the clock of the file system
-        says, which is one for all machines."""
-        if orders.seconds_left is None:
-            return orders.job.deadline
-        given = (self.path / ORDERS).stat().st_mtime
-        with NamedTemporaryFile(dir=self.path, prefix="now-") as scratch:
-            scratch.write(b"now")
-            scratch.flush()
-            os.fsync(scratch.fileno())
-            now = os.fstat(scratch.fileno()).st_mtime
-        return time.time() + orders.seconds_left - max(now - given, 0.0)
+    def prefixes(self) -> np.ndarray | None:
+        """The contents that lack nothing, where shards need them."""
+        data = self.handover.get(self._at("prefixes"))
+        return None if data is None else prefixes_in(data)
 
-    def report(self, report: ShardReport) -> None:
-        """Add to what a worker did. A shard that is stored does not fail for it: where it cannot be written, that is
-        told to the log, and the run's counts are too low."""
-        try:
-            with (self.path / f"{report.worker}.jsonl").open("ab") as file:
-                file.write(_as_json(_REPORT.dump_python(report)).encode() + b"\n")
-        except OSError as error:
-            log.warning("what %s did is stored, but cannot be reported in %s: %s", report.worker, self.path, error)
+    def shard(self, number: int) -> ShardOrder | None:
+        """The files of a shard; None when the run is over."""
+        data = self.handover.get(self._at(f"shard-{number}"))
+        return None if data is None else ShardOrder.of(data)
 
-    def reports(self) -> list[ShardReport]:
-        """What all workers did so far. A line that cannot be read stands for nothing but a warning; one that a killed
-        worker left unfinished at the end is left out."""
-        return [_report_of(file.stem, line) for file in sorted(self.path.glob("*.jsonl")) for line in _lines(file)]
+    def hand_in(self, answer: ShardAnswer) -> None:
+        """Hand over what became of a shard."""
+        self._put(f"rows-{answer.number}-{answer.report.worker}", answer.message())
 
-    def seconds_since_alive(self, worker: str) -> float | None:
-        """How long this process has seen nothing new of a worker; None if it never said that it lives.
-
-        Only that the sign changes counts, not when it was made: the clocks of two machines may differ.
-        """
-        try:
-            sign = (self.path / f"{worker}.alive").stat().st_mtime
-        except OSError:
-            return None
-        return self.unchanged.seconds(f"sign of {worker}", sign)
-
-    def seconds_since_progress(self, worker: str) -> float:
-        """How long this process has not seen the work of a worker go forward; a sign of life alone is none of it."""
-        return self.unchanged.seconds(f"progress of {worker}", self._sign_of(worker).partition("\n")[0])
-
-    def doing(self, worker: str) -> str:
-        """What a worker said last that it does."""
-        return self._sign_of(worker).partition("\n")[2]
-
-    def workers(self) -> list[str]:
-        """Who has shown a sign of life."""
-        return sorted(sign.name.removesuffix(".alive") for sign in self.path.glob("*.alive"))
-
-    def _sign_of(self, worker: str) -> str:
-        try:
-            return (self.path / f"{worker}.alive").read_text(errors="replace")
-        except OSError:
-            return ""
+    def hand_in_settled(self, settled: Settled, orders: RunOrders, worker: str) -> None:
+        number = [spec.name for spec in orders.job.specs].index(settled.model)
+        self._put(f"settled-{number}-{worker}", settled.message(orders.store_id, orders.scan))
 
     @contextmanager
-    def alive(self, worker: str) -> Iterator[None]:
-        """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs."""
-        over = threading.Event()
-        sign, scratch = self.path / f"{worker}.alive", self.path / f"{worker}.sign"
+    def alive(self, worker: str) -> Iterator[Callable[[], bool]]:
+        """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs; gives a
+        function that says whether the run has told it to stop."""
+        over, stopped, beats = threading.Event(), threading.Event(), 0
 
         def tell() -> None:
-            scratch.write_text(f"{progress()}\n{doing()}", errors="replace")
-            scratch.replace(sign)
+            nonlocal beats
+            beats += 1
+            said = {"beat": beats, "progress": str(progress()), "doing": doing()}
+            self._put(f"{worker}.alive", json.dumps(said).encode())
+            if self.handover.get(self._at("stop")) is not None:
+                stopped.set()
 
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):
-                with suppress(OSError):  # a network file system may fail for a moment
+                with suppress(Exception):  # a network may fail for a moment
                     tell()
 
-        try:
-            tell()
-        except OSError as error:
-            raise _unwritable(self.path, error, BLOCK) from error
+        tell()
         thread = threading.Thread(target=beat, name="alive", daemon=True)
         thread.start()
         try:
-            yield
+            yield stopped.is_set
         finally:
             over.set()
             thread.join(ALIVE_SECONDS)
 
-    def clear(self) -> None:
-        """Throw it all away, at the end of the run, under another name: who was lost may write to it still."""
-        over = self.path.with_name(f"{self.path.name}.over")
-        with suppress(OSError):
-            self.path.rename(over)
-        shutil.rmtree(over, ignore_errors=True)
+    def names(self, ending: str = "") -> list[str]:
+        """What lies here."""
+        found = [name.removeprefix(f"{self.name}/") if self.name else name for name in self.handover.names(self.name)]
+        return [name for name in found if name.endswith(ending)]
+
+    def _at(self, name: str) -> str:
+        return f"{self.name}/{name}" if self.name else name
+
+    def _put(self, name: str, data: bytes) -> None:
+        self.handover.put(self._at(name), data)
 
 
-def whole(job: Job, scan: int, matrices: Sequence[Matrix], shards: Sequence[Shard], worker: str) -> RunOrders:
-    """Orders that give all to one worker."""
-    models = tuple(matrix.provenance.model for matrix in matrices)
-    shares = {worker: {shard.number: models for shard in shards}}
-    return RunOrders(job=job, scan=scan, matrices=tuple(matrices), shards=tuple(shards), shares=shares)
+def place_of(job: Job, store_id: str, run: int) -> tuple[RunPlace, str]:
+    """The place of a run, and its whole name, as workers get it."""
+    whole = job.handover_place
+    return RunPlace(handover_at(whole), f"{store_id}/{run}"), f"{whole.rstrip('/')}/{store_id}/{run}"
 
 
-def _as_json(value: Any) -> str:
-    """In ASCII. Bytes of names that are not UTF-8 become escapes of lone surrogates, which pydantic itself refuses."""
-    return json.dumps(value, default=os.fspath)
-
-
-def _lines(file: Path) -> list[bytes]:
-    try:
-        return file.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        log.warning("%s cannot be read: %s", file, error)
-        return [b""]
-
-
-def _report_of(worker: str, line: bytes) -> ShardReport:
-    try:
-        report = _REPORT.validate_python(json.loads(line))
-        if report.threads < 1 or not report.devices.keys() >= report.embedded.keys():
-            raise ValueError(f"no worker reports {report}")
-        return report
-    except (ValueError, RecursionError):
-        told = (
-            f"{worker}: a report of a shard cannot be read. What was embedded is stored; the counts here are too low."
-        )
-        return ShardReport(worker=worker, warnings=(told,))
-
-
-def _unwritable(folder: Path, error: OSError, needed: int) -> StoreError:
-    return no_space(folder / ORDERS, needed) if error.errno in FULL else unwritable(folder.parents[1], error)
-
-
-def _visible(device: str) -> str:
-    """`cuda:N` as this process must name it: the only GPU that it may see, if it is there, is its first."""
-    if not device.startswith("cuda:") or os.environ.get("CUDA_VISIBLE_DEVICES") != device.removeprefix("cuda:"):
-        return device
-    return "cuda:0" if resolve_device("auto") == "cuda:0" else device
-
-
-def _forget_old(folder: Path) -> None:
-    """Runs that were killed leave theirs; after a week nobody wants them."""
-    with suppress(OSError):  # another run may be at it
-        for run in folder.iterdir():
-            if time.time() - run.stat().st_mtime > _KEPT_SECONDS:
-                shutil.rmtree(run, ignore_errors=True)
+def place_at(whole: str) -> RunPlace:
+    """The place of a run by its whole name."""
+    return RunPlace(handover_at(whole))

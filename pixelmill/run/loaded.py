@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from pixelmill.devices import free_gpu_memory, usable_device
 from pixelmill.malloc import give_back, keep_freed
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load_file
 from pixelmill.models.weights import CachedFile
-from pixelmill.run.drift import forget_measured
 from pixelmill.run.job import Job
 from pixelmill.watch.hangs import model_hangs
 
 _loaded: dict[tuple[ModelSpec, str, str, str], EmbeddingModel] = {}
+_sound: set[tuple[str, str, str]] = set()
+"""What this process was seen to make as it is stored: by store, fingerprint and device."""
 
 
 def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) -> EmbeddingModel:
@@ -27,7 +30,17 @@ def loaded_model(job: Job, spec: ModelSpec, file: CachedFile, precision: str) ->
 def release_models() -> None:
     """Forget the models that this process has loaded, and give the memory of GPUs back, unless one hangs."""
     _loaded.clear()
-    forget_measured()
+    _sound.clear()
     give_back()
     if not model_hangs():
         free_gpu_memory()
+
+
+def is_sound(job: Job, fingerprint: str, model: EmbeddingModel) -> bool:
+    """Whether a loaded model was seen to make what a matrix holds."""
+    return (os.fspath(job.store), fingerprint, str(model.device)) in _sound
+
+
+def note_sound(job: Job, fingerprint: str, model: EmbeddingModel) -> None:
+    """Take note that a loaded model makes what a matrix holds, until the models are released."""
+    _sound.add((os.fspath(job.store), fingerprint, str(model.device)))

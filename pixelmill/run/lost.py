@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pixelmill.errors import DeviceUnavailable
-from pixelmill.run.handoff import ALIVE_SECONDS, RunFolder
+from pixelmill.run.handoff import ALIVE_SECONDS, RunPlace, Sign
 from pixelmill.run.results import ShardReport, combined
 from pixelmill.watch.calls import COMPUTING_SECONDS
-from pixelmill.watch.clocks import past
+from pixelmill.watch.clocks import Unchanged, past
 
 LOST_SECONDS = 12 * ALIVE_SECONDS
 """A worker that has not said for so long that it lives is lost; so is one that has not gone forward for so long when
@@ -111,32 +111,34 @@ def why_nobody_comes(queue: Queue, *, lost_seconds: float) -> str:
     return f"no Prefect worker polls queue {name!r} of pool {pool!r}. Start one: prefect worker start --pool {pool}."
 
 
-def life_of(folder: RunFolder, worker: str, since: float, deadline: float | None) -> Life:
-    """What the run folder shows of a worker that has had its work for `since` seconds."""
+def life_of(place: RunPlace, worker: str, since: float, deadline: float | None) -> Life:
+    """What is to be seen, at the place where they hand over, of a worker that has had its work for `since` seconds."""
+    sign = place.sign_of(worker)
     return Life(
         since=since,
-        silent=folder.seconds_since_alive(worker),
-        still=folder.seconds_since_progress(worker),
-        overdue=_overdue(deadline),
-        doing=folder.doing(worker),
+        silent=place.unchanged.seconds(f"sign of {worker}", sign) if sign else None,
+        still=place.unchanged.seconds(f"progress of {worker}", sign.progress if sign else ""),
+        overdue=overdue(deadline),
+        doing=sign.doing if sign else "",
     )
 
 
-def life_of_all(folder: RunFolder, left: int, deadline: float | None) -> Life:
-    """What the run folder shows of the processes of a cluster, all together, which have `left` shards to do."""
-    lives = {name: life_of(folder, name, 0.0, deadline) for name in folder.workers()}
-    latest = min(lives.values(), key=lambda life: life.still, default=None)
-    shards_still = folder.unchanged.seconds("shards left", left)
+def life_of_all(signs: Mapping[str, Sign], unchanged: Unchanged, left: int, deadline: float | None) -> Life:
+    """What is to be seen of the processes of a cluster, all together, which have `left` shards to do."""
+    silent = [unchanged.seconds(f"sign of {name}", sign) for name, sign in signs.items()]
+    still = [unchanged.seconds(f"progress of {name}", sign.progress) for name, sign in signs.items()]
+    shards_still = unchanged.seconds("shards left", left)
     return Life(
-        since=folder.unchanged.seconds("orders", folder.path),
-        silent=min((life.silent for life in lives.values() if life.silent is not None), default=None),
-        still=min(latest.still, shards_still) if latest else shards_still,
-        overdue=_overdue(deadline),
-        doing="; ".join(f"{name}: {life.doing}" for name, life in lives.items()),
+        since=unchanged.seconds("orders", ""),
+        silent=min(silent, default=None),
+        still=min([*still, shards_still]),
+        overdue=overdue(deadline),
+        doing="; ".join(f"{name}: {sign.doing}" for name, sign in signs.items()),
     )
 
 
-def _overdue(deadline: float | None) -> float | None:
+def overdue(deadline: float | None) -> float | None:
+    """For how many seconds a deadline has been over; None while it is not."""
     return time.time() - deadline if deadline is not None and past(deadline) else None
 
 
@@ -182,15 +184,31 @@ def needs_somebody(lost: Mapping[str, str]) -> bool:
 
 
 def who_is_left_out(reports: Iterable[ShardReport]) -> dict[str, str]:
-    """Who gets no more work, by the reports of all, and why: whose model hangs, who waited in vain for files, and who
-    could not read any."""
+    """Who gets no more work, by the reports of all, and why: whose model hangs or makes other vectors than are stored,
+    who waited in vain for files, and who could not read any, or less than half of them where others read more."""
     left = {}
-    for name, did in by_process(reports).items():
+    processes = by_process(reports)
+    for name, did in processes.items():
         if did.hung:
             left[name] = " ".join(map(str, did.hung[:3]))
+        elif did.drifted:
+            left[name] = " ".join(did.drifted.values())
         elif did.is_blind:
             left[name] = f"It could read none of its {len(did.unread):,} images: {did.unread[0]}. Does it see them?"
+        elif _sees_little(did) and any(not _sees_little(other) and not other.is_blind for other in processes.values()):
+            images = did.read + len(did.unread)
+            left[name] = f"It could read {did.read:,} of its {images:,} images only: {did.unread[0]}. Does it see them?"
     return left
+
+
+def _sees_little(did: ShardReport) -> bool:
+    return len(did.unread) > did.read
+
+
+def who_drifted(reports: Iterable[ShardReport]) -> set[str]:
+    """Who makes other vectors than are stored, by the names of `by_process` and of the workers."""
+    processes = by_process(reports)
+    return {at for name, did in processes.items() if did.drifted for at in (name, did.worker)}
 
 
 def who_did_less(shares: Mapping[str, int], reports: Iterable[ShardReport]) -> dict[str, str]:

@@ -53,8 +53,9 @@ class Noted:
 class ShardReport:
     """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
     reading and decoding summed over `threads`), the files left for later, with the reason, those that were taken
-    although something is wrong with them, by what it is, and what hung. `place` is the process that did it, on which
-    machine."""
+    although something is wrong with them, by what it is, and what hung. `checks` holds, by fingerprint, how many stored
+    vectors it has embedded again to compare, and the least cosine; `drifted` the models that make other vectors here,
+    in words: it has embedded nothing with them. `place` is the process that did it, on which machine."""
 
     worker: str = ""
     place: str = ""
@@ -69,6 +70,8 @@ class ShardReport:
     noted: dict[str, Noted] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     hung: tuple[Hang, ...] = ()
+    checks: dict[str, tuple[int, float]] = field(default_factory=dict)
+    drifted: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_blind(self) -> bool:
@@ -105,6 +108,8 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             noted=added(total.noted, report.noted),
             warnings=(*total.warnings, *report.warnings),
             hung=(*total.hung, *report.hung),
+            checks={**total.checks, **report.checks},
+            drifted={**total.drifted, **report.drifted},
         )
     return replace(total, timing=timing)
 

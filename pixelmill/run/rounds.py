@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 from pixelmill.errors import DeviceUnavailable, WorkersLost
 from pixelmill.plan import Plan
-from pixelmill.run.handoff import RunFolder, RunOrders, whole
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
-from pixelmill.run.lost import is_device_missing, needs_somebody, who_did_less, who_is_left_out
-from pixelmill.run.prepare import plan_for
+from pixelmill.run.lost import is_device_missing, needs_somebody, who_did_less, who_drifted, who_is_left_out
+from pixelmill.run.measure import measure_of
+from pixelmill.run.orders import RunOrders, Unsettled
+from pixelmill.run.prepare import Prepared, plan_for, unsettled_again
 from pixelmill.run.results import ShardReport, WorkerReport
-from pixelmill.run.schedule import schedule_for
+from pixelmill.run.schedule import able_workers, schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch.clocks import past
@@ -25,24 +27,26 @@ ROUNDS = 3
 
 Lost = dict[str, str]
 """Who was lost, and why, by the worker's name."""
-Start = Callable[[RunOrders], Lost]
-"""Have orders carried out that lie in the run's folder, and wait for everybody."""
+Start = Callable[[RunOrders, Intake], Lost]
+"""Have orders carried out, hand what comes of them to the intake, and wait for everybody."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What the workers did; who was to do what, in words; who was lost, and why; what became of the work that lost ones
-    left; whether the run fails for it."""
+    """What the workers did, and the matrices that they filled; who was to do what, in words; who was lost, and why;
+    what became of the work that lost ones left; whether the run fails for it."""
 
+    matrices: list[Matrix] = field(default_factory=list)
     done: list[ShardReport] = field(default_factory=list)
     schedule: str = ""
     lost: Lost = field(default_factory=dict)
     left: str = "Others did what it left."
+    refused: list[str] = field(default_factory=list)
     unfinished: bool = False
 
     @property
     def warnings(self) -> list[str]:
-        return [f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()]
+        return [*(f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()), *self.refused]
 
     def check(self) -> None:
         """Raise WorkersLost if work is left that nobody does."""
@@ -51,74 +55,165 @@ class Outcome:
 
 
 def share_out(
-    job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan, start: Start, *,
-    earlier: Sequence[Mapping[str, WorkerReport]] = (),
-) -> Outcome:  # fmt: skip
+    job: Job, scan: int, prepared: Prepared, start: Start, *, earlier: Sequence[Mapping[str, WorkerReport]] = ()
+) -> Outcome:
     """Have the shards of a plan embedded by those whom `start` starts. What a lost one left is done by the others.
 
     `earlier` is what the workers did in earlier runs, by which they are known to be fast or slow. Raises
     DeviceUnavailable for a model that no worker's device holds.
     """
-    outcome, folder = Outcome(), RunFolder(job.store, scan)
-    for _ in range(ROUNDS):
-        if not plan.images:
-            break
-        try:
-            orders = orders_for(job, scan, matrices, plan, earlier)
-        except DeviceUnavailable:
-            if not outcome.lost:
-                raise
-            break  # those who are left cannot take it over
-        outcome.schedule = outcome.schedule or orders.schedule
-        outcome.unfinished = False
-        lost = _one_round(folder, orders, start, outcome)
-        if not lost:
-            break
-        if past(job.deadline):
-            outcome.left, outcome.unfinished = "The deadline came; the next run does the rest.", needs_somebody(lost)
-            break
-        plan = _plan_again(job, scan, matrices)
-        outcome.unfinished = bool(plan.images)
-        job = job.model_copy(update={"workers": tuple(w for w in job.workers if w.name not in outcome.lost)})
-        if is_device_missing(lost) or (job.fan_out == "workers" and not job.workers):
-            break
-    if outcome.unfinished and not past(job.deadline):
-        outcome.left = "What it left was not done."
-    folder.clear()
+    outcome = Outcome(list(prepared.matrices), list(prepared.taken_in), refused=list(prepared.refused))
+    if prepared.unsettled or prepared.plan.images:
+        with StoreWriter(job.store) as writer:
+            _Rounds(job, scan, writer, start, outcome, earlier).go(prepared.unsettled, prepared.plan)
     return outcome
 
 
-def orders_for(
-    job: Job, scan: int, matrices: Sequence[Matrix], plan: Plan, earlier: Sequence[Mapping[str, WorkerReport]]
-) -> RunOrders:
-    """Who does what; with workers, as their speed in earlier runs lets expect that it is done soonest."""
-    if job.fan_out != "workers":
-        return whole(job, scan, matrices, plan.shards, job.fan_out)
-    specs = {spec.name: spec for spec in job.specs}
-    lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
-    schedule = schedule_for(job, earlier, lacking, plan)
-    shares = {share.worker: share.shards for share in schedule.shares}
-    return RunOrders(
-        job=job, scan=scan, matrices=tuple(matrices), shards=plan.shards, shares=shares, schedule=str(schedule)
-    )
+class _Rounds:
+    """The rounds of one run."""
 
+    def __init__(
+        self, job: Job, scan: int, writer: StoreWriter, start: Start, outcome: Outcome,
+        earlier: Sequence[Mapping[str, WorkerReport]],
+    ) -> None:  # fmt: skip
+        self.job = job
+        self.scan = scan
+        self.writer = writer
+        self.start = start
+        self.outcome = outcome
+        self.earlier = earlier
 
-def _one_round(folder: RunFolder, orders: RunOrders, start: Start, outcome: Outcome) -> Lost:
-    """Have orders carried out; who was lost meanwhile, and who gets no more for what they did."""
-    folder.give(orders)
-    lost = start(orders)
-    did = [report for report in folder.reports() if report not in outcome.done]
-    outcome.done += did
-    if orders.job.fan_out != "inline":  # where nobody else could do it
-        lost |= {name: why for name, why in who_is_left_out(did).items() if name not in outcome.lost}
-        if not lost and not past(orders.job.deadline):
-            lost = who_did_less({worker: len(shards) for worker, shards in orders.shares.items()}, did)
-    outcome.lost |= lost
-    for name, reason in lost.items():
-        log.warning("worker %s was lost: %s", name, reason)
-    return lost
+    def go(self, unsettled: Sequence[Unsettled], plan: Plan) -> None:
+        outcome = self.outcome
+        for _ in range(ROUNDS):
+            if unsettled:
+                unsettled = self._settle(unsettled)
+                plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
+            if not plan.images and not unsettled:
+                break
+            try:
+                orders = self._orders(plan)
+            except DeviceUnavailable:
+                if not outcome.lost:
+                    raise
+                break  # those who are left cannot take it over
+            outcome.schedule = outcome.schedule or orders.schedule
+            outcome.unfinished = False
+            lost, drifted, refused = self._one_round(orders)
+            if not (lost or refused or drifted):
+                break
+            if past(self.job.deadline):
+                outcome.left, outcome.unfinished = (
+                    "The deadline came; the next run does the rest.",
+                    needs_somebody(lost),
+                )
+                break
+            if drifted:
+                unsettled = unsettled_again(self.job, self.writer, self.scan, drifted)
+            plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
+            outcome.unfinished = bool(plan.images)
+            self._without(outcome.lost)
+            if is_device_missing(lost) or (self.job.fan_out == "workers" and not self.job.workers):
+                break
+        outcome.unfinished = outcome.unfinished or bool(unsettled)
+        if outcome.unfinished and not past(self.job.deadline):
+            outcome.left = "What it left was not done."
 
+    def _settle(self, unsettled: Sequence[Unsettled]) -> Sequence[Unsettled]:
+        """Have workers find out which matrices models fill; what is still unsettled then."""
+        for _ in range(ROUNDS):
+            settling: dict[str, tuple[Unsettled, ...]] = {}
+            for one in unsettled:
+                worker = self._worker_for(one.model)
+                settling[worker] = (*settling.get(worker, ()), one)
+            intake, lost = self._carried_out(self._given(settling=settling))
+            self.outcome.lost |= lost
+            unsettled = [one for one in unsettled if one.model not in intake.settled]
+            self._without(lost)
+            if not unsettled or past(self.job.deadline) or (self.job.fan_out == "workers" and not self.job.workers):
+                break
+        return unsettled
 
-def _plan_again(job: Job, scan: int, matrices: Sequence[Matrix]) -> Plan:
-    with StoreWriter(job.store) as writer:
-        return plan_for(job, writer, matrices, scan)
+    def _worker_for(self, model: str) -> str:
+        if self.job.fan_out != "workers":
+            return self.job.fan_out
+        spec = next(spec for spec in self.job.specs if spec.name == model)
+        return able_workers(spec, self.job.workers)[0].name
+
+    def _one_round(self, orders: RunOrders) -> tuple[Lost, list[str], list[str]]:
+        """Have orders carried out; who was lost meanwhile, and who gets no more for what they did; the models that
+        nobody makes any more as they are stored; what was handed in and could not be used."""
+        intake, lost = self._carried_out(orders)
+        did = intake.done
+        drifted = self._nobody_makes(did)
+        if self.job.fan_out != "inline":  # where nobody else could do it
+            lost |= {name: why for name, why in who_is_left_out(did).items() if name not in self.outcome.lost}
+            if not lost and not intake.refused and not past(self.job.deadline):
+                lost = who_did_less({worker: len(shards) for worker, shards in orders.shares.items()}, did)
+            if drifted:
+                lost = {name: why for name, why in lost.items() if name not in who_drifted(did)}
+        self.outcome.lost |= lost
+        for name, reason in lost.items():
+            log.warning("worker %s was lost: %s", name, reason)
+        return lost, drifted, intake.refused
+
+    def _nobody_makes(self, did: Sequence[ShardReport]) -> list[str]:
+        """The models of which all who could embed with them make other vectors than are stored."""
+        made = {model for report in did for model, images in report.embedded.items() if images}
+        drifted = {model: {r.worker for r in did if model in r.drifted} for r in did for model in r.drifted}
+        specs = {spec.name: spec for spec in self.job.specs}
+        return [
+            model
+            for model, workers in drifted.items()
+            if model not in made
+            and (
+                self.job.fan_out != "workers"
+                or {w.name for w in able_workers(specs[model], self.job.workers)} <= workers
+            )
+        ]
+
+    def _carried_out(self, orders: RunOrders) -> tuple[Intake, Lost]:
+        intake = Intake(self.writer, orders)
+        lost = self.start(orders, intake)
+        self.outcome.done += intake.done
+        self.outcome.refused += intake.refused
+        for settled in intake.settled.values():
+            self._fill(settled.model, settled.made.fingerprint)
+        return intake, lost
+
+    def _fill(self, model: str, fingerprint: str) -> None:
+        """Let a model fill the matrix that was settled on."""
+        matrix = self.writer.snapshot().manifest.matrix(fingerprint)
+        filled = {m.provenance.model: m for m in self.outcome.matrices} | ({model: matrix} if matrix else {})
+        self.outcome.matrices = [filled[spec.name] for spec in self.job.specs if spec.name in filled]
+
+    def _orders(self, plan: Plan) -> RunOrders:
+        """Who does what; with workers, as their speed in earlier runs lets expect that it is done soonest."""
+        job, matrices = self.job, self.outcome.matrices
+        if job.fan_out != "workers":
+            return self._given(plan, shares=None)
+        specs = {spec.name: spec for spec in job.specs}
+        lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
+        schedule = schedule_for(job, self.earlier, lacking, plan)
+        shares = {share.worker: share.shards for share in schedule.shares}
+        return self._given(plan, shares=shares, schedule=str(schedule))
+
+    def _given(
+        self, plan: Plan | None = None, *, shares: Mapping[str, Mapping[int, tuple[str, ...]]] | None = None,
+        settling: Mapping[str, tuple[Unsettled, ...]] | None = None, schedule: str = "",
+    ) -> RunOrders:  # fmt: skip
+        store = self.writer.snapshot()
+        matrices, shards = self.outcome.matrices if plan else [], plan.shards if plan else ()
+        measures = {m.provenance.fingerprint: measure_of(store, m) for m in matrices}
+        everything = {s.number: tuple(m.provenance.model for m in matrices) for s in shards}
+        if shares is None:
+            shares = {self.job.fan_out: everything} if shards else {}
+        return RunOrders(
+            job=self.job, store_id=store.manifest.store_id, scan=self.scan, matrices=tuple(matrices), measures=measures,
+            shards=shards, shares=shares, settling=settling or {}, schedule=schedule,
+            left_out=tuple(self.outcome.lost),
+        )  # fmt: skip
+
+    def _without(self, lost: Lost) -> None:
+        left = tuple(worker for worker in self.job.workers if worker.name not in lost)
+        self.job = self.job.model_copy(update={"workers": left})

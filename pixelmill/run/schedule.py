@@ -77,7 +77,7 @@ def schedule(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worke
     """
     shares = {worker.name: Share(worker.name) for worker in workers}
     wanted = {fingerprint: spec for fingerprint, spec in specs.items() if plan.pending.get(fingerprint)}
-    able = {fingerprint: _able(spec, workers) for fingerprint, spec in wanted.items()}
+    able = {fingerprint: able_workers(spec, workers) for fingerprint, spec in wanted.items()}
 
     def seconds(fingerprint: str, worker: Worker) -> float:
         return throughput.model(worker.name, worker.device, wanted[fingerprint]) * plan.pending[fingerprint]
@@ -92,7 +92,7 @@ def schedule(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worke
     return Schedule(plan.images, len(wanted), tuple(s for s in shares.values() if s.shards), measured)
 
 
-def _able(spec: ModelSpec, workers: Sequence[Worker]) -> list[Worker]:
+def able_workers(spec: ModelSpec, workers: Sequence[Worker]) -> list[Worker]:
     """The workers whose device holds the model, as far as their memory is known."""
     need = memory_needed(spec) / 2**30
     able = [worker for worker in workers if worker.memory_gb is None or need <= worker.memory_gb]

@@ -1,68 +1,82 @@
-"""One worker's share of a run: its orders are read, its shards done one by one, and each is told of."""
+"""One worker's share of a run: its orders are read, its shards done one by one, and each is handed in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 
-from pixelmill.plan import Shard
-from pixelmill.run.handoff import RunFolder
-from pixelmill.run.job import Job
+from pixelmill.run.answer import ShardAnswer
+from pixelmill.run.handoff import place_at
+from pixelmill.run.intake import Intake
 from pixelmill.run.loaded import release_models
-from pixelmill.run.results import ShardReport, this_process
-from pixelmill.run.worker import embed_shard
-from pixelmill.store.commit import StoreWriter
-from pixelmill.store.living import holding
-from pixelmill.store.manifest import Matrix
-from pixelmill.watch.clocks import past
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.settle import settle
+from pixelmill.run.worker import AtWork, OtherVectors
+from pixelmill.store.commit import Overtaken
+from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.hangs import model_hangs
 
-EmbedShard = Callable[[Job, Sequence[Matrix], int, Shard, str], ShardReport]
-"""Do a shard of a scan as a worker."""
+EmbedShard = Callable[[AtWork, ShardOrder], ShardAnswer]
+"""Do a shard as a worker."""
 Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 """Show how far the images to embed, by model, have come while a block runs."""
 
 
-def embed_and_close(job: Job, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str) -> ShardReport:
-    """Embed what the images of a shard lack, and commit it; the store is open for no longer."""
-    with StoreWriter(job.store) as writer:
-        return embed_shard(job, writer, matrices, scan, shard, worker=worker)
+def do_share(handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, show: Show = nullcontext) -> None:
+    """Do what the orders at a place give to a worker, on its device, until the deadline; each shard is handed in there.
 
-
-def do_share(
-    store: Path, scan: int, worker: str, *, embed: EmbedShard = embed_and_close, show: Show = nullcontext
-) -> None:
-    """Do what the orders of a run give to a worker, on its device, until the deadline; each shard is reported.
-
-    It ends when the device does not answer. Raises StoreError where there are no orders, and DeviceUnavailable.
+    It ends when the device does not answer. Raises StoreError where there are no orders, DeviceUnavailable, and
+    OtherVectors.
     """
-    folder = RunFolder(store, scan)
-    orders = folder.orders()
-    job, warning = orders.job_of(worker)
+    place = place_at(handover)
+    orders = place.orders()
+    prefixes = place.prefixes() if worker in orders.shares else None
     try:
-        with holding(store, scan), folder.alive(worker), show(orders.images(worker)):
-            for shard, matrices in orders.of(worker):
-                if past(job.deadline):
+        with place.alive(worker) as stopped, show(orders.images(worker)):
+            work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)
+            for asked in orders.settling.get(worker, ()):
+                place.hand_in_settled(settle(work.job, asked, read=work.read), orders, worker)
+            for shard, fingerprints in orders.of(worker):
+                order = None if work.stop() else place.shard(shard.number)
+                if order is None:
                     break
-                folder.report(_warned(embed(job, matrices, scan, shard, worker), warning))
+                mine = replace(order, fingerprints=fingerprints)
+                try:
+                    place.hand_in(embed(work, mine))
+                except OtherVectors as other:
+                    place.hand_in(work.refusal(mine, other))
+                    raise
                 if model_hangs():
                     break
     finally:
         release_models()
 
 
-def do_shard(store: Path, scan: int, number: int) -> ShardReport:
-    """Do one shard of a run whose orders give all to one worker: to a cluster, of which this is some process."""
-    folder = RunFolder(store, scan)
-    orders = folder.orders()
-    (worker,) = orders.shares
-    job, warning = orders.job_of(worker)
-    shard, matrices = next(given for given in orders.of(worker) if given[0].number == number)
-    with folder.alive(this_process()):
-        return _warned(embed_and_close(job, matrices, scan, shard, worker), warning)
+def do_here(
+    orders: RunOrders, intake: Intake, *, embed: Callable[[AtWork, ShardOrder, Intake], None] | None = None,
+    show: Show = nullcontext,
+) -> None:  # fmt: skip
+    """Do everybody's share in this process, and store each shard as it is done."""
+    do = embed or embed_and_store
+    try:
+        for worker in orders.shares:
+            with show(orders.images(worker)):
+                work = AtWork(orders, worker)
+                for shard, fingerprints in orders.of(worker):
+                    if work.stop() or model_hangs():
+                        break
+                    do(work, intake.order(shard, fingerprints), intake)
+    finally:
+        release_models()
 
 
-def _warned(did: ShardReport, warning: str) -> ShardReport:
-    return replace(did, warnings=(*did.warnings, warning)) if warning else did
+def embed_and_store(work: AtWork, order: ShardOrder, intake: Intake) -> None:
+    """Embed what the images of a shard lack, and store it. Doing it twice does nothing the second time."""
+    answer = work.embed(order)
+    while True:
+        try:
+            intake.take(answer)
+            return
+        except Overtaken:
+            answer = work.measured_anew(answer, intake.measures())

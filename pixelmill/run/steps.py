@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pixelmill.models.base import ModelSpec
-from pixelmill.plan import Plan
 from pixelmill.progress import download_bar
 from pixelmill.report.build import build, close, dry_run_report
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
-from pixelmill.run.handoff import RunOrders
+from pixelmill.run.cluster import cluster_kept
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
+from pixelmill.run.left import take_in_left
 from pixelmill.run.loaded import release_models
-from pixelmill.run.prepare import prepare
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.prepare import Prepared, prepare
 from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
 from pixelmill.run.rounds import Lost, Outcome, Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
-from pixelmill.run.share import do_share
+from pixelmill.run.share import do_here
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding, keep
-from pixelmill.store.manifest import Matrix
 from pixelmill.store.rows import Changes
 
 
@@ -46,16 +47,17 @@ def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
         return cache.open().fetch(spec.weights, progress=progress).sha256
 
 
-def plan_work(job: Job, scan: int) -> tuple[list[Matrix], Plan]:
-    """The matrix that each model fills, and the shards of images that lack one."""
+def plan_work(job: Job, scan: int) -> Prepared:
+    """The matrix that each model fills, as far as this process can tell, and the shards of images that lack one; first,
+    what the workers of runs that died had handed over is taken in."""
     with StoreWriter(job.store) as writer:
-        return prepare(job, writer, scan)
+        taken_in, refused = take_in_left(job, writer)
+        return replace(prepare(job, writer, scan), taken_in=taken_in, refused=refused)
 
 
-def embed_here(orders: RunOrders) -> Lost:
+def embed_here(orders: RunOrders, intake: Intake) -> Lost:
     """Do everybody's share in this process. Nobody is lost: what goes wrong is raised."""
-    for worker in orders.shares:
-        do_share(orders.job.store, orders.scan, worker)
+    do_here(orders, intake)
     return {}
 
 
@@ -69,13 +71,11 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
         return changes
 
 
-def report_run(
-    job: Job, scan: Scan, matrices: Sequence[Matrix], changes: Changes, outcome: Outcome, started: float
-) -> RunReport:
+def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started: float) -> RunReport:
     """Count, settle and keep the report of a run that began at `started` (Unix seconds)."""
     with StoreWriter(job.store) as writer:
         report = build(
-            job, writer.snapshot(), writer.ledger, scan, matrices, changes, outcome.done,
+            job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.done,
             started=started, seconds=time.time() - started, warnings=(*outcome.warnings, *writer.warnings),
             plan=outcome.schedule,
         )  # fmt: skip
@@ -89,10 +89,10 @@ class Steps:
 
     discover: Callable[[Job], Scan] = discover_images
     fetch: Callable[[ModelSpec, CacheSpec], object] = fetch_weights
-    plan: Callable[[Job, int], tuple[list[Matrix], Plan]] = plan_work
+    plan: Callable[[Job, int], Prepared] = plan_work
     embed: Start = embed_here
     publish: Callable[[Job, Sequence[str]], Changes] = publish_changes
-    report: Callable[[Job, Scan, Sequence[Matrix], Changes, Outcome, float], RunReport] = report_run
+    report: Callable[[Job, Scan, Changes, Outcome, float], RunReport] = report_run
 
 
 HERE = Steps()
@@ -109,10 +109,11 @@ def run(job: Job, steps: Steps = HERE) -> RunReport:
         with holding(job.store, scan.number):
             for spec in job.specs:
                 steps.fetch(spec, job.cache)
-            matrices, plan = steps.plan(job, scan.number)
-            outcome = share_out(job, scan.number, matrices, plan, steps.embed, earlier=_earlier(job))
-            changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in matrices])
-            report = steps.report(job, scan, matrices, changes, outcome, started)
+            prepared = steps.plan(job, scan.number)
+            with cluster_kept():
+                outcome = share_out(job, scan.number, prepared, steps.embed, earlier=_earlier(job))
+            changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in outcome.matrices])
+            report = steps.report(job, scan, changes, outcome, started)
     finally:
         release_models()
     outcome.check()

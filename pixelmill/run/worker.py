@@ -1,156 +1,220 @@
-"""A worker: one process, its models loaded once, shards taken one by one and committed."""
+"""A worker: one process, its models loaded once, shards taken one by one; what it needs travels, and so do its rows."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pixelmill.choices import Decode
 from pixelmill.embedding.shard import Result
-from pixelmill.embedding.targets import Guarded, MissingMatrices, Target
-from pixelmill.errors import StoreError
+from pixelmill.embedding.targets import MissingMatrices, Target
+from pixelmill.errors import EmbeddingFailed
 from pixelmill.pipeline import Pipeline
-from pixelmill.plan import Coverage, Shard
-from pixelmill.run.drift import Measured
+from pixelmill.provenance import still_makes
+from pixelmill.run.answer import ShardAnswer, merged
+from pixelmill.run.drift import Check, ReadFile, checked
 from pixelmill.run.job import Job
-from pixelmill.run.loaded import loaded_model
+from pixelmill.run.loaded import is_sound, loaded_model, note_sound
+from pixelmill.run.measure import Measure
+from pixelmill.run.orders import RunOrders, paths_of
 from pixelmill.run.results import Noted, ShardReport, added, combined, this_process
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.commit import StoreWriter
-from pixelmill.store.compact import compact_if_needed
+from pixelmill.sources.reading import read_image
 from pixelmill.store.manifest import Matrix
+from pixelmill.store.rows import ShardRows
+from pixelmill.travel.mapping import seen_here
+from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.calls import answer, begin
 from pixelmill.watch.clocks import past
 from pixelmill.watch.hangs import Unanswered, model_hangs
+
+if TYPE_CHECKING:
+    from pixelmill.models.base import EmbeddingModel
 
 _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
 
 
-def embed_shard(
-    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *, worker: str = "inline"
-) -> ShardReport:
-    """Embed what the images of a shard lack, and commit it. Doing a shard twice does nothing the second time.
+class OtherVectors(EmbeddingFailed):
+    """Models that make, in this process, other vectors than are stored: by their names, in words."""
 
-    It ends after the batch at hand when the deadline is over; what was embedded by then is committed. So it does when
-    the model hangs; after that nothing more is embedded in this process.
-    """
-    reports = []
-    ordered = sorted(matrices, key=lambda matrix: matrix.provenance.decode)
-    for decode, group in groupby(ordered, key=lambda matrix: matrix.provenance.decode):
-        if not model_hangs():
-            reports.append(_embed_group(job, writer, list(group), decode, scan, shard, worker))
-    begin("store", os.fspath(job.store))
-    compact_if_needed(writer)
-    did = combined(reports)
-    hung = tuple(replace(hang, worker=worker) for hang in did.hung)
-    return replace(did, worker=worker, threads=job.threads, place=this_process(), hung=hung)
+    def __init__(self, drifted: dict[str, str]) -> None:
+        super().__init__(" ".join(drifted.values()))
+        self.drifted = drifted
 
 
-def _embed_group(
-    job: Job,
-    writer: StoreWriter,
-    matrices: Sequence[Matrix],
-    decode: Decode,
-    scan: int,
-    shard: Shard,
-    worker: str,
-) -> ShardReport:
-    start = time.perf_counter()
-    try:
-        targets = answer(partial(_ready_targets, job, writer, matrices, scan, shard, worker), deadline=job.deadline)
-    except Unanswered as silent:
-        return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
-    pipeline = Pipeline(targets, job.decode_options(decode), batch_size=job.batch_size, threads=job.threads)
-    files, missing = _shard_files(writer, matrices, scan, shard)
-    measured = Measured(writer, targets, worker)
-    result = _run(job, pipeline, files, missing)
-    report, hung = _committed(job, measured, result), {hang.what for hang in result.hung}
-    for delay in _RETRY_DELAYS:
-        again = [file for file, _ in result.unread if file.absolute not in hung]
-        if not again or past(job.deadline) or report.is_stuck:
-            break
-        time.sleep(delay)
-        left = [told for told in result.unread if told[0].absolute in hung]
-        result = _run(job, pipeline, again, missing)
-        result.unread += left
-        report = replace(combined([report, _committed(job, measured, result)]), unread=_told(result))
-        hung |= {hang.what for hang in result.hung}
-    devices = {target.model.spec.name: str(target.model.device) for target in pipeline.targets}
-    doubts = tuple(doubt for target in pipeline.targets for doubt in target.model.doubts)
-    return replace(report, devices=devices, warnings=(*report.warnings, *doubts), seconds=time.perf_counter() - start)
+class AtWork:
+    """A worker of a run at its work: what it embeds is of one kind with what is stored, or it embeds nothing."""
 
+    def __init__(
+        self, orders: RunOrders, worker: str, *, prefixes: np.ndarray | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        """`stopped`: whether the run says that its deadline has come, by whatever clock."""
+        self.job, self._warning = orders.job_of(worker)
+        self.worker = worker
+        self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
+        self._measures = dict(orders.measures)
+        self._prefixes = prefixes
+        self.read = reader_for(self.job, worker)
+        self._checks: dict[str, tuple[int, float]] = {}
+        self._stopped = stopped
 
-def _ready_targets(
-    job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, worker: str
-) -> Sequence[Target]:
-    """The models of a shard, loaded; if something is to embed, they make what their matrices hold."""
-    targets = _targets(job, matrices)
-    if _shard_files(writer, matrices, scan, shard)[0]:
-        Measured(writer, targets, worker).require()
-    return targets
+    def stop(self) -> bool:
+        """Whether no more is to be begun."""
+        return self._stopped() or past(self.job.deadline)
 
+    def embed(self, order: ShardOrder) -> ShardAnswer:
+        """Embed what the images of a shard lack.
 
-def _run(job: Job, pipeline: Pipeline, files: Sequence[FoundFile], missing: MissingMatrices) -> Result:
-    """What a pipeline makes of files; of what it made, if a model hangs."""
-    try:
-        return answer(lambda: pipeline.run(files, missing, stop=lambda: past(job.deadline)), deadline=job.deadline)
-    except Unanswered as silent:
-        result = pipeline.so_far()
-        result.hung.append(silent.hang)
-        return result
-
-
-def _targets(job: Job, matrices: Sequence[Matrix]) -> list[Target]:
-    cache = job.cache.open()
-    specs = {spec.name: spec for spec in job.specs}
-    targets = []
-    for matrix in matrices:
-        spec = specs[matrix.provenance.model]
-        begin("load", spec.name)
-        model = loaded_model(job, spec, cache.fetch_model(spec), matrix.provenance.precision)
-        targets.append(Target(model, matrix.provenance.fingerprint))
-    return targets
-
-
-def _shard_files(
-    writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard
-) -> tuple[list[FoundFile], MissingMatrices]:
-    if not writer.ledger.worklist.has_plan(scan, shard.first, shard.images):
-        raise StoreError(
-            f"Expected the plan of run {scan} in the ledger of {writer.folder}. It is not there any more: was the "
-            "store repaired, or put back from a backup? What was embedded is stored; the next run does the rest."
+        It ends after the batch at hand when the deadline is over, with what was embedded by then. So it does when the
+        model hangs; after that nothing more is embedded in this process. Raises OtherVectors.
+        """
+        self._checks = {}
+        matrices = sorted((self._matrices[f] for f in order.fingerprints), key=lambda m: m.provenance.decode)
+        done: list[Result] = []
+        reports: list[ShardReport] = []
+        for decode, group in groupby(matrices, key=lambda matrix: matrix.provenance.decode):
+            if not model_hangs():
+                reports.append(self._embed_group(order, list(group), decode, done))
+        hung = tuple(replace(hang, worker=self.worker) for report in reports for hang in report.hung)
+        warnings = tuple(
+            dict.fromkeys([w for r in reports for w in r.warnings] + [self._warning] * bool(self._warning))
         )
-    coverage = Coverage(writer.snapshot(), writer.ledger, matrices)
-    planned = writer.ledger.worklist.planned(scan, shard.first, shard.images)
-    files = [file for file, row in planned if coverage.lacking(row)]
-    return files, Guarded(lambda sha256: coverage.lacking(writer.ledger.contents.row_of(sha256)))
+        did = replace(combined(reports), worker=self.worker, threads=self.job.threads, place=this_process())
+        did = replace(did, hung=hung, warnings=warnings, checks=self._checks)
+        unmeasured = tuple(f for f in order.fingerprints if self._measures[f].is_new)
+        rows = merged([result.rows for result in done])
+        return ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured)
+
+    def refusal(self, order: ShardOrder, other: OtherVectors) -> ShardAnswer:
+        """What is handed in by a worker that embeds nothing, because it would make other vectors than are stored."""
+        report = ShardReport(self.worker, this_process(), drifted=other.drifted, threads=self.job.threads)
+        return ShardAnswer(order.store_id, order.run, order.number, ShardRows(), report)
+
+    def measured_anew(self, answer: ShardAnswer, measures: Mapping[str, Measure]) -> ShardAnswer:
+        """What it has made, compared after all: somebody else has begun an empty matrix. Raises OtherVectors."""
+        self._measures.update(measures)
+        targets = self._targets([self._matrices[fingerprint] for fingerprint in measures])
+        report = replace(answer.report, warnings=(*answer.report.warnings, *self._require(targets)))
+        return replace(answer, report=report, unmeasured=tuple(f for f in answer.unmeasured if measures[f].is_new))
+
+    def _embed_group(
+        self, order: ShardOrder, matrices: Sequence[Matrix], decode: Decode, done: list[Result]
+    ) -> ShardReport:  # fmt: skip
+        start, job = time.perf_counter(), self.job
+        try:
+            targets, warnings = answer(partial(self._ready, order, matrices), deadline=job.deadline)
+        except Unanswered as silent:
+            return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
+        options = job.decode_options(decode)
+        pipeline = Pipeline(targets, options, batch_size=job.batch_size, threads=job.threads, read=self.read)
+        fingerprints = {target.fingerprint for target in targets}
+
+        def missing(sha256: bytes) -> frozenset[str]:
+            return order.lacking(sha256, self._prefixes) & fingerprints
+
+        result = self._run(pipeline, order.files, missing)
+        done.append(result)
+        report, hung = _told(result, targets), {hang.what for hang in result.hung}
+        for delay in _RETRY_DELAYS:
+            again = [file for file, _ in result.unread if file.absolute not in hung]
+            if not again or self.stop() or report.is_stuck:
+                break
+            time.sleep(delay)
+            left = [told for told in result.unread if told[0].absolute in hung]
+            result = self._run(pipeline, again, missing)
+            result.unread += left
+            done.append(result)
+            report = replace(combined([report, _told(result, targets)]), unread=_unread(result))
+            hung |= {hang.what for hang in result.hung}
+        devices = {target.model.spec.name: str(target.model.device) for target in targets}
+        doubts = tuple(doubt for target in targets for doubt in target.model.doubts)
+        seconds = time.perf_counter() - start
+        return replace(report, devices=devices, warnings=(*warnings, *doubts), seconds=seconds)
+
+    def _ready(self, order: ShardOrder, matrices: Sequence[Matrix]) -> tuple[Sequence[Target], Sequence[str]]:
+        """The models of a shard, loaded; if something is to embed, they make what their matrices hold, as far as that
+        can be compared: warnings where it cannot."""
+        targets = self._targets(matrices)
+        return targets, self._require(targets) if order.files else ()
+
+    def _targets(self, matrices: Sequence[Matrix]) -> list[Target]:
+        return [Target(loaded_for(self.job, matrix), matrix.provenance.fingerprint) for matrix in matrices]
+
+    def _require(self, targets: Sequence[Target]) -> Sequence[str]:
+        drifted: dict[str, str] = {}
+        unseen = []
+        for target in targets:
+            if is_sound(self.job, target.fingerprint, target.model):
+                continue
+            made, measure = self._matrices[target.fingerprint].provenance, self._measures[target.fingerprint]
+            begin("embed", f"{made.model}, to compare it with what is stored")
+            check = checked(target.model, made, measure, self.read)
+            if not check.sound or not still_makes(target.model, made):
+                drifted[made.model] = self._other_vectors(target, check)
+            elif check.compared:
+                self._checks[target.fingerprint] = check.compared, check.least_cosine
+                note_sound(self.job, target.fingerprint, target.model)
+            elif not measure.is_new:
+                unseen.append(self._unchecked(made.model))
+        if drifted:
+            raise OtherVectors(drifted)
+        return unseen
+
+    def _run(self, pipeline: Pipeline, files: Sequence[FoundFile], missing: MissingMatrices) -> Result:
+        """What a pipeline makes of files; of what it made, if a model hangs."""
+        try:
+            return answer(lambda: pipeline.run(files, missing, stop=self.stop), deadline=self.job.deadline)
+        except Unanswered as silent:
+            result = pipeline.so_far()
+            result.hung.append(silent.hang)
+            return result
+
+    def _unchecked(self, model: str) -> str:
+        return (
+            f"{model}: worker {self.worker!r} could read none of the images that were looked at to compare what it "
+            "makes with what is stored. Let it see the files of the sources, to have that checked."
+        )
+
+    def _other_vectors(self, target: Target, check: Check) -> str:
+        model = target.model
+        how = f"{check.compared} images that are stored, embedded again, come out otherwise (least cosine "
+        how = f"{how}{check.least_cosine:.4f})" if not check.sound else "It prepares pictures otherwise"
+        return (
+            f"Expected worker {self.worker!r} to make of {model.spec.name} on {model.device} what its matrix holds. "
+            f"{how}: its driver or libraries are others than those that made the matrix. Nothing was embedded here."
+        )
 
 
-def _stored(job: Job, measured: Measured, result: Result) -> tuple[str, ...]:
-    """Store what a shard gave. A model that hangs would hang again, should it have to be compared first."""
-    commit = partial(measured.commit, result.rows)
-    return answer(commit, deadline=job.deadline) if model_hangs() else commit()
+def loaded_for(job: Job, matrix: Matrix) -> EmbeddingModel:
+    """The model that fills a matrix, in its precision; its weights are fetched unless they are cached."""
+    spec = next(spec for spec in job.specs if spec.name == matrix.provenance.model)
+    begin("load", spec.name)
+    return loaded_model(job, spec, job.cache.open().fetch_model(spec), matrix.provenance.precision)
 
 
-def _committed(job: Job, measured: Measured, result: Result) -> ShardReport:
-    begin("store", os.fspath(job.store))
-    try:
-        warnings = _stored(job, measured, result)
-    except Unanswered as silent:
-        return ShardReport(read=result.read, timing=result.timing, hung=(*result.hung, silent.hang))
-    names = {target.fingerprint: target.model.spec.name for target in measured.targets}
+def reader_for(job: Job, worker: str) -> ReadFile | None:
+    """How a worker reads files that it sees at another place than the run does; None where that is the same."""
+    if not (paths := paths_of(job, worker)):
+        return None
+    return lambda file: read_image(seen_here(file, paths), max_bytes=job.max_bytes)
+
+
+def _told(result: Result, targets: Sequence[Target]) -> ShardReport:
+    names = {target.fingerprint: target.model.spec.name for target in targets}
     return ShardReport(
         read=result.read,
         refused=len({failure.path for failure in result.rows.failures}),
         embedded={names[f]: len(vectors.index) for f, vectors in result.rows.vectors.items()},
         timing=result.timing,
-        unread=_told(result),
-        warnings=warnings,
+        unread=_unread(result),
         noted=_noted(result),
         hung=tuple(result.hung),
     )
@@ -163,5 +227,5 @@ def _noted(result: Result) -> dict[str, Noted]:
     return noted
 
 
-def _told(result: Result) -> tuple[str, ...]:
+def _unread(result: Result) -> tuple[str, ...]:
     return tuple(f"{file.absolute}: {reason}" for file, reason in result.unread)

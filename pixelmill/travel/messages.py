@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,7 +62,9 @@ def encode(message: Message) -> bytes:
         "format": FORMAT, "version": VERSION, "kind": message.kind, "store_id": message.store_id, "run": message.run,
         "header": message.header, "arrays": {name: [a.dtype.str, a.shape] for name, a in arrays.items()},
     }  # fmt: skip
-    text = json.dumps(said).encode()  # ASCII: bytes of names that are no UTF-8 become escapes of lone surrogates
+    text = json.dumps(
+        said, default=os.fspath
+    ).encode()  # ASCII: bytes of names that are no UTF-8 become escapes of lone surrogates
     if len(text) > _LARGEST:
         raise ValueError(
             f"Expected a header of at most {_LARGEST:,} bytes. Got {len(text):,}: make [run] shard_size smaller."

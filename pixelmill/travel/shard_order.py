@@ -32,6 +32,11 @@ class ShardOrder:
     contents: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
     offset: int = 0
 
+    @property
+    def images(self) -> int:
+        """How many images it has."""
+        return len(self.files)
+
     def lacking(self, sha256: bytes, prefixes: np.ndarray | None = None) -> frozenset[str]:
         """The matrices that lack a content: those it is listed with; none, if `prefixes` has it; else all."""
         if (listed := self.contents.get(sha256)) is not None:

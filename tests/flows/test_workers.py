@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from flows.cluster import _resources
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
@@ -23,7 +24,6 @@ from prefect.states import Cancelling
 
 import flows._workers
 from flows._start import check_server
-from flows.cluster import _resources
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
 from pixelmill.run.handoff import RunFolder

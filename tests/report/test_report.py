@@ -33,11 +33,11 @@ from pixelmill.run.results import ShardReport, WorkerReport
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import Schedule
 from pixelmill.run.steps import run
-from pixelmill.run.worker import embed_shard
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.rows import KINDS, FailureGroup
 from tests.support.models import STAND_INS, BlockMeans, spec_of
+from tests.support.shards import embed_shard
 
 HTML = "<html>no picture</html>"
 HOSTILE = [
@@ -168,7 +168,8 @@ def test_a_run_that_died_leaves_its_folders_to_the_next(job: Job, put: Callable[
     put("photos/a/1.png")
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
-        matrices, plan = prepare(job, writer, scan.number)
+        prepared = prepare(job, writer, scan.number)
+        matrices, plan = list(prepared.matrices), prepared.plan
         embed_shard(job, writer, matrices, scan.number, plan.shards[0])
         writer.ledger.changes()
     put("photos/b/1.png")
@@ -244,7 +245,8 @@ def test_failures_of_a_run_that_died_are_new_in_the_next(job: Job, put: Callable
     put("photos/page.jpg", HTML.encode())
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
-        matrices, plan = prepare(job, writer, scan.number)
+        prepared = prepare(job, writer, scan.number)
+        matrices, plan = list(prepared.matrices), prepared.plan
         embed_shard(job, writer, matrices, scan.number, plan.shards[0])
     assert [new for _, new, _ in reasons(run(job))] == [1]
 
@@ -557,7 +559,8 @@ def test_building_a_report_writes_nothing(job: Job, put: Callable[..., Path]) ->
     put("photos/2.png")
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
-        matrices, plan = prepare(job, writer, scan.number)
+        prepared = prepare(job, writer, scan.number)
+        matrices, plan = list(prepared.matrices), prepared.plan
         done = [embed_shard(job, writer, matrices, scan.number, shard) for shard in plan.shards]
         changes = writer.ledger.changes()
         before = list(sqlite3.connect(writer.ledger.path).iterdump())

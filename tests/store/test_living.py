@@ -18,7 +18,6 @@ from pixelmill.report.build import build
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.prepare import prepare
 from pixelmill.run.scan import scan_sources
-from pixelmill.run.worker import embed_shard
 from pixelmill.sources.found import FoundFile
 from pixelmill.store import living
 from pixelmill.store.commit import StoreWriter
@@ -26,6 +25,7 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.scans import SCANS_KEPT
 from tests.conftest import SavePicture
 from tests.support.models import spec_of
+from tests.support.shards import embed_shard
 
 OTHERS = SCANS_KEPT + 10
 FILES = 20
@@ -176,7 +176,8 @@ def test_a_plan_that_is_lost_is_told(tmp_path: Path, save_picture: SavePicture) 
     )  # fmt: skip
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
-        matrices, plan = prepare(job, writer, scan.number)
+        prepared = prepare(job, writer, scan.number)
+        matrices, plan = list(prepared.matrices), prepared.plan
         writer.ledger.scans.forget(scan.number)
         with pytest.raises(StoreError, match="Expected the plan of run 1"):
             embed_shard(job, writer, matrices, scan.number, plan.shards[0])

@@ -1,0 +1,145 @@
+"""What came of a shard: rows and a report, as they travel back to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from pixelmill.run.results import ShardReport
+from pixelmill.sources.found import FoundFile
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
+from pixelmill.travel.messages import Message, MessageRefused, decode, encode
+
+KIND = "rows"
+_REPORT = TypeAdapter(ShardReport)
+_SHA256 = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAnswer:
+    """The rows that a shard gave, and what its worker tells of the work. `number` is the shard's; `unmeasured` are the
+    matrices that held nothing yet with which the worker could compare what it makes."""
+
+    store_id: str
+    run: int
+    number: int
+    rows: ShardRows
+    report: ShardReport
+    unmeasured: tuple[str, ...] = ()
+
+    def message(self) -> bytes:
+        """The answer as it travels."""
+        rows, arrays = rows_packed(self.rows)
+        header = {
+            "number": self.number, "report": _REPORT.dump_python(self.report), "rows": rows,
+            "unmeasured": self.unmeasured,
+        }  # fmt: skip
+        return encode(Message(KIND, self.store_id, self.run, header, arrays))
+
+    @classmethod
+    def of(cls, data: bytes, store_id: str, matrices: Sequence[Matrix]) -> ShardAnswer:
+        """The answer that a message holds, for a store and its matrices. Raises MessageRefused for one that cannot be
+        stored: of another store, or whose rows are not what such rows are."""
+        message = decode(data, KIND, store_id=store_id)
+        try:
+            dims = {matrix.provenance.fingerprint: matrix.provenance.dim for matrix in matrices}
+            rows = rows_of(message.header["rows"], message.arrays, dims)
+            report = _REPORT.validate_python(message.header["report"])
+            number, unmeasured = int(message.header["number"]), tuple(map(str, message.header["unmeasured"]))
+            return cls(message.store_id, message.run, number, rows, report, unmeasured)
+        except (ValidationError, LookupError, TypeError, ValueError) as error:
+            raise MessageRefused(f"Expected the rows of a shard. What was handed over is none: {error}") from error
+
+
+def merged(parts: Sequence[ShardRows]) -> ShardRows:
+    """What several passes over a shard gave, as one: each content once, with all its vectors."""
+    total, places, vectors = ShardRows(), dict[bytes, int](), dict[str, list[Vectors]]()
+    for part in parts:
+        moved = []
+        for content in part.contents:
+            if content.sha256 in places:
+                total.copies.append((content.file, content.sha256))
+            else:
+                places[content.sha256] = len(total.contents)
+                total.contents.append(content)
+            moved.append(places[content.sha256])
+        for fingerprint, made in part.vectors.items():
+            index = np.array(moved, dtype=np.int64)[made.index]
+            vectors.setdefault(fingerprint, []).append(Vectors(index, made.values))
+        total.copies += part.copies
+        total.failures += part.failures
+    total.vectors = {
+        fingerprint: Vectors(np.concatenate([v.index for v in made]), np.concatenate([v.values for v in made]))
+        for fingerprint, made in vectors.items()
+    }
+    return total
+
+
+def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Rows as they travel: what goes as JSON, and arrays."""
+    header = {
+        "files": [content.file for content in rows.contents],
+        "sizes": [[content.width, content.height] for content in rows.contents],
+        "copies": [file for file, _ in rows.copies],
+        "failures": [
+            [f.path, f.sha256.hex() if f.sha256 else None, f.stage, f.reason, f.fingerprint, f.model]
+            for f in rows.failures
+        ],
+        "matrices": list(rows.vectors),
+    }
+    arrays = {
+        "contents": _digests([content.sha256 for content in rows.contents]),
+        "copied": _digests([sha256 for _, sha256 in rows.copies]),
+    }
+    for fingerprint, vectors in rows.vectors.items():
+        arrays[f"index {fingerprint}"] = vectors.index.astype("<i8")
+        arrays[f"values {fingerprint}"] = vectors.values.astype("<f4")
+    return header, arrays
+
+
+def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], dims: Mapping[str, int]) -> ShardRows:
+    """The rows that travelled, for matrices of `dims` by fingerprint. Raises LookupError, TypeError or ValueError for
+    what cannot be stored."""
+    contents, copied = _bytes(arrays["contents"]), _bytes(arrays["copied"])
+    if len(set(contents)) < len(contents):
+        raise ValueError("it has a content twice")
+    files = [FoundFile(*file) for file in said["files"]]
+    return ShardRows(
+        contents=[
+            Content(file, sha256, int(width), int(height))
+            for file, sha256, (width, height) in zip(files, contents, said["sizes"], strict=True)
+        ],
+        copies=list(zip((FoundFile(*file) for file in said["copies"]), copied, strict=True)),
+        failures=[_failure(*failure) for failure in said["failures"]],
+        vectors={f: _vectors(arrays, f, dims[f], len(contents)) for f in said["matrices"]},
+    )
+
+
+def _vectors(arrays: Mapping[str, np.ndarray], fingerprint: str, dim: int, contents: int) -> Vectors:
+    index, values = arrays[f"index {fingerprint}"], arrays[f"values {fingerprint}"]
+    if index.ndim != 1 or values.shape != (len(index), dim):
+        raise ValueError(f"its vectors have shape {values.shape}, and {len(index)} of dimension {dim} were expected")
+    if len(index) and (index.min() < 0 or index.max() >= contents or len(np.unique(index)) < len(index)):
+        raise ValueError("its vectors are of images that it does not list")
+    if not np.isfinite(values).all():
+        raise ValueError("its vectors are not finite")
+    return Vectors(index.astype(np.int64), values.astype(np.float32))
+
+
+def _failure(path: str, sha256: str | None, stage: str, reason: str, fingerprint: str, model: str) -> Failure:
+    return Failure(path, bytes.fromhex(sha256) if sha256 else None, stage, reason, fingerprint, model)
+
+
+def _digests(digests: Sequence[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _SHA256)
+
+
+def _bytes(digests: np.ndarray) -> list[bytes]:
+    if digests.ndim != 2 or digests.shape[1] != _SHA256:
+        raise ValueError("its checksums are none")
+    return [row.tobytes() for row in digests]

@@ -1,0 +1,147 @@
+"""What workers hand in: looked at, stored and counted, each as it comes. Nobody but the run writes to the store."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pixelmill.choices import VectorDtype
+from pixelmill.embedding.progress import tell
+from pixelmill.plan import Shard
+from pixelmill.run.answer import ShardAnswer
+from pixelmill.run.measure import Measure, measure_of
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.results import ShardReport
+from pixelmill.run.retries import SHARD
+from pixelmill.run.settle import Settled
+from pixelmill.run.shard_orders import ShardOrders
+from pixelmill.store.commit import Overtaken, StoreWriter
+from pixelmill.store.compact import compact_if_needed
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.rows import ShardRows
+from pixelmill.travel.messages import MessageRefused
+from pixelmill.travel.shard_order import ShardOrder
+from pixelmill.watch.calls import begin
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Gives the shards of orders out, and takes in what becomes of them."""
+
+    def __init__(self, writer: StoreWriter, orders: RunOrders) -> None:
+        self.done: list[ShardReport] = []
+        self.settled: dict[str, Settled] = {}
+        self.refused: list[str] = []
+        """Why something that was handed in could not be used; what it was of is to be done again."""
+        self._writer = writer
+        self._orders = orders
+        self._shards: ShardOrders | None = None
+        self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
+        self._began: dict[str, str] = {}
+
+    def order(self, shard: Shard, fingerprints: Sequence[str]) -> ShardOrder:
+        """What a worker is to do with a shard."""
+        return self._given().order(shard, fingerprints)
+
+    def prefixes(self) -> bytes | None:
+        """The message with the contents that lack nothing, for all workers; None where no shard needs it."""
+        return self._given().prefixes()
+
+    def shards_of(self, worker: str) -> int:
+        """How many shards a worker has told of."""
+        return Counter(report.worker for report in self.done)[worker]
+
+    def take(self, answer: ShardAnswer) -> None:
+        """Store the rows of a shard, durably, and count them. Taking them twice changes nothing in the store.
+
+        Raises Overtaken, and stores nothing, if they were made when there was nothing to compare with, and somebody
+        else has begun the matrix since.
+        """
+        begin("store", os.fspath(self._writer.folder))
+        rows, place = answer.rows, answer.report.place
+        unmeasured = [f for f in answer.unmeasured if f in rows.vectors]
+        if any(self._began.get(fingerprint, place) != place for fingerprint in unmeasured):
+            raise Overtaken(f"Expected {place} to compare what it makes with what is stored. It began too early.")
+        looked_at = [self._matrices[f] for f in unmeasured if f not in self._began]
+        self._writer.commit(rows, looked_at=looked_at)
+        self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
+        compact_if_needed(self._writer)
+        self._note_checks(answer.report.checks)
+        self.done.append(answer.report)
+
+    def take_message(self, data: bytes, what: str) -> None:
+        """Take in a shard's rows that have travelled; those that cannot be used are told of as `what`."""
+        try:
+            answer = ShardAnswer.of(data, self._orders.store_id, self._orders.matrices)
+            SHARD.around(self.take, f"storing {what}")(answer)
+        except (MessageRefused, Overtaken) as refused:
+            self.refuse(what, refused)
+            return
+        for model, images in answer.report.embedded.items():
+            tell(model, images)
+
+    def take_settled(self, settled: Settled, worker: str) -> None:
+        """Take note of the matrix that a model fills, made by now; its first rows are stored, unless somebody else was
+        first."""
+        writer = self._writer
+        self._note_checks(settled.checks)
+        matrix = settle_in(writer, settled, self._orders.job.vector_dtype)
+        self.settled[settled.model] = settled
+        if settled.rows and settled.rows.vectors and not matrix.extents:
+            try:
+                writer.commit(settled.rows, looked_at=[matrix])
+            except Overtaken as late:
+                log.warning("%s: %s", settled.model, late)
+                return
+            self.done.append(_report_of(settled, worker))
+
+    def take_settled_message(self, data: bytes, what: str, worker: str) -> None:
+        """Like `take_settled`, of what has travelled."""
+        try:
+            self.take_settled(Settled.of(data, self._orders.store_id), worker)
+        except MessageRefused as refused:
+            self.refuse(what, refused)
+
+    def refuse(self, what: str, why: Exception) -> None:
+        """Say that something handed in could not be used."""
+        self.refused.append(f"{what} was not stored: {why}")
+        log.warning("%s", self.refused[-1])
+
+    def measures(self) -> Mapping[str, Measure]:
+        """What the matrices that were empty when the orders were given hold by now."""
+        store = self._writer.snapshot()
+        empty = [f for f, measure in self._orders.measures.items() if measure.is_new]
+        found = {f: measure_of(store, self._matrices[f]) for f in empty}
+        self._orders = replace(self._orders, measures={**self._orders.measures, **found})
+        return found
+
+    def _given(self) -> ShardOrders:
+        if self._shards is None:
+            self._shards = ShardOrders(self._writer, self._orders.matrices, self._orders.scan)
+        return self._shards
+
+    def _note_checks(self, checks: Mapping[str, tuple[int, float]]) -> None:
+        for fingerprint, (compared, cosine) in checks.items():
+            self._writer.ledger.runs.record_check(fingerprint, compared, cosine)
+
+
+def _report_of(settled: Settled, worker: str) -> ShardReport:
+    rows = settled.rows or ShardRows()
+    return ShardReport(
+        worker=worker, read=len(rows.contents), refused=len({failure.path for failure in rows.failures}),
+        embedded={settled.model: sum(len(vectors.index) for vectors in rows.vectors.values())},
+        devices={settled.model: settled.device}, seconds=settled.seconds,
+    )  # fmt: skip
+
+
+def settle_in(writer: StoreWriter, settled: Settled, dtype: VectorDtype) -> Matrix:
+    """The matrix that was settled on, made if need be; runs fill it from now on."""
+    found = writer.snapshot().manifest.matrix(settled.made.fingerprint)
+    if found is None:
+        return writer.matrix(settled.made, dtype)
+    writer.continue_with(settled.made.fingerprint)
+    return found

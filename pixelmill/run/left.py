@@ -1,0 +1,46 @@
+"""What the workers of runs that died have handed over: the next run takes it in, and nobody makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pixelmill.run.handoff import RunPlace
+from pixelmill.run.intake import Intake
+from pixelmill.run.job import Job
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.results import ShardReport
+from pixelmill.store.commit import StoreWriter
+from pixelmill.store.filesystem import clock
+from pixelmill.store.living import lives
+from pixelmill.travel.handover import Handover, handover_at
+
+
+def take_in_left(job: Job, writer: StoreWriter) -> tuple[tuple[ShardReport, ...], tuple[str, ...]]:
+    """Store what lies at the hand-over place of runs of this store that do not live any more; what of it cannot be used
+    is told of. Their orders are taken away, so that workers of theirs that still work come to an end.
+
+    What they did, and what was refused.
+    """
+    manifest = writer.snapshot().manifest
+    handover = handover_at(job.handover_place)
+    orders = RunOrders(job, manifest.store_id, 0, matrices=manifest.matrices)
+    done: list[ShardReport] = []
+    refused: list[str] = []
+    for run in _dead(handover, writer, manifest.store_id):
+        intake = Intake(writer, orders)
+        place = RunPlace(handover, f"{manifest.store_id}/{run}")
+        place.take_in(intake)
+        place.clear()
+        done += [replace(report, worker=f"run {run}") for report in intake.done]
+        refused += intake.refused
+    return tuple(done), tuple(refused)
+
+
+def _dead(handover: Handover, writer: StoreWriter, store_id: str) -> Iterator[int]:
+    """The runs that have left something and do not live."""
+    now = clock(writer.folder)
+    names = {name.split("/")[1] for name in handover.names(store_id) if name.count("/") > 1}
+    for name in sorted(names):
+        if name.isdecimal() and not lives(writer.folder, int(name), now=now):
+            yield int(name)

@@ -1,0 +1,87 @@
+"""A Dask cluster: at an address, or of processes on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import dask
+import numpy as np
+from distributed import Client, LocalCluster, get_worker
+
+from pixelmill.run.handoff import Sign
+from pixelmill.run.job import Job
+from pixelmill.run.remote import embed_remotely
+
+_WAITED_SECONDS = 0.5
+_LOOK_SECONDS = 0.02
+_RETRIES = 3
+_TOPIC = "pixelmill"
+
+
+def connect(job: Job) -> DaskCluster:
+    """The cluster of a job."""
+    return DaskCluster(job)
+
+
+class DaskCluster:
+    """See `cluster.Cluster`."""
+
+    def __init__(self, job: Job) -> None:
+        self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
+        self._local: LocalCluster | None = None
+        if job.cluster is None:
+            ttl = {
+                "distributed.scheduler.worker-ttl": "5 minutes",
+                "distributed.scheduler.no-workers-timeout": f"{job.worker_start_seconds:.0f}s",
+            }
+            with dask.config.set(ttl):
+                self._local = LocalCluster(
+                    n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None
+                )
+        self._client = Client(job.cluster or self._local, set_as_default=False)
+        self._signs: dict[str, Sign] = {}
+        self._client.subscribe_topic(_TOPIC, self._hear)
+
+    def _hear(self, event: Any) -> None:
+        _, (place, sign) = event
+        self._signs[place] = Sign(**sign)
+
+    def share(self, data: np.ndarray) -> Any:
+        return self._client.scatter(data, hash=False)
+
+    def submit(self, *given: Any) -> Any:
+        return self._client.submit(_embed, *given, pure=False, retries=_RETRIES, resources=self._resources or None)
+
+    def done(self, tasks: list[Any]) -> list[Any]:
+        end = time.monotonic() + _WAITED_SECONDS
+        while not (done := [task for task in tasks if task.done()]) and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+        return done
+
+    def result(self, task: Any) -> np.ndarray:
+        try:
+            result: np.ndarray = task.result()
+            return result
+        finally:
+            task.release()
+
+    def drop(self, task: Any) -> None:
+        with suppress(Exception):
+            task.cancel(force=True)
+
+    def signs(self) -> Mapping[str, Sign]:
+        return self._signs
+
+    def close(self) -> None:
+        self._client.close()
+        if self._local:
+            self._local.close()
+
+
+def _embed(*given: Any) -> np.ndarray:
+    worker = get_worker()
+    return embed_remotely(lambda place, sign: worker.log_event(_TOPIC, (place, asdict(sign))), *given)

@@ -1,0 +1,77 @@
+"""A Ray cluster: at an address, or of processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import ray
+
+from pixelmill.run.handoff import Sign
+from pixelmill.run.job import Job
+from pixelmill.run.remote import embed_remotely
+
+_WAITED_SECONDS = 0.5
+_RETRIES = 3
+
+
+def connect(job: Job) -> RayCluster:
+    """The cluster of a job."""
+    return RayCluster(job)
+
+
+class _Signs:
+    """An actor that keeps the last signs of life of all processes."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Sign] = {}
+
+    def tell(self, place: str, sign: Sign) -> None:
+        self.last[place] = sign
+
+    def all(self) -> dict[str, Sign]:
+        return self.last
+
+
+class RayCluster:
+    """See `cluster.Cluster`."""
+
+    def __init__(self, job: Job) -> None:
+        local: dict[str, Any] = {} if job.cluster else {"num_cpus": job.cluster_size, "include_dashboard": False}
+        ray.init(address=job.cluster or "local", log_to_driver=False, **local)
+        gpus = 1 if job.device not in ("auto", "cpu") else 0
+        self._embed = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=_RETRIES)(_embed)
+        self._told: Any = ray.remote(num_cpus=0)(_Signs).remote()
+        self._last: dict[str, Sign] = {}
+
+    def share(self, data: np.ndarray) -> Any:
+        return ray.put(data)
+
+    def submit(self, *given: Any) -> Any:
+        return self._embed.remote(self._told, *given)
+
+    def done(self, tasks: list[Any]) -> list[Any]:
+        done, _ = ray.wait(tasks, timeout=_WAITED_SECONDS)
+        return list(done)
+
+    def result(self, task: Any) -> np.ndarray:
+        result: np.ndarray = ray.get(task)
+        return result
+
+    def drop(self, task: Any) -> None:
+        with suppress(Exception):
+            ray.cancel(task, force=True)
+
+    def signs(self) -> Mapping[str, Sign]:
+        with suppress(Exception):
+            self._last = ray.get(self._told.all.remote(), timeout=5.0)
+        return self._last
+
+    def close(self) -> None:
+        ray.shutdown()
+
+
+def _embed(signs: Any, *given: Any) -> np.ndarray:
+    return embed_remotely(signs.tell.remote, *given)

@@ -1,0 +1,122 @@
+"""What a process of a cluster does: one shard at a time, with its models loaded once a run."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pixelmill.run.handoff import ALIVE_SECONDS, Sign
+from pixelmill.run.loaded import release_models
+from pixelmill.run.orders import RunOrders
+from pixelmill.run.results import this_process
+from pixelmill.run.settle import settle
+from pixelmill.run.worker import AtWork, OtherVectors
+from pixelmill.travel.shard_order import ShardOrder, prefixes_in
+from pixelmill.watch.calls import doing, progress
+from pixelmill.watch.hangs import model_hangs
+
+log = logging.getLogger(__name__)
+
+PAUSES = (0.0, 5.0, 15.0, 60.0)
+"""Seconds for which a process that is of no use waits before it gives a shard back, the longer the oftener: it leaves
+the shards to others, which else it would take faster than they do."""
+
+Tell = Callable[[str, Sign], None]
+
+
+@dataclass(slots=True)
+class _Session:
+    """The orders that this process works at."""
+
+    key: bytes
+    orders: RunOrders
+    work: AtWork
+    of_no_use: int = 0
+
+
+_session: _Session | None = None
+_one_at_a_time = threading.Lock()
+
+
+def embed_remotely(
+    tell: Tell, orders: np.ndarray, prefixes: np.ndarray | None, worker: str, model: int | None,
+    shard: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
+    """Settle a model of the orders, by its number, or do a shard: messages in, a message out."""
+    with _one_at_a_time, _signs(tell):
+        session = _session_of(orders, prefixes, worker)
+        if model is not None:
+            asked = session.orders.settling[worker][model]
+            settled = settle(session.work.job, asked, read=session.work.read)
+            return _array(settled.message(session.orders.store_id, session.orders.scan))
+        return _array(_embedded(session, ShardOrder.of(_bytes(shard))))
+
+
+def _embedded(session: _Session, order: ShardOrder) -> bytes:
+    work = session.work
+    if model_hangs() or any(this_process() in name for name in session.orders.left_out):
+        time.sleep(PAUSES[-1])
+    try:
+        answer = work.embed(order)
+    except OtherVectors as other:
+        answer = work.refusal(order, other)
+    report = answer.report
+    session.of_no_use = session.of_no_use + 1 if report.is_blind or report.drifted or report.is_stuck else 0
+    if session.of_no_use:
+        time.sleep(PAUSES[min(session.of_no_use, len(PAUSES) - 1)])
+    seconds = report.seconds / session.orders.job.parallel  # they pass beside each other
+    return replace(answer, report=replace(report, seconds=seconds)).message()
+
+
+def _session_of(orders: np.ndarray, prefixes: np.ndarray | None, worker: str) -> _Session:
+    """The session of these orders; another's models are given up."""
+    global _session
+    data = _bytes(orders)
+    key = hashlib.sha256(data).digest()
+    if _session is None or _session.key != key:
+        release_models()
+        read = RunOrders.of_message(data)
+        listed = None if prefixes is None else prefixes_in(_bytes(prefixes))
+        _session = _Session(key, read, AtWork(read, worker, prefixes=listed))
+    return _session
+
+
+@contextmanager
+def _signs(tell: Tell) -> Iterator[None]:
+    """Say every few seconds that this process lives, and how far it has come, while the block runs."""
+    over, beats = threading.Event(), 0
+
+    def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            try:
+                tell(this_process(), Sign(time.time_ns(), str(progress()), doing()))
+            except Exception as error:
+                log.debug("a sign of life did not arrive: %s", error)
+            if over.wait(ALIVE_SECONDS):
+                return
+
+    thread = threading.Thread(target=beat, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(ALIVE_SECONDS)
+
+
+def _bytes(array: Any) -> bytes:
+    return np.asarray(array).tobytes()
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, np.uint8)

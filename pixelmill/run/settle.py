@@ -1,0 +1,169 @@
+"""Which matrix a model fills is settled where the model will run: one that it still makes, or a new one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from pydantic import ValidationError
+
+from pixelmill.choices import Decode
+from pixelmill.embedding.precision import fastest_precision
+from pixelmill.embedding.progress import telling
+from pixelmill.embedding.targets import Target
+from pixelmill.errors import ImageRejected
+from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.sandbox import decode_in_sandbox
+from pixelmill.models.base import EmbeddingModel, ModelSpec
+from pixelmill.pipeline import Pipeline
+from pixelmill.provenance import provenance_of, still_makes
+from pixelmill.run.answer import rows_of, rows_packed
+from pixelmill.run.drift import ReadFile, checked
+from pixelmill.run.job import Job
+from pixelmill.run.loaded import loaded_model, note_sound
+from pixelmill.run.measure import NIGHTLY
+from pixelmill.run.orders import Unsettled
+from pixelmill.sources.found import FoundFile
+from pixelmill.sources.reading import read_image
+from pixelmill.store.manifest import Provenance
+from pixelmill.store.rows import ShardRows
+from pixelmill.travel.messages import Message, MessageRefused, decode, encode
+from pixelmill.watch.calls import answer, begin
+
+KIND = "settled"
+_SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a model fills: the matrix of `made`, which is there or is to be made; `checks` by fingerprint of those that
+    it was compared with, as (vectors compared, least cosine). `rows` are the first of a new matrix, if they were asked
+    for: what everybody else is measured by. `device` is where it was settled, `seconds` how long the rows took."""
+
+    model: str
+    made: Provenance
+    checks: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    rows: ShardRows | None = None
+    device: str = ""
+    seconds: float = 0.0
+
+    def message(self, store_id: str, run: int) -> bytes:
+        """It, as it travels."""
+        rows, arrays = rows_packed(self.rows or ShardRows())
+        header = {
+            "model": self.model, "made": self.made.model_dump(), "checks": self.checks,
+            "rows": rows if self.rows else None, "device": self.device, "seconds": self.seconds,
+        }  # fmt: skip
+        return encode(Message(KIND, store_id, run, header, arrays))
+
+    @classmethod
+    def of(cls, data: bytes, store_id: str) -> Settled:
+        """What a message holds, of a store. Raises MessageRefused."""
+        message = decode(data, KIND, store_id=store_id)
+        said = message.header
+        try:
+            made = Provenance.model_validate(said["made"])
+            rows = rows_of(said["rows"], message.arrays, {made.fingerprint: made.dim}) if said["rows"] else None
+            checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
+            return cls(str(said["model"]), made, checks, rows, str(said["device"]), float(said["seconds"]))
+        except (ValidationError, LookupError, TypeError, ValueError) as error:
+            raise MessageRefused(f"Expected what a worker settled. What was handed over is none: {error}") from error
+
+
+def settle(job: Job, asked: Unsettled, *, first_rows: bool = True, read: ReadFile | None = None) -> Settled:
+    """Find out which matrix a model fills: the first of those found that the model still makes here, else one for what
+    it makes now.
+
+    Where only the vectors differ, and nothing that is recorded does, that is the next generation. `first_rows`: also
+    embed some images, as the first of a new one. Raises Unanswered if the model hangs.
+    """
+    settling = _Settling(job, next(spec for spec in job.specs if spec.name == asked.model), read)
+    generation = 1
+    for matrix, measure in asked.found:
+        made = matrix.provenance
+        model = settling.loaded(made.precision)
+        if still_makes(model, made):
+            begin("embed", f"{made.model}, to compare it with what is stored")
+            check = answer(partial(checked, model, made, measure, read), deadline=job.deadline)
+            if check.compared:
+                settling.checks[made.fingerprint] = check.compared, check.least_cosine
+            if check.sound and check.compared:
+                note_sound(job, made.fingerprint, model)
+            if check.sound:
+                return Settled(asked.model, made, settling.checks)
+            generation = max(generation, made.generation + 1)
+    newest = asked.found[0][0].provenance if asked.found else None
+    decode: Decode = job.decode or (newest.decode if newest else "fast")
+    precision = newest.precision if newest else settling.precision(asked.samples)
+    model = settling.loaded(precision)
+    made = provenance_of(model, job.decode_options(decode), precision=precision, generation=generation)
+    start = time.perf_counter()
+    rows = settling.first_rows(model, made, asked.samples) if first_rows else None
+    return Settled(asked.model, made, settling.checks, rows, str(model.device), time.perf_counter() - start)
+
+
+def measured_precision(job: Job, spec: ModelSpec, files: Sequence[FoundFile], read: ReadFile | None = None) -> str:
+    """The fastest precision that holds for a model on its device, measured with the first few images of `files`."""
+    return _Settling(job, spec, read).measured(files)
+
+
+class _Settling:
+    """A model whose matrix is being settled."""
+
+    def __init__(self, job: Job, spec: ModelSpec, read: ReadFile | None) -> None:
+        self.job = job
+        self.spec = spec
+        self.checks: dict[str, tuple[int, float]] = {}
+        self._read_bytes = read or partial(read_image, max_bytes=job.max_bytes)
+        self._read = read
+
+    def loaded(self, precision: str) -> EmbeddingModel:
+        def load() -> EmbeddingModel:
+            begin("load", self.spec.name)
+            return loaded_model(self.job, self.spec, self.job.cache.open().fetch_model(self.spec), precision)
+
+        return answer(load, deadline=self.job.deadline)
+
+    def precision(self, samples: Sequence[FoundFile]) -> str:
+        return self.job.precision if self.job.precision != "auto" else self.measured(samples)
+
+    def measured(self, files: Sequence[FoundFile]) -> str:
+        model = self.loaded("float32")
+        samples: list[np.ndarray] = []
+        for found in files:
+            try:
+                data = answer(partial(self._bytes, found), deadline=self.job.deadline)
+                made = model.preprocessing
+                options = self.job.decode_options("fast")
+                decoded = decode_in_sandbox(data, options, shortest=made.resize, wanted=[made])
+            except (ImageRejected, OSError):
+                continue
+            samples.append(decoded.arrays[0])
+            if len(samples) == _SAMPLES:
+                break
+        return answer(partial(self._fastest, model, samples), deadline=self.job.deadline)
+
+    def first_rows(self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile]) -> ShardRows:
+        options: DecodeOptions = self.job.decode_options(made.decode)
+        pipeline = Pipeline([Target(model, made.fingerprint)], options, batch_size=_SAMPLES, threads=2, read=self._read)
+        done = 0
+
+        def missing(_sha256: bytes) -> frozenset[str]:
+            nonlocal done
+            done += 1
+            return frozenset({made.fingerprint})
+
+        run = partial(pipeline.run, files, missing, stop=lambda: done >= NIGHTLY)
+        with telling(lambda _model, _images: None):  # the run counts them when they are handed in
+            return answer(run, deadline=self.job.deadline).rows
+
+    def _bytes(self, file: FoundFile) -> bytes:
+        begin("read", file.absolute, file.source)
+        return self._read_bytes(file)
+
+    def _fastest(self, model: EmbeddingModel, samples: Sequence[np.ndarray]) -> str:
+        begin("embed", f"{self.spec.name}, to measure which precision is fastest")
+        return fastest_precision(model, samples)
