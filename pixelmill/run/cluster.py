@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -81,14 +80,18 @@ def run_on_cluster(orders: RunOrders, intake: Intake) -> Lost:
 
 def _connected(job: Job) -> Cluster:
     try:
-        module = importlib.import_module(f"pixelmill.run.on_{job.fan_out}")
+        if job.fan_out == "dask":
+            from pixelmill.run.on_dask import DaskCluster
+
+            return DaskCluster(job)
+        from pixelmill.run.on_ray import RayCluster
+
+        return RayCluster(job)
     except ImportError as error:
         raise SettingsError(
             f'Expected the package of fan_out = "{job.fan_out}": {error}. Install it: pip install '
             f'"pixelmill[{job.fan_out}]", on every machine of the cluster.'
         ) from error
-    cluster: Cluster = module.connect(job)
-    return cluster
 
 
 class _Watched:

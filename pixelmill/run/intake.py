@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -42,6 +41,7 @@ class Intake:
         self._shards: ShardOrders | None = None
         self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
         self._began: dict[str, str] = {}
+        self._taken: set[tuple[int, str]] = set()
 
     def order(self, shard: Shard, fingerprints: Sequence[str]) -> ShardOrder:
         """What a worker is to do with a shard."""
@@ -51,9 +51,9 @@ class Intake:
         """The message with the contents that lack nothing, for all workers; None where no shard needs it."""
         return self._given().prefixes()
 
-    def shards_of(self, worker: str) -> int:
-        """How many shards a worker has told of."""
-        return Counter(report.worker for report in self.done)[worker]
+    def has(self, number: int, worker: str) -> bool:
+        """Whether a worker has told of a shard."""
+        return (number, worker) in self._taken
 
     def take(self, answer: ShardAnswer) -> None:
         """Store the rows of a shard, durably, and count them. Taking them twice changes nothing in the store.
@@ -71,7 +71,9 @@ class Intake:
         self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
         compact_if_needed(self._writer)
         self._note_checks(answer.report.checks)
-        self.done.append(answer.report)
+        if not self.has(answer.number, answer.report.worker):  # else it was handed in twice
+            self._taken.add((answer.number, answer.report.worker))
+            self.done.append(answer.report)
 
     def take_message(self, data: bytes, what: str) -> None:
         """Take in a shard's rows that have travelled; those that cannot be used are told of as `what`."""

@@ -22,11 +22,6 @@ _RETRIES = 3
 _TOPIC = "pixelmill"
 
 
-def connect(job: Job) -> DaskCluster:
-    """The cluster of a job."""
-    return DaskCluster(job)
-
-
 class DaskCluster:
     """See `cluster.Cluster`."""
 

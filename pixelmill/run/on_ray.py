@@ -17,11 +17,6 @@ _WAITED_SECONDS = 0.5
 _RETRIES = 3
 
 
-def connect(job: Job) -> RayCluster:
-    """The cluster of a job."""
-    return RayCluster(job)
-
-
 class _Signs:
     """An actor that keeps the last signs of life of all processes."""
 

@@ -73,6 +73,8 @@ def do_here(
 
 def embed_and_store(work: AtWork, order: ShardOrder, intake: Intake) -> None:
     """Embed what the images of a shard lack, and store it. Doing it twice does nothing the second time."""
+    if intake.has(order.number, work.worker):
+        return
     answer = work.embed(order)
     while True:
         try:

@@ -38,16 +38,16 @@ def test_a_run_here_embeds_reports_and_lets_its_models_go(job: Job) -> None:
 
 
 def test_what_others_have_to_do_is_refused(job: Job) -> None:
-    """Prefect starts workers and clusters."""
-    with pytest.raises(SettingsError, match=r'Expected fan_out = "inline".*Got "dask".*--prefect'):
-        direct.run_here(job.model_copy(update={"fan_out": "dask"}))
+    """Prefect starts workers."""
+    with pytest.raises(SettingsError, match=r'Expected fan_out = "inline".*Got "workers".*--prefect'):
+        direct.run_here(job.model_copy(update={"fan_out": "workers"}))
     assert not job.store.exists()
 
 
 @pytest.mark.parametrize(
     ("where", "step"),
     [
-        (steps, "discover_images"), (steps, "plan_work"), (direct, "embed_and_close"), (steps, "publish_changes"),
+        (steps, "discover_images"), (steps, "plan_work"), (direct, "embed_and_store"), (steps, "publish_changes"),
         (Runs, "record"),
     ],
 )  # fmt: skip

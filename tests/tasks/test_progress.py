@@ -30,7 +30,7 @@ def test_progress_is_an_artifact_of_the_run_that_was_started(save_picture: SaveP
     Path("photos/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
     artifact = progress_of(vectorize(["photos"], store="store", precision="float32", return_state=True))
     assert artifact.data == 75.0
-    assert artifact.description == "75%: 3 of 4 with efficientnet_lite0 (inline, run 1)"
+    assert artifact.description == "75%: 3 of 4 with efficientnet_lite0 (photos)"
 
 
 def test_progress_is_told_while_it_runs(save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> None:
