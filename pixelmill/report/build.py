@@ -63,6 +63,7 @@ def build(
         bottleneck=total.timing.bottleneck,
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
+        embedded_twice=total.embedded_twice,
         folders=changes.folders,
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,

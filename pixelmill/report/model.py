@@ -86,7 +86,8 @@ class RunReport(_Part):
     """The report of a finished run. `started` in ISO 8601, `seconds` on the wall.
 
     `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
-    holds which have a vector, by dataset; `failure_rate` the share of the images to be read in this run that were
+    holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
+    `failure_rate` the share of the images to be read in this run that were
     refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
     `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
     left. `notable` is what stands out beside
@@ -103,6 +104,7 @@ class RunReport(_Part):
     bottleneck: Stage | None = None
     advice: str = ""
     coverage: dict[str, FiniteFloat] = {}
+    embedded_twice: NonNegativeInt = 0
     folders: tuple[FolderCount, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
     failure_rate: FiniteFloat = 0.0

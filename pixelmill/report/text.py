@@ -92,8 +92,14 @@ def models(report: RunReport) -> Section:
         rows.append(((name,), *counts, covered, speed, model.device, model.precision))
     others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
     columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
-    note = " ".join(filter(None, [report.advice, others and f"Also in the store: {others}."]))
+    note = " ".join(filter(None, [report.advice, _twice(report), others and f"Also in the store: {others}."]))
     return _trimmed("Models", columns, rows, ("model", "device", "precision"), note)
+
+
+def _twice(report: RunReport) -> str:
+    """A word on work that was done for nothing."""
+    twice = f"Embedded twice, and stored once: {number_of(report.embedded_twice, 'vector')} that no worker knew of."
+    return twice if report.embedded_twice else ""
 
 
 def _preview(report: DryRunReport) -> Section:

@@ -51,7 +51,8 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What a worker did: images read and refused, vectors by model, on which devices, how long the stages took (with
+    """What a worker did: images read and refused, vectors by model, of which `embedded_twice` were left out because the
+    store had them already, on which devices, how long the stages took (with
     reading and decoding summed over `threads`), the files left for later, with the reason, those that were taken
     although something is wrong with them, by what it is, and what hung. `checks` holds, by fingerprint, how many stored
     vectors it has embedded again to compare, and the least cosine; `drifted` the models that make other vectors here,
@@ -62,6 +63,7 @@ class ShardReport:
     read: int = 0
     refused: int = 0
     embedded: dict[str, int] = field(default_factory=dict)
+    embedded_twice: int = 0
     devices: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     timing: Timing = field(default_factory=Timing)
@@ -102,6 +104,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             read=total.read + report.read,
             refused=total.refused + report.refused,
             embedded={model: total.embedded.get(model, 0) + report.embedded.get(model, 0) for model in models},
+            embedded_twice=total.embedded_twice + report.embedded_twice,
             devices={**total.devices, **report.devices},
             seconds=total.seconds + report.seconds,
             unread=(*total.unread, *report.unread),

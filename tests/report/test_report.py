@@ -35,7 +35,7 @@ from pixelmill.run.schedule import Schedule
 from pixelmill.run.steps import run
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.rows import KINDS, FailureGroup
+from pixelmill.store.rows import KINDS, Changes, FailureGroup
 from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.shards import embed_shard
 
@@ -410,6 +410,24 @@ def test_several_workers_have_a_line_each(job: Job, put: Callable[..., Path]) ->
     shared = report.model_copy(update={"workers": workers, "plan": "1 image x 1 model"})
     assert "| `gpu0` | cpu | 1 |" in as_markdown(shared)
     assert "1 image x 1 model" in as_markdown(shared)
+
+
+def test_what_was_embedded_twice_is_told(job: Job, put: Callable[..., Path]) -> None:
+    """The sum of all shards, by its key and in words; where nothing was, in no word."""
+    put("photos/1.png")
+    report = run(job)
+    assert report.as_json()["embedded_twice"] == 0
+    assert "twice" not in as_markdown(report)
+    done = [ShardReport(embedded_twice=twice) for twice in (1_200, 0, 34)]
+    with StoreWriter(job.store) as writer:
+        scan = scan_sources(writer.ledger, job.sources)
+        report = build(
+            job, writer.snapshot(), writer.ledger, scan, writer.snapshot().manifest.matrices, Changes(), done,
+            started=time.time(), seconds=1.0,
+        )  # fmt: skip
+    assert report.embedded_twice == 1_234
+    assert "Embedded twice, and stored once: 1,234 vectors" in as_markdown(report)
+    assert read_report(report.as_json()) == report
 
 
 @pytest.mark.parametrize(
