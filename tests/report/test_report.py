@@ -417,7 +417,7 @@ def test_what_was_embedded_twice_is_told(job: Job, put: Callable[..., Path]) -> 
     put("photos/1.png")
     report = run(job)
     assert report.as_json()["embedded_twice"] == 0
-    assert "twice" not in as_markdown(report)
+    assert "Embedded twice" not in as_markdown(report)
     done = [ShardReport(embedded_twice=twice) for twice in (1_200, 0, 34)]
     with StoreWriter(job.store) as writer:
         scan = scan_sources(writer.ledger, job.sources)
