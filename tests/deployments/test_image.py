@@ -79,12 +79,10 @@ def test_the_image_is_pixelmill(image: Image) -> None:
 
 @pytest.mark.system
 @pytest.mark.timeout(1800)
-def test_who_runs_it_may_write_to_the_weights_alone(image: Image) -> None:
-    """What is installed stays as it is, compiled; the volume's place is the user's."""
-    writable = (
-        "import os; print(*(os.access(p, os.W_OK) for p in ('/opt/pixelmill', '/opt/pixelmill/.venv', '/cache')))"
-    )
-    assert image.start("python", "-c", writable).split() == ["False", "False", "True"]
+def test_who_runs_it_may_write_where_volumes_go(image: Image) -> None:
+    """What is installed stays as it is, compiled; the places of volumes are the user's."""
+    writable = "import os; print(*(os.access(p, os.W_OK) for p in ('/opt/pixelmill', '/opt/pixelmill/.venv', '/cache', '/handover')))"
+    assert image.start("python", "-c", writable).split() == ["False", "False", "True", "True"]
     assert any(image.inside("/opt/pixelmill/.venv").rglob("torch/__pycache__/*.pyc"))
     assert not any(image.inside("/opt/pixelmill").glob(".env"))
     assert not any(image.inside("/var/cache/build").iterdir())

@@ -103,7 +103,17 @@ def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -
     settings = load_settings()
     assert (settings.run.sources, settings.run.store) == (("/photos",), Path("/store"))
     assert settings.run.models == ("resnet18", "vit_b_16")
+    assert settings.run.handover == "/handover"
     assert [worker.work_pool for worker in settings.workers] == ["gpu"]
+
+
+def test_the_store_of_compose_is_for_runs_alone() -> None:
+    """Where `vectorize` runs there is the store; a worker of the pool gpu has a hand-over in common with it, and weights."""
+    gpu = {"${PHOTOS:?}:/photos:ro", "handover:/handover", "weights:/cache"}
+    assert set(SERVICES["worker-gpu"]["volumes"]) == gpu
+    assert set(SERVICES["worker-cpu"]["volumes"]) == gpu | {"${STORE:?}:/store"}
+    deployed = yaml.safe_load((DEPLOYMENTS / "prefect.yaml").read_text())["deployments"]
+    assert [each["name"] for each in deployed if each["work_pool"]["name"] == "gpu"] == ["embed-gpu"]
 
 
 def test_the_gallery_of_compose_has_settings(monkeypatch: pytest.MonkeyPatch) -> None:
