@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from fnmatch import translate
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Final
 
 from pixelmill.errors import SourceError
@@ -21,6 +23,8 @@ _TAGS: Final = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "generation"
 _TIMES: Final = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _NO_LOGIN: Final = ("NoCredentialsError", "PartialCredentialsError")
 """What botocore raises where it finds nothing to log in with: asking again finds no more."""
+_SLOWEST: Final = 100_000
+"""Bytes a second at which something is written at least, where an answer is waited for in time."""
 _S3: Final = {
     "config_kwargs": {
         "connect_timeout": 15, "read_timeout": 30, "max_pool_connections": 64,
@@ -42,16 +46,19 @@ def _filesystem(protocol: str, options: tuple[tuple[str, Any], ...]) -> Any:
     return fsspec.filesystem(protocol, use_listings_cache=False, **known)
 
 
-def filesystem_files(address: str, delays: Sequence[float] | None = None) -> FilesystemFiles:
-    """Where an address is looked at; after which `delays` what may pass is asked again, unless after the usual ones.
-    Raises SourceError if its protocol is unknown, or needs a package."""
+def filesystem_files(
+    address: str, delays: Sequence[float] | None = None, seconds: float | None = None
+) -> FilesystemFiles:
+    """Where an address is looked at. `delays`: after which what may pass is asked again, unless after the usual ones;
+    `seconds`: how long an answer is waited for, if not by whoever asks (`watch`). Raises SourceError if its protocol is
+    unknown, or needs a package."""
     import fsspec
 
     protocol = address.partition("://")[0].lower()
     try:
         kind = fsspec.get_filesystem_class(protocol)
         options = tuple(sorted(kind._get_kwargs_from_urls(address).items()))
-        return FilesystemFiles(_filesystem(protocol, options), protocol, delays)
+        return FilesystemFiles(_filesystem(protocol, options), protocol, delays, seconds)
     except ImportError as error:
         raise SourceError(
             f"Expected what reads {protocol}:// addresses for {shown(address)}. {_missing(protocol)}"
@@ -77,10 +84,13 @@ def _missing(protocol: str) -> str:
 class FilesystemFiles:
     """Files of one of fsspec's file systems; see `files.Files`. Folders can be listed as well."""
 
-    def __init__(self, filesystem: Any, protocol: str, delays: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, filesystem: Any, protocol: str, delays: Sequence[float] | None = None, seconds: float | None = None
+    ) -> None:
         self._fs = filesystem
         self._protocol = protocol
         self._delays = delays
+        self._seconds = seconds
 
     def status(self, address: str) -> Status:
         with _as_oserror():
@@ -104,15 +114,15 @@ class FilesystemFiles:
 
     def whole(self, address: str) -> bytes:
         """All bytes of a file, however many."""
-        return bytes(self._asked(partial(self._fs.cat_file, self._path(address))))
+        return bytes(self._asked("cat_file", self._path(address)))
 
     def write(self, address: str, data: bytes) -> None:
         """Write a file at once, in place of what is there."""
-        self._asked(partial(self._fs.pipe_file, self._path(address), data))
+        self._asked("pipe_file", self._path(address), data, slowest=len(data) / _SLOWEST)
 
     def remove(self, address: str) -> None:
         """Remove a file. That it is not there may be told by FileNotFoundError, or not at all."""
-        self._asked(partial(self._fs.rm_file, self._path(address)))
+        self._asked("rm_file", self._path(address))
 
     def walk(self, folder: str) -> Iterator[Listed]:
         """The files below a folder, by path. In memory is one folder at a time, of S3 one answer of 1,000 objects."""
@@ -141,7 +151,7 @@ class FilesystemFiles:
 
     def _inside(self, folder: str) -> list[dict[str, Any]]:
         """What a folder holds, by name; a folder's name counts with a slash at its end."""
-        listed = self._asked(partial(self._fs.ls, folder, detail=True))
+        listed = self._asked("ls", folder, detail=True)
         return sorted((one for one in listed if one["name"].rstrip("/") != folder.rstrip("/")), key=_place)
 
     def _pages(self, folder: str) -> Iterator[Listed]:
@@ -149,7 +159,7 @@ class FilesystemFiles:
         prefix = prefix and prefix.rstrip("/") + "/"
         asked = {"Bucket": bucket, "Prefix": prefix, **self._fs.req_kw}
         while True:
-            page = self._asked(partial(self._fs.call_s3, "list_objects_v2", **asked))
+            page = self._asked("call_s3", "list_objects_v2", **asked)
             for info in page.get("Contents", ()):
                 if not info["Key"].endswith("/"):
                     yield info["Key"][len(prefix) :], _status({**info, "size": info["Size"]})
@@ -168,14 +178,24 @@ class FilesystemFiles:
                 continue
             stack += reversed(self._inside(name))
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        """An answer to a question that is asked again after what may pass."""
+    def _asked(self, what: str, *args: Any, slowest: float = 0.0, **options: Any) -> Any:
+        """What a method of fsspec's answers, asked again after what may pass; in time, where that is limited."""
+        began = time.monotonic()
+        end = math.inf if self._seconds is None else began + self._seconds + slowest
 
         def once() -> Any:
             with _as_oserror():
-                return ask()
+                if end == math.inf or not self._fs.async_impl:
+                    return getattr(self._fs, what)(*args, **options)
+                from fsspec.asyn import sync
 
-        return retried(once, delays=self._delays)
+                left = max(end - time.monotonic(), 1.0)
+                return sync(self._fs.loop, getattr(self._fs, f"_{what}"), *args, timeout=left, **options)
+
+        try:
+            return retried(once, lambda: time.monotonic() < end, delays=self._delays)
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"There was no answer within {end - began:.0f} s") from error
 
     def _path(self, address: str) -> str:
         return str(self._fs._strip_protocol(address))

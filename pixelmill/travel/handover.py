@@ -19,6 +19,8 @@ T = TypeVar("T")
 DELAYS: Final = (1.0, 4.0, 15.0)
 """Seconds before each further try: what is handed over took a while to make. What asks by itself has tried for some
 seconds each time."""
+SECONDS: Final = 120.0
+"""How long an answer is waited for, further tries included; for what is written, also as long as a slow line takes."""
 
 
 class Handover(Protocol):
@@ -113,7 +115,7 @@ class ObjectHandover:
         try:
             if is_http(address):
                 raise StoreError("HTTP gives files and takes none.")
-            self._files = filesystem_files(self.address, DELAYS)
+            self._files = filesystem_files(self.address, DELAYS, SECONDS)
         except (OSError, PixelmillError) as error:
             raise _unusable("hand over messages", shown(self.address), error) from error
 

@@ -187,7 +187,7 @@ class TestS3(Contract):
     def test_a_network_that_fails_for_a_moment(self, place: str, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each question is asked again, and nothing is told; where it fails on and on, what the last one said is."""
         monkeypatch.setattr(handover, "DELAYS", (0.0, 0.0, 0.0))
-        here, real = handover_at(place), getattr(files(), act)
+        here, real = handover_at(place), getattr(files(), f"_{act}")
         fails = iter([True, True, True, False, False])
 
         def failing(*args: Any, **how: Any) -> Any:
@@ -196,7 +196,7 @@ class TestS3(Contract):
             return real(*args, **how)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files(), act, failing)
+            patch.setattr(files(), f"_{act}", failing)
             use(here, act)
             fails = iter([True] * 9)
             with pytest.raises(StoreError, match="Slow down"):
