@@ -36,7 +36,8 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
     job = orders.job
     place, name = place_of(job, orders.store_id, orders.scan)
     place.give(orders, intake)
-    runs = {w: _start(job, orders.scan, w, name).id for w in job.workers if w.name in orders.workers}
+    workers = {worker.name: worker for worker in job.workers if worker.name in orders.workers}
+    runs = {worker: _start(job, orders.scan, workers[worker], name).id for worker in workers}
     lost, told_to_stop = Lost(), False
     with get_client(sync_client=True) as client:
         while runs:
@@ -47,7 +48,7 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
                 told_to_stop = True
             for worker, run in list(runs.items()):
                 verdict = judge(
-                    _seen(client, client.read_flow_run(run), worker, place, job),
+                    _seen(client, client.read_flow_run(run), workers[worker], place, job),
                     start_seconds=job.worker_start_seconds, is_past_deadline=past(job.deadline),
                     lost_seconds=LOST_SECONDS,
                 )  # fmt: skip
@@ -57,7 +58,7 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
                 if verdict.is_over:
                     del runs[worker]
                 if verdict.why:
-                    lost[worker.name] = verdict.why
+                    lost[worker] = verdict.why
     place.take_in(intake)
     place.clear()
     return lost
