@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from pixelmill.errors import SettingsError
+from pixelmill.plan import Shard
 from pixelmill.run.handoff import ALIVE_SECONDS, Sign
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
@@ -22,6 +25,13 @@ from pixelmill.watch.clocks import Unchanged
 POLL_SECONDS = 0.5
 AHEAD = 2
 """So many shards wait in the cluster for each process: enough that none is ever idle, and no more in memory."""
+_TRIES: Final = 3
+"""How often a shard is given out in one round."""
+_SLOW: Final = 4.0
+_SLOW_SECONDS: Final = 120.0
+"""A shard that has taken so many times as long as the slowest so far, and so many seconds, goes to a second process."""
+_GIVEN_BACK: Final = 20
+"""So many shards in a row may come back from processes of no use before the others are taken to be gone."""
 
 
 class Cluster(Protocol):
@@ -94,6 +104,15 @@ def _connected(job: Job) -> Cluster:
         ) from error
 
 
+@dataclass(slots=True)
+class _Task:
+    """A task that runs, or waits in the cluster: the shard that it does, or the number of the model that it settles."""
+
+    what: str
+    shard: tuple[Shard, tuple[str, ...]] | None
+    since: float
+
+
 class _Watched:
     """The tasks of one round."""
 
@@ -101,52 +120,102 @@ class _Watched:
         self.cluster = cluster
         self.orders = orders
         self.intake = intake
+        self.worker = orders.workers[0]
         self.unchanged = Unchanged(most=3 * ALIVE_SECONDS)
-        self.running: dict[Any, str] = {}
         self.lost: Lost = {}
+        self._settling = deque(range(len(orders.settling.get(self.worker, ()))))
+        self._waiting = deque(orders.of(self.worker))
+        self._running: dict[Any, _Task] = {}
+        self._tries: Counter[int] = Counter()
+        self._slowest = 0.0
+        """Seconds an image that a shard took, from when it was given to the cluster."""
+        self._given_back = 0
 
     def until_done(self) -> Lost:
-        orders, intake = self.orders, self.intake
-        worker = orders.workers[0]
+        orders = self.orders
         given = self.cluster.share(_array(orders.message()))
-        prefixes = intake.prefixes() if orders.shares else None
+        prefixes = self.intake.prefixes() if self._waiting else None
         shared = None if prefixes is None else self.cluster.share(_array(prefixes))
-        waiting = deque(orders.of(worker))
-        settling = deque(range(len(orders.settling.get(worker, ()))))
-        while waiting or settling or self.running:
-            while len(self.running) < AHEAD * orders.job.parallel and (waiting or settling):
-                if settling:
-                    number = settling.popleft()
-                    self.running[self.cluster.submit(given, shared, worker, number, None)] = f"model {number}"
-                    continue
-                shard, fingerprints = waiting.popleft()
-                message = _array(intake.order(shard, fingerprints).message())
-                self.running[self.cluster.submit(given, shared, worker, None, message)] = f"shard {shard.number}"
+        while self._waiting or self._settling or self._running:
+            self._submit(given, shared)
             self._collect()
-            left = len(waiting) + len(settling) + len(self.running)
-            life = life_of_all(self.cluster.signs(), self.unchanged, left, orders.job.deadline)
-            why = why_cluster_lost(life, lost_seconds=LOST_SECONDS, start_seconds=orders.job.worker_start_seconds)
-            if left and why:
+            left = len(self._waiting) + len(self._settling) + len(self._running)
+            if left and (why := self._why_lost(left)):
                 self.lost[f"{orders.job.fan_out}, with {left} of {len(orders.shards)} shards"] = why
-                for task in self.running:
+                for task in self._running:
                     self.cluster.drop(task)
                 break
         return self.lost
 
+    def _why_lost(self, left: int) -> str:
+        if self._given_back > _GIVEN_BACK:
+            return "Only processes that are of no use, as told, have taken shards up."
+        job = self.orders.job
+        life = life_of_all(self.cluster.signs(), self.unchanged, left, job.deadline)
+        return why_cluster_lost(life, lost_seconds=LOST_SECONDS, start_seconds=job.worker_start_seconds)
+
+    def _submit(self, given: Any, prefixes: Any) -> None:
+        """Give the cluster as much as keeps it busy; when nothing else is left, what takes too long once more."""
+        while len(self._running) < AHEAD * self.orders.job.parallel and (self._settling or self._waiting):
+            if self._settling:
+                number = self._settling.popleft()
+                task = self.cluster.submit(given, prefixes, self.worker, number, None)
+                self._running[task] = _Task(f"model {number}", None, time.monotonic())
+                continue
+            self._give(given, prefixes, *self._waiting.popleft())
+        for one in () if self._waiting else self._too_slow():
+            self._give(given, prefixes, *one)
+
+    def _give(self, given: Any, prefixes: Any, shard: Shard, fingerprints: tuple[str, ...]) -> None:
+        self._tries[shard.number] += 1
+        message = _array(self.intake.order(shard, fingerprints).message())
+        task = self.cluster.submit(given, prefixes, self.worker, None, message)
+        self._running[task] = _Task(f"shard {shard.number}", (shard, fingerprints), time.monotonic())
+
+    def _too_slow(self) -> list[tuple[Shard, tuple[str, ...]]]:
+        """The shards that have taken a multiple of the time of the slowest one so far: a second process may be faster.
+        Whoever is second is not counted."""
+        if not self._slowest or len(self.cluster.signs()) < 2:
+            return []
+        now, running = time.monotonic(), Counter(task.what for task in self._running.values())
+        return [
+            task.shard
+            for task in self._running.values()
+            if task.shard and running[task.what] == 1 and self._tries[task.shard[0].number] < _TRIES
+            and now - task.since > max(_SLOW_SECONDS, _SLOW * self._slowest * task.shard[0].images)
+        ]  # fmt: skip
+
     def _collect(self) -> None:
         """Take in what has ended; which failed, and why."""
         name = self.orders.job.fan_out
-        for task in self.cluster.done(list(self.running)):
-            what = self.running.pop(task)
-            try:
-                data = self.cluster.result(task).tobytes()
-            except Exception as error:
-                self.lost[f"{name}, {what}"] = f"{type(error).__name__}: {error}"
+        for key in self.cluster.done(list(self._running)):
+            task = self._running.pop(key, None)
+            if task is None:  # another was faster, just now
                 continue
-            if what.startswith("model"):
-                self.intake.take_settled_message(data, f"{what}, which {name} has handed in", name)
+            try:
+                data = self.cluster.result(key).tobytes()
+            except Exception as error:
+                self.lost[f"{name}, {task.what}"] = f"{type(error).__name__}: {error}"
+                continue
+            if task.shard is None:
+                self.intake.take_settled_message(data, f"{task.what}, which {name} has handed in", name)
             else:
-                self.intake.take_message(data, f"{what}, which {name} has handed in")
+                self._take(data, task, *task.shard)
+
+    def _take(self, data: bytes, task: _Task, shard: Shard, fingerprints: tuple[str, ...]) -> None:
+        if not data:  # a process that was of no use before
+            self._given_back += 1
+            self._waiting.append((shard, fingerprints))
+            return
+        did = self.intake.take_message(data, f"{task.what}, which {self.orders.job.fan_out} has handed in")
+        if did is not None and did.is_of_use:
+            self._given_back = 0
+            self._slowest = max(self._slowest, (time.monotonic() - task.since) / max(shard.images, 1))
+            for key in [key for key, other in self._running.items() if other.shard and other.shard[0] == shard]:
+                del self._running[key]
+                self.cluster.drop(key)
+        elif len(self.cluster.signs()) > 1 and self._tries[shard.number] < _TRIES:
+            self._waiting.append((shard, fingerprints))
 
 
 def _array(data: bytes) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from pixelmill.choices import VectorDtype
@@ -13,7 +13,7 @@ from pixelmill.plan import Shard
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.measure import Measure, measure_of
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.results import ShardReport
+from pixelmill.run.results import ShardReport, this_process
 from pixelmill.run.retries import SHARD
 from pixelmill.run.settle import Settled
 from pixelmill.run.shard_orders import ShardOrders
@@ -28,12 +28,41 @@ from pixelmill.watch.calls import begin
 log = logging.getLogger(__name__)
 
 
+class Unread:
+    """The files that a worker could not read, until another does."""
+
+    def __init__(self) -> None:
+        self.read_later: set[str] = set()
+        """What was told of files that could be read after all."""
+        self._told: dict[str, str] = {}
+
+    def note(self, answer: ShardAnswer) -> None:
+        """Take note of what a shard's worker could read, and what it could not."""
+        if self._told:
+            rows = answer.rows
+            files = (*(content.file for content in rows.contents), *(file for file, _ in rows.copies))
+            read = (*(file.absolute for file in files), *(failure.path for failure in rows.failures))
+            self.read_later.update(self._told.pop(path) for path in read if path in self._told)
+        for told in answer.report.unread:
+            self._told.update((told[:at], told) for at in _ends(told))
+
+
+def _ends(told: str) -> Iterator[int]:
+    """Where the path may end in what is told of a file: it may hold what stands behind it."""
+    at = told.find(": ")
+    while at >= 0:
+        yield at
+        at = told.find(": ", at + 1)
+
+
 class Intake:
     """Gives the shards of orders out, and takes in what becomes of them."""
 
-    def __init__(self, writer: StoreWriter, orders: RunOrders) -> None:
+    def __init__(self, writer: StoreWriter, orders: RunOrders, unread: Unread | None = None) -> None:
         self.done: list[ShardReport] = []
         self.settled: dict[str, Settled] = {}
+        self.needs_rows = False
+        """Whether a new matrix is to begin with rows, or not at all."""
         self.refused: list[str] = []
         """Why something that was handed in could not be used; what it was of is to be done again."""
         self._writer = writer
@@ -41,7 +70,8 @@ class Intake:
         self._shards: ShardOrders | None = None
         self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
         self._began: dict[str, str] = {}
-        self._taken: set[tuple[int, str]] = set()
+        self._unread = Unread() if unread is None else unread
+        self._taken: set[tuple[int, str, str]] = set()
 
     def order(self, shard: Shard, fingerprints: Sequence[str]) -> ShardOrder:
         """What a worker is to do with a shard."""
@@ -52,8 +82,8 @@ class Intake:
         return self._given().prefixes()
 
     def has(self, number: int, worker: str) -> bool:
-        """Whether a worker has told of a shard."""
-        return (number, worker) in self._taken
+        """Whether this process has handed in a shard as a worker."""
+        return (number, worker, this_process()) in self._taken
 
     def take(self, answer: ShardAnswer) -> None:
         """Store the rows of a shard, durably, and count them. Taking them twice changes nothing in the store.
@@ -71,25 +101,31 @@ class Intake:
         self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
         compact_if_needed(self._writer)
         self._note_checks(answer.report.checks)
-        if not self.has(answer.number, answer.report.worker):  # else it was handed in twice
-            self._taken.add((answer.number, answer.report.worker))
+        self._unread.note(answer)
+        key = answer.number, answer.report.worker, place
+        if key not in self._taken:  # else it was handed in twice
             self.done.append(answer.report)
+        if not answer.report.is_blind:
+            self._taken.add(key)
 
-    def take_message(self, data: bytes, what: str) -> None:
-        """Take in a shard's rows that have travelled; those that cannot be used are told of as `what`."""
+    def take_message(self, data: bytes, what: str) -> ShardReport | None:
+        """Take in a shard's rows that have travelled; None for those that cannot be used: told of as `what`."""
         try:
             answer = ShardAnswer.of(data, self._orders.store_id, self._orders.matrices)
             SHARD.around(self.take, f"storing {what}")(answer)
         except (MessageRefused, Overtaken) as refused:
             self.refuse(what, refused)
-            return
+            return None
         for model, images in answer.report.embedded.items():
             tell(model, images)
+        return answer.report
 
     def take_settled(self, settled: Settled, worker: str) -> None:
         """Take note of the matrix that a model fills, made by now; its first rows are stored, unless somebody else was
-        first."""
+        first. Raises MessageRefused for a new one of which the worker could read no image, where another may."""
         writer = self._writer
+        if self.needs_rows and settled.rows and not settled.rows.vectors:
+            raise MessageRefused(f"Expected {worker} to read some images for {settled.model}. It could read none.")
         self._note_checks(settled.checks)
         matrix = settle_in(writer, settled, self._orders.job.vector_dtype)
         self.settled[settled.model] = settled

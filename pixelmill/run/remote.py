@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -25,11 +25,16 @@ from pixelmill.watch.hangs import model_hangs
 
 log = logging.getLogger(__name__)
 
-PAUSES = (0.0, 5.0, 15.0, 60.0)
-"""Seconds for which a process that is of no use waits before it gives a shard back, the longer the oftener: it leaves
-the shards to others, which else it would take faster than they do."""
+_ENOUGH: Final = 2
+"""After so many shards of which it could do nothing a process does no more: it gives what it gets back."""
+_PAUSE: Final = 10.0
+"""Seconds for which it waits before: else it would take shards up faster than others do."""
 
 Tell = Callable[[str, Sign], None]
+
+
+def _is_left_out(orders: RunOrders) -> bool:
+    return any(this_process() in name for name in orders.left_out)
 
 
 @dataclass(slots=True)
@@ -62,16 +67,15 @@ def embed_remotely(
 
 def _embedded(session: _Session, order: ShardOrder) -> bytes:
     work = session.work
-    if model_hangs() or any(this_process() in name for name in session.orders.left_out):
-        time.sleep(PAUSES[-1])
+    if session.of_no_use >= _ENOUGH or model_hangs() or _is_left_out(session.orders):
+        time.sleep(_PAUSE)
+        return b""
     try:
         answer = work.embed(order)
     except OtherVectors as other:
         answer = work.refusal(order, other)
     report = answer.report
-    session.of_no_use = session.of_no_use + 1 if report.is_blind or report.drifted or report.is_stuck else 0
-    if session.of_no_use:
-        time.sleep(PAUSES[min(session.of_no_use, len(PAUSES) - 1)])
+    session.of_no_use = 0 if report.is_of_use else session.of_no_use + 1
     seconds = report.seconds / session.orders.job.parallel  # they pass beside each other
     return replace(answer, report=replace(report, seconds=seconds)).message()
 

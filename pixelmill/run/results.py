@@ -81,6 +81,11 @@ class ShardReport:
         return bool(self.unread) and not self.read
 
     @property
+    def is_of_use(self) -> bool:
+        """Whether others need not do the same again: it could read files, and its models work as they did before."""
+        return not (self.is_blind or self.drifted or self.is_stuck)
+
+    @property
     def is_stuck(self) -> bool:
         """Whether its model hangs: the process can do nothing more."""
         return any(hang.stage in COMPUTING for hang in self.hung)

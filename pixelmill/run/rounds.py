@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pixelmill.errors import DeviceUnavailable, WorkersLost
 from pixelmill.plan import Plan
-from pixelmill.run.intake import Intake
+from pixelmill.run.intake import Intake, Unread
 from pixelmill.run.job import Job
 from pixelmill.run.lost import is_device_missing, needs_somebody, who_did_less, who_drifted, who_is_left_out
 from pixelmill.run.measure import measure_of
@@ -43,10 +43,17 @@ class Outcome:
     left: str = "Others did what it left."
     refused: list[str] = field(default_factory=list)
     unfinished: bool = False
+    unread: Unread = field(default_factory=Unread)
 
     @property
     def warnings(self) -> list[str]:
         return [*(f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()), *self.refused]
+
+    @property
+    def reports(self) -> list[ShardReport]:
+        """What the workers did, without the files that one could not read and another could."""
+        later = self.unread.read_later
+        return [replace(did, unread=tuple(told for told in did.unread if told not in later)) for did in self.done]
 
     def check(self) -> None:
         """Raise WorkersLost if work is left that nobody does."""
@@ -121,12 +128,12 @@ class _Rounds:
 
     def _settle(self, unsettled: Sequence[Unsettled]) -> Sequence[Unsettled]:
         """Have workers find out which matrices models fill; what is still unsettled then."""
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
             settling: dict[str, tuple[Unsettled, ...]] = {}
             for one in unsettled:
-                worker = self._worker_for(one.model)
+                worker = self._worker_for(one.model, turn)
                 settling[worker] = (*settling.get(worker, ()), one)
-            intake, lost = self._carried_out(self._given(settling=settling))
+            intake, lost = self._carried_out(self._given(settling=settling), needs_rows=turn < ROUNDS - 1)
             self.outcome.lost |= lost
             unsettled = [one for one in unsettled if one.model not in intake.settled]
             self._without(lost)
@@ -134,11 +141,13 @@ class _Rounds:
                 break
         return unsettled
 
-    def _worker_for(self, model: str) -> str:
+    def _worker_for(self, model: str, turn: int) -> str:
+        """Who settles a model, each turn another."""
         if self.job.fan_out != "workers":
             return self.job.fan_out
         spec = next(spec for spec in self.job.specs if spec.name == model)
-        return able_workers(spec, self.job.workers)[0].name
+        able = able_workers(spec, self.job.workers)
+        return able[turn % len(able)].name
 
     def _one_round(self, orders: RunOrders) -> tuple[Lost, list[str], list[str]]:
         """Have orders carried out; who was lost meanwhile, and who gets no more for what they did; the models that
@@ -172,8 +181,9 @@ class _Rounds:
             )
         ]
 
-    def _carried_out(self, orders: RunOrders) -> tuple[Intake, Lost]:
-        intake = Intake(self.writer, orders)
+    def _carried_out(self, orders: RunOrders, *, needs_rows: bool = False) -> tuple[Intake, Lost]:
+        intake = Intake(self.writer, orders, self.outcome.unread)
+        intake.needs_rows = needs_rows
         lost = self.start(orders, intake)
         self.outcome.done += intake.done
         self.outcome.refused += intake.refused

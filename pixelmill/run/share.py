@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import Final
 
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.handoff import place_at
@@ -19,6 +20,8 @@ from pixelmill.watch.hangs import model_hangs
 
 EmbedShard = Callable[[AtWork, ShardOrder], ShardAnswer]
 """Do a shard as a worker."""
+_IN_VAIN: Final = 3
+"""After so many shards in a row of which a worker could do nothing it leaves the rest to others."""
 Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 """Show how far the images to embed, by model, have come while a block runs."""
 
@@ -26,10 +29,11 @@ Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 def do_share(handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, show: Show = nullcontext) -> None:
     """Do what the orders at a place give to a worker, on its device, until the deadline; each shard is handed in there.
 
-    It ends when the device does not answer. Raises StoreError where there are no orders, DeviceUnavailable, and
+    It ends when the device does not answer, and after a few shards of which it could read nothing: others do the rest.
+    Raises StoreError where there are no orders, DeviceUnavailable, and
     OtherVectors.
     """
-    place = place_at(handover)
+    place, in_vain = place_at(handover), 0
     orders = place.orders()
     prefixes = place.prefixes() if worker in orders.shares else None
     try:
@@ -43,11 +47,13 @@ def do_share(handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, sh
                     break
                 mine = replace(order, fingerprints=fingerprints)
                 try:
-                    place.hand_in(embed(work, mine))
+                    answer = embed(work, mine)
                 except OtherVectors as other:
                     place.hand_in(work.refusal(mine, other))
                     raise
-                if model_hangs():
+                place.hand_in(answer)
+                in_vain = 0 if answer.report.is_of_use else in_vain + 1
+                if model_hangs() or in_vain == _IN_VAIN:
                     break
     finally:
         release_models()

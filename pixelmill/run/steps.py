@@ -75,7 +75,7 @@ def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started
     """Count, settle and keep the report of a run that began at `started` (Unix seconds)."""
     with StoreWriter(job.store) as writer:
         report = build(
-            job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.done,
+            job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.reports,
             started=started, seconds=time.time() - started, warnings=(*outcome.warnings, *writer.warnings),
             plan=outcome.schedule,
         )  # fmt: skip
