@@ -59,6 +59,7 @@ bench: $(WHOLE)
 	$(BIN)/python -m benchmarks.start --peers $(VENV)/peers
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.travel
 	$(BIN)/python -m benchmarks.search
 
 ui: $(RUNTIME)
