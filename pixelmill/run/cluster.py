@@ -30,8 +30,8 @@ _TRIES: Final = 3
 _SLOW: Final = 4.0
 _SLOW_SECONDS: Final = 120.0
 """A shard that has taken so many times as long as the slowest so far, and so many seconds, goes to a second process."""
-_GIVEN_BACK: Final = 20
-"""So many shards in a row may come back from processes of no use before the others are taken to be gone."""
+_GIVEN_BACK: Final = 6
+"""So many shards in a row a process may give back, being of no use, before the others are taken to be gone."""
 
 
 class Cluster(Protocol):
@@ -51,6 +51,9 @@ class Cluster(Protocol):
 
     def drop(self, task: Any) -> None:
         """Take a task away, which may never have begun."""
+
+    def processes(self) -> int:
+        """How many tasks run at once."""
 
     def signs(self) -> Mapping[str, Sign]:
         """The last signs of life of its processes, by their names."""
@@ -130,6 +133,7 @@ class _Watched:
         self._slowest = 0.0
         """Seconds an image that a shard took, from when it was given to the cluster."""
         self._given_back = 0
+        self._processes = 1
 
     def until_done(self) -> Lost:
         orders = self.orders
@@ -148,7 +152,7 @@ class _Watched:
         return self.lost
 
     def _why_lost(self, left: int) -> str:
-        if self._given_back > _GIVEN_BACK:
+        if self._given_back > _GIVEN_BACK * self._processes:
             return "Only processes that are of no use, as told, have taken shards up."
         job = self.orders.job
         life = life_of_all(self.cluster.signs(), self.unchanged, left, job.deadline)
@@ -156,7 +160,8 @@ class _Watched:
 
     def _submit(self, given: Any, prefixes: Any) -> None:
         """Give the cluster as much as keeps it busy; when nothing else is left, what takes too long once more."""
-        while len(self._running) < AHEAD * self.orders.job.parallel and (self._settling or self._waiting):
+        self._processes = max(self.cluster.processes(), 1)
+        while len(self._running) < AHEAD * self._processes and (self._settling or self._waiting):
             if self._settling:
                 number = self._settling.popleft()
                 task = self.cluster.submit(given, prefixes, self.worker, number, None)
@@ -207,7 +212,8 @@ class _Watched:
             self._given_back += 1
             self._waiting.append((shard, fingerprints))
             return
-        did = self.intake.take_message(data, f"{task.what}, which {self.orders.job.fan_out} has handed in")
+        what = f"{task.what}, which {self.orders.job.fan_out} has handed in"
+        did = self.intake.take_message(data, what, beside=self._processes)
         if did is not None and did.is_of_use:
             self._given_back = 0
             self._slowest = max(self._slowest, (time.monotonic() - task.since) / max(shard.images, 1))

@@ -108,10 +108,14 @@ class Intake:
         if not answer.report.is_blind:
             self._taken.add(key)
 
-    def take_message(self, data: bytes, what: str) -> ShardReport | None:
-        """Take in a shard's rows that have travelled; None for those that cannot be used: told of as `what`."""
+    def take_message(self, data: bytes, what: str, *, beside: int = 1) -> ShardReport | None:
+        """Take in a shard's rows that have travelled; None for those that cannot be used: told of as `what`.
+
+        So many of a worker's processes are at work `beside` each other, and their seconds count once.
+        """
         try:
             answer = ShardAnswer.of(data, self._orders.store_id, self._orders.matrices)
+            answer = replace(answer, report=replace(answer.report, seconds=answer.report.seconds / beside))
             SHARD.around(self.take, f"storing {what}")(answer)
         except (MessageRefused, Overtaken) as refused:
             self.refuse(what, refused)

@@ -68,6 +68,9 @@ class DaskCluster:
         with suppress(Exception):
             task.cancel(force=True)
 
+    def processes(self) -> int:
+        return len(self._client.nthreads())
+
     def signs(self) -> Mapping[str, Sign]:
         return self._signs
 

@@ -36,8 +36,8 @@ class RayCluster:
     def __init__(self, job: Job) -> None:
         local: dict[str, Any] = {} if job.cluster else {"num_cpus": job.cluster_size, "include_dashboard": False}
         ray.init(address=job.cluster or "local", log_to_driver=False, **local)
-        gpus = 1 if job.device not in ("auto", "cpu") else 0
-        self._embed = ray.remote(num_gpus=gpus, num_cpus=1, max_retries=_RETRIES)(_embed)
+        self._gpus = 1 if job.device not in ("auto", "cpu") else 0
+        self._embed = ray.remote(num_gpus=self._gpus, num_cpus=1, max_retries=_RETRIES)(_embed)
         self._told: Any = ray.remote(num_cpus=0)(_Signs).remote()
         self._last: dict[str, Sign] = {}
 
@@ -58,6 +58,9 @@ class RayCluster:
     def drop(self, task: Any) -> None:
         with suppress(Exception):
             ray.cancel(task, force=True)
+
+    def processes(self) -> int:
+        return int(ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0))
 
     def signs(self) -> Mapping[str, Sign]:
         with suppress(Exception):

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -76,8 +76,7 @@ def _embedded(session: _Session, order: ShardOrder) -> bytes:
         answer = work.refusal(order, other)
     report = answer.report
     session.of_no_use = 0 if report.is_of_use else session.of_no_use + 1
-    seconds = report.seconds / session.orders.job.parallel  # they pass beside each other
-    return replace(answer, report=replace(report, seconds=seconds)).message()
+    return answer.message()
 
 
 def _session_of(orders: np.ndarray, prefixes: np.ndarray | None, worker: str) -> _Session:
