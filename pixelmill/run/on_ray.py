@@ -60,7 +60,8 @@ class RayCluster:
             ray.cancel(task, force=True)
 
     def processes(self) -> int:
-        return int(ray.cluster_resources().get("GPU" if self._gpus else "CPU", 0))
+        found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return int(found.get("GPU" if self._gpus else "CPU", 0))
 
     def signs(self) -> Mapping[str, Sign]:
         with suppress(Exception):

@@ -55,7 +55,8 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
             writer.continue_with(matrix.provenance.fingerprint)
         unsettled = tuple(Unsettled(spec.name, (), samples) for spec in job.specs if spec.name not in matrices)
     filled = [matrices[spec.name] for spec in job.specs if spec.name in matrices]
-    return Prepared(tuple(filled), plan_for(job, writer, filled, scan), unsettled)
+    plan = Plan({}, 0, ()) if unsettled else plan_for(job, writer, filled, scan)  # made when all is settled
+    return Prepared(tuple(filled), plan, unsettled)
 
 
 def unsettled_again(job: Job, writer: StoreWriter, scan: int, models: Sequence[str]) -> tuple[Unsettled, ...]:

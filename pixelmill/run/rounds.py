@@ -96,7 +96,7 @@ class _Rounds:
             if unsettled:
                 unsettled = self._settle(unsettled)
                 plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
-            if not plan.images and not unsettled:
+            if not plan.images:
                 break
             try:
                 orders = self._orders(plan)
@@ -105,26 +105,25 @@ class _Rounds:
                     raise
                 break  # those who are left cannot take it over
             outcome.schedule = outcome.schedule or orders.schedule
-            outcome.unfinished = False
             lost, drifted, refused = self._one_round(orders)
             if not (lost or refused or drifted):
+                outcome.unfinished = False
                 break
             if past(self.job.deadline):
-                outcome.left, outcome.unfinished = (
-                    "The deadline came; the next run does the rest.",
-                    needs_somebody(lost),
-                )
+                outcome.unfinished = needs_somebody(lost)
                 break
             if drifted:
                 unsettled = unsettled_again(self.job, self.writer, self.scan, drifted)
             plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
             outcome.unfinished = bool(plan.images)
             self._without(outcome.lost)
-            if is_device_missing(lost) or (self.job.fan_out == "workers" and not self.job.workers):
+            if is_device_missing(lost) or self._nobody_is_left():
                 break
-        outcome.unfinished = outcome.unfinished or bool(unsettled)
-        if outcome.unfinished and not past(self.job.deadline):
-            outcome.left = "What it left was not done."
+        if past(self.job.deadline):
+            outcome.left = "The deadline came; the next run does the rest."
+            outcome.unfinished = outcome.unfinished or needs_somebody(outcome.lost)
+        elif outcome.unfinished or unsettled:
+            outcome.left, outcome.unfinished = "What it left was not done.", True
 
     def _settle(self, unsettled: Sequence[Unsettled]) -> Sequence[Unsettled]:
         """Have workers find out which matrices models fill; what is still unsettled then."""
@@ -137,9 +136,12 @@ class _Rounds:
             self.outcome.lost |= lost
             unsettled = [one for one in unsettled if one.model not in intake.settled]
             self._without(lost)
-            if not unsettled or past(self.job.deadline) or (self.job.fan_out == "workers" and not self.job.workers):
+            if not unsettled or past(self.job.deadline) or self._nobody_is_left():
                 break
         return unsettled
+
+    def _nobody_is_left(self) -> bool:
+        return self.job.fan_out == "workers" and not self.job.workers
 
     def _worker_for(self, model: str, turn: int) -> str:
         """Who settles a model, each turn another."""
