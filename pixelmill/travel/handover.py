@@ -168,6 +168,5 @@ def _told(error: OSError) -> None:
 def _unusable(what: str, place: str, error: Exception) -> StoreError:
     reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
     return StoreError(
-        f"Expected to {what} at {place}. {reason}. See to its permissions, or name another folder or address in [run] "
-        "handover."
+        f"Expected to {what} at {place}. {reason}. See to that, or name another folder or address in [run] handover."
     )
