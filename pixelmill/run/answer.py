@@ -58,7 +58,7 @@ class ShardAnswer:
 
 def merged(parts: Sequence[ShardRows]) -> ShardRows:
     """What several passes over a shard gave, as one: each content once, with all its vectors."""
-    total, places, vectors = ShardRows(), dict[bytes, int](), dict[str, list[Vectors]]()
+    total, places, vectors = ShardRows(), dict[bytes, int](), dict[str, Vectors]()
     for part in parts:
         moved = []
         for content in part.contents:
@@ -69,15 +69,19 @@ def merged(parts: Sequence[ShardRows]) -> ShardRows:
                 total.contents.append(content)
             moved.append(places[content.sha256])
         for fingerprint, made in part.vectors.items():
-            index = np.array(moved, dtype=np.int64)[made.index]
-            vectors.setdefault(fingerprint, []).append(Vectors(index, made.values))
+            more = Vectors(np.array(moved, dtype=np.int64)[made.index], made.values)
+            vectors[fingerprint] = _joined(vectors[fingerprint], more) if fingerprint in vectors else more
         total.copies += part.copies
         total.failures += part.failures
-    total.vectors = {
-        fingerprint: Vectors(np.concatenate([v.index for v in made]), np.concatenate([v.values for v in made]))
-        for fingerprint, made in vectors.items()
-    }
+    total.vectors = vectors
     return total
+
+
+def _joined(vectors: Vectors, more: Vectors) -> Vectors:
+    """Vectors with those of further contents; what a copy gave that was read later is the same once more."""
+    new = ~np.isin(more.index, vectors.index)
+    index, values = (vectors.index, more.index[new]), (vectors.values, more.values[new])
+    return Vectors(np.concatenate(index), np.concatenate(values))
 
 
 def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -131,7 +131,7 @@ class RunPlace:
     @contextmanager
     def alive(self, worker: str) -> Iterator[Callable[[], bool]]:
         """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs; gives a
-        function that says whether the run has told it to stop."""
+        function that says whether the run has told it to stop, or has taken its sign away: it counts on it no more."""
         over, stopped, beats = threading.Event(), threading.Event(), 0
 
         def tell() -> None:
@@ -145,6 +145,9 @@ class RunPlace:
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):
                 with suppress(Exception):  # a network may fail for a moment
+                    if self.handover.get(self._at(f"{worker}.alive")) is None:
+                        stopped.set()
+                        break
                     tell()
 
         tell()

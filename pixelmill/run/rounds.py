@@ -129,13 +129,19 @@ class _Rounds:
         """Have workers find out which matrices models fill; what is still unsettled then."""
         for turn in range(ROUNDS):
             settling: dict[str, tuple[Unsettled, ...]] = {}
-            for one in unsettled:
-                worker = self._worker_for(one.model, turn)
-                settling[worker] = (*settling.get(worker, ()), one)
+            try:
+                for one in unsettled:
+                    worker = self._worker_for(one.model, turn)
+                    settling[worker] = (*settling.get(worker, ()), one)
+            except DeviceUnavailable:
+                if not self.outcome.lost:
+                    raise
+                break  # those who are left cannot take it over
             intake, lost = self._carried_out(self._given(settling=settling), needs_rows=turn < ROUNDS - 1)
             self.outcome.lost |= lost
             unsettled = [one for one in unsettled if one.model not in intake.settled]
-            self._without(lost)
+            # One whose device is missing keeps its share: another settles, and does not do it all in silence.
+            self._without({name: why for name, why in lost.items() if not is_device_missing({name: why})})
             if not unsettled or past(self.job.deadline) or self._nobody_is_left():
                 break
         return unsettled

@@ -15,12 +15,11 @@ from pixelmill.embedding.precision import fastest_precision
 from pixelmill.embedding.progress import telling
 from pixelmill.embedding.targets import Target
 from pixelmill.errors import ImageRejected
-from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.pipeline import Pipeline
 from pixelmill.provenance import provenance_of, still_makes
-from pixelmill.run.answer import rows_of, rows_packed
+from pixelmill.run.answer import merged, rows_of, rows_packed
 from pixelmill.run.drift import ReadFile, checked
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model, note_sound
@@ -147,18 +146,18 @@ class _Settling:
         return answer(partial(self._fastest, model, samples), deadline=self.job.deadline)
 
     def first_rows(self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile]) -> ShardRows:
-        options: DecodeOptions = self.job.decode_options(made.decode)
+        """The rows of the first images that can be embedded, no more than what is compared each night."""
+        options = self.job.decode_options(made.decode)
         pipeline = Pipeline([Target(model, made.fingerprint)], options, batch_size=_SAMPLES, threads=2, read=self._read)
-        done = 0
-
-        def missing(_sha256: bytes) -> frozenset[str]:
-            nonlocal done
-            done += 1
-            return frozenset({made.fingerprint})
-
-        run = partial(pipeline.run, files, missing, stop=lambda: done >= NIGHTLY)
+        wanted, rows, begun, lacking = frozenset({made.fingerprint}), ShardRows(), 0, NIGHTLY
         with telling(lambda _model, _images: None):  # the run counts them when they are handed in
-            return answer(run, deadline=self.job.deadline).rows
+            while lacking and begun < len(files):
+                some = files[begun : begun + lacking]
+                begun += len(some)
+                run = partial(pipeline.run, some, lambda _sha256: wanted)
+                rows = merged([rows, answer(run, deadline=self.job.deadline).rows])
+                lacking = NIGHTLY - sum(len(vectors.index) for vectors in rows.vectors.values())
+        return rows
 
     def _bytes(self, file: FoundFile) -> bytes:
         begin("read", file.absolute, file.source)

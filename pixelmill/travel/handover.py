@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ DELAYS: Final = (1.0, 4.0, 15.0)
 seconds each time."""
 SECONDS: Final = 120.0
 """How long an answer is waited for, further tries included; for what is written, also as long as a slow line takes."""
+
+_TRIES: Final = 5
 
 
 class Handover(Protocol):
@@ -89,8 +92,8 @@ class FolderHandover:
         self._remove_empty(path.parent)
 
     def clear(self, below: str) -> None:
-        with self._in_words(f"remove {below or 'what was handed over'}"), suppress(FileNotFoundError):
-            shutil.rmtree(self.folder / below)
+        with self._in_words(f"remove {below or 'what was handed over'}"):
+            _remove_all(self.folder / below)
         self._remove_empty((self.folder / below).parent)
 
     def _remove_empty(self, folder: Path) -> None:
@@ -158,6 +161,18 @@ def _if_there(act: Callable[[], T]) -> T | None:
         if "bucket" in str(error).lower():
             raise
         return None
+
+
+def _remove_all(folder: Path) -> None:
+    """Remove a folder, into which somebody may write meanwhile."""
+    for left in reversed(range(_TRIES)):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or (not left and folder.exists()):
+                raise
+        if not folder.exists():
+            return
 
 
 def _told(error: OSError) -> None:
