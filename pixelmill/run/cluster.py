@@ -20,7 +20,7 @@ from pixelmill.run.job import Job
 from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
-from pixelmill.watch.clocks import Unchanged
+from pixelmill.watch.clocks import Unchanged, past
 
 POLL_SECONDS = 0.5
 AHEAD = 2
@@ -141,6 +141,9 @@ class _Watched:
         prefixes = self.intake.prefixes() if self._waiting else None
         shared = None if prefixes is None else self.cluster.share(_array(prefixes))
         while self._waiting or self._settling or self._running:
+            if past(orders.job.deadline):
+                self._waiting.clear()
+                self._settling.clear()
             self._submit(given, shared)
             self._collect()
             left = len(self._waiting) + len(self._settling) + len(self._running)
@@ -164,7 +167,7 @@ class _Watched:
         while len(self._running) < AHEAD * self._processes and (self._settling or self._waiting):
             if self._settling:
                 number = self._settling.popleft()
-                task = self.cluster.submit(given, prefixes, self.worker, number, None)
+                task = self.cluster.submit(given, prefixes, self.worker, number, None, self._seconds_left())
                 self._running[task] = _Task(f"model {number}", None, time.monotonic())
                 continue
             self._give(given, prefixes, *self._waiting.popleft())
@@ -174,13 +177,17 @@ class _Watched:
     def _give(self, given: Any, prefixes: Any, shard: Shard, fingerprints: tuple[str, ...]) -> None:
         self._tries[shard.number] += 1
         message = _array(self.intake.order(shard, fingerprints).message())
-        task = self.cluster.submit(given, prefixes, self.worker, None, message)
+        task = self.cluster.submit(given, prefixes, self.worker, None, message, self._seconds_left())
         self._running[task] = _Task(f"shard {shard.number}", (shard, fingerprints), time.monotonic())
+
+    def _seconds_left(self) -> float | None:
+        deadline = self.orders.job.deadline
+        return None if deadline is None else deadline - time.time()
 
     def _too_slow(self) -> list[tuple[Shard, tuple[str, ...]]]:
         """The shards that have taken a multiple of the time of the slowest one so far: a second process may be faster.
         Whoever is second is not counted."""
-        if not self._slowest or len(self.cluster.signs()) < 2:
+        if not self._slowest or self._processes < 2 or past(self.orders.job.deadline):
             return []
         now, running = time.monotonic(), Counter(task.what for task in self._running.values())
         return [
@@ -220,7 +227,7 @@ class _Watched:
             for key in [key for key, other in self._running.items() if other.shard and other.shard[0] == shard]:
                 del self._running[key]
                 self.cluster.drop(key)
-        elif len(self.cluster.signs()) > 1 and self._tries[shard.number] < _TRIES:
+        elif self._processes > 1 and self._tries[shard.number] < _TRIES:
             self._waiting.append((shard, fingerprints))
 
 

@@ -53,11 +53,12 @@ _one_at_a_time = threading.Lock()
 
 def embed_remotely(
     tell: Tell, orders: np.ndarray, prefixes: np.ndarray | None, worker: str, model: int | None,
-    shard: np.ndarray | None,
+    shard: np.ndarray | None, seconds_left: float | None,
 ) -> np.ndarray:  # fmt: skip
     """Settle a model of the orders, by its number, or do a shard: messages in, a message out."""
     with _one_at_a_time, _signs(tell):
         session = _session_of(orders, prefixes, worker)
+        session.work.due_in(seconds_left)
         if model is not None:
             asked = session.orders.settling[worker][model]
             settled = settle(session.work.job, asked, read=session.work.read)

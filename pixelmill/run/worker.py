@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -69,6 +70,12 @@ class AtWork:
     def stop(self) -> bool:
         """Whether no more is to be begun."""
         return self._stopped() or past(self.job.deadline)
+
+    def due_in(self, seconds: float | None) -> None:
+        """Be done in so many seconds from now, if the deadline is not sooner: the clock of the run may be another."""
+        if seconds is not None:
+            deadline = min(self.job.deadline or math.inf, time.time() + seconds)
+            self.job = self.job.model_copy(update={"deadline": deadline})
 
     def embed(self, order: ShardOrder) -> ShardAnswer:
         """Embed what the images of a shard lack.
