@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from pixelmill.run.results import ShardReport
-from pixelmill.sources.found import FoundFile
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
+from pixelmill.travel.files import packed_files, unpacked_files
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
+from pixelmill.travel.validate import require_storable
 
 KIND = "rows"
 _REPORT = TypeAdapter(ShardReport)
@@ -47,8 +48,7 @@ class ShardAnswer:
         stored: of another store, or whose rows are not what such rows are."""
         message = decode(data, KIND, store_id=store_id)
         try:
-            dims = {matrix.provenance.fingerprint: matrix.provenance.dim for matrix in matrices}
-            rows = rows_of(message.header["rows"], message.arrays, dims)
+            rows = rows_of(message.header["rows"], message.arrays, matrices)
             report = _REPORT.validate_python(message.header["report"])
             number, unmeasured = int(message.header["number"]), tuple(map(str, message.header["unmeasured"]))
             return cls(message.store_id, message.run, number, rows, report, unmeasured)
@@ -87,9 +87,9 @@ def _joined(vectors: Vectors, more: Vectors) -> Vectors:
 def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Rows as they travel: what goes as JSON, and arrays."""
     header = {
-        "files": [content.file for content in rows.contents],
+        "contents": packed_files(content.file for content in rows.contents),
         "sizes": [[content.width, content.height] for content in rows.contents],
-        "copies": [file for file, _ in rows.copies],
+        "copies": packed_files(file for file, _ in rows.copies),
         "failures": [
             [f.path, f.sha256.hex() if f.sha256 else None, f.stage, f.reason, f.fingerprint, f.model]
             for f in rows.failures
@@ -106,33 +106,23 @@ def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     return header, arrays
 
 
-def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], dims: Mapping[str, int]) -> ShardRows:
-    """The rows that travelled, for matrices of `dims` by fingerprint. Raises LookupError, TypeError or ValueError for
-    what cannot be stored."""
+def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], matrices: Sequence[Matrix]) -> ShardRows:
+    """The rows that travelled, for `matrices`. Raises LookupError, TypeError, ValueError or MessageRefused for what
+    cannot be stored."""
     contents, copied = _bytes(arrays["contents"]), _bytes(arrays["copied"])
-    if len(set(contents)) < len(contents):
-        raise ValueError("it has a content twice")
-    files = [FoundFile(*file) for file in said["files"]]
-    return ShardRows(
+    rows = ShardRows(
         contents=[
-            Content(file, sha256, int(width), int(height))
-            for file, sha256, (width, height) in zip(files, contents, said["sizes"], strict=True)
+            Content(file, sha256, width, height)
+            for file, sha256, (width, height) in zip(
+                unpacked_files(said["contents"]), contents, said["sizes"], strict=True
+            )
         ],
-        copies=list(zip((FoundFile(*file) for file in said["copies"]), copied, strict=True)),
+        copies=list(zip(unpacked_files(said["copies"]), copied, strict=True)),
         failures=[_failure(*failure) for failure in said["failures"]],
-        vectors={f: _vectors(arrays, f, dims[f], len(contents)) for f in said["matrices"]},
+        vectors={f: Vectors(arrays[f"index {f}"], arrays[f"values {f}"]) for f in said["matrices"]},
     )
-
-
-def _vectors(arrays: Mapping[str, np.ndarray], fingerprint: str, dim: int, contents: int) -> Vectors:
-    index, values = arrays[f"index {fingerprint}"], arrays[f"values {fingerprint}"]
-    if index.ndim != 1 or values.shape != (len(index), dim):
-        raise ValueError(f"its vectors have shape {values.shape}, and {len(index)} of dimension {dim} were expected")
-    if len(index) and (index.min() < 0 or index.max() >= contents or len(np.unique(index)) < len(index)):
-        raise ValueError("its vectors are of images that it does not list")
-    if not np.isfinite(values).all():
-        raise ValueError("its vectors are not finite")
-    return Vectors(index.astype(np.int64), values.astype(np.float32))
+    require_storable(rows, matrices)
+    return rows
 
 
 def _failure(path: str, sha256: str | None, stage: str, reason: str, fingerprint: str, model: str) -> Failure:

@@ -97,14 +97,15 @@ class Intake:
         if any(self._began.get(fingerprint, place) != place for fingerprint in unmeasured):
             raise Overtaken(f"Expected {place} to compare what it makes with what is stored. It began too early.")
         looked_at = [self._matrices[f] for f in unmeasured if f not in self._began]
-        self._writer.commit(rows, looked_at=looked_at)
+        done = self._writer.commit(rows, looked_at=looked_at)
         self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
         compact_if_needed(self._writer)
         self._note_checks(answer.report.checks)
         self._unread.note(answer)
         key = answer.number, answer.report.worker, place
         if key not in self._taken:  # else it was handed in twice
-            self.done.append(answer.report)
+            warnings = (*answer.report.warnings, *(_unknown(file.absolute) for file in done.unknown))
+            self.done.append(replace(answer.report, embedded_twice=done.dropped, warnings=warnings))
         if not answer.report.is_blind:
             self._taken.add(key)
 
@@ -169,6 +170,10 @@ class Intake:
     def _note_checks(self, checks: Mapping[str, tuple[int, float]]) -> None:
         for fingerprint, (compared, cosine) in checks.items():
             self._writer.ledger.runs.record_check(fingerprint, compared, cosine)
+
+
+def _unknown(path: str) -> str:
+    return f"{path} was taken for a copy of a content that nobody has stored: the next run reads it again."
 
 
 def _report_of(settled: Settled, worker: str) -> ShardReport:

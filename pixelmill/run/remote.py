@@ -84,7 +84,7 @@ def _session_of(orders: np.ndarray, prefixes: np.ndarray | None, worker: str) ->
     """The session of these orders; another's models are given up."""
     global _session
     data = _bytes(orders)
-    key = hashlib.sha256(data).digest()
+    key = hashlib.sha256(data + (b"" if prefixes is None else _bytes(prefixes))).digest()
     if _session is None or _session.key != key:
         release_models()
         read = RunOrders.of_message(data)

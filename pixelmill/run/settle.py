@@ -27,7 +27,7 @@ from pixelmill.run.measure import NIGHTLY
 from pixelmill.run.orders import Unsettled
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
-from pixelmill.store.manifest import Provenance
+from pixelmill.store.manifest import Matrix, Provenance
 from pixelmill.store.rows import ShardRows
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 from pixelmill.watch.calls import answer, begin
@@ -65,7 +65,11 @@ class Settled:
         said = message.header
         try:
             made = Provenance.model_validate(said["made"])
-            rows = rows_of(said["rows"], message.arrays, {made.fingerprint: made.dim}) if said["rows"] else None
+            rows = (
+                rows_of(said["rows"], message.arrays, [Matrix(provenance=made, dtype="float32", serving=False)])
+                if said["rows"]
+                else None
+            )
             checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
             return cls(str(said["model"]), made, checks, rows, str(said["device"]), float(said["seconds"]))
         except (ValidationError, LookupError, TypeError, ValueError) as error:
