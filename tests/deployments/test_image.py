@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 
 from deployments.set_up import CONTAINERS, make_pool
 from flows._workers import variables_for
+from pixelmill.store.reader import Store
+from pixelmill.store.verify import verify
 from pixelmill.version import VERSION
 from tests.support.dockerfile import Image, build, is_ignored, steps, why_not
 from tests.support.jobs import job_of, start
@@ -115,18 +123,80 @@ print(*BaseWorker.get_all_available_worker_types())
 
 @pytest.mark.system
 @pytest.mark.timeout(1800)
-def test_workers_and_jobs_run_in_it(image: Image, tmp_path: Path) -> None:
-    """A worker of processes asks for work; what Docker's worker hands over runs `embed`, which finds no orders there."""
-    with PrefectServer(tmp_path / "prefect") as server, server.used(), get_client(sync_client=True) as client:
-        for pool in ("gpu", "docker"):
-            make_pool(client, pool)
-        image.start("prefect", "worker", "start", "--pool", "gpu", "--run-once", env={"PREFECT_API_URL": server.url})
-        assert [worker.status for worker in client.read_workers_for_work_pool("gpu")]
+def test_a_worker_of_processes_runs_in_it(image: Image, client: SyncPrefectClient) -> None:
+    """`prefect worker start` asks the server of PREFECT_API_URL for work."""
+    url = str(client.api_url)
+    image.start("prefect", "worker", "start", "--pool", "gpu", "--run-once", env={"PREFECT_API_URL": url})
+    assert len(client.read_workers_for_work_pool("gpu")) == 1
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1800)
+def test_a_job_without_orders_says_so(image: Image, client: SyncPrefectClient) -> None:
+    """The flow is found and its failure told, in words, where a person looks for it."""
+    state = ran(image, client, start(client, "docker", variables_for("cpu")), {})
+    assert (state.name, "Expected" in state.message) == ("Failed", True), state.message
+
+
+@pytest.mark.system
+@pytest.mark.timeout(1800)
+def test_a_run_has_its_work_done_in_it(
+    image: Image, client: SyncPrefectClient, server: PrefectServer, tmp_path: Path
+) -> None:
+    """What Docker's worker would start does all of a run: it sees pictures at a path of its own, the hand-over, no store."""
+    photos, handover, store = ROOT / "examples" / "images", tmp_path / "handover", tmp_path / "store"
+    handover.mkdir()
+    handover.chmod(0o777)  # the run is root here, and the image user 1000
+    (tmp_path / "pixelmill.toml").write_text(f"""
+[run]
+fan_out = "workers"
+sources = ["{photos}"]
+store = "{store}"
+handover = "{handover}"
+
+[[workers]]
+name = "box"
+device = "cpu"
+work_pool = "docker"
+paths = {{"{photos}" = "/photos"}}
+""")
+    command = [sys.executable, "-m", "pixelmill", "run", "--config", str(tmp_path / "pixelmill.toml")]
+    seen: dict[UUID, str] = {}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, env=server.env, umask=0, stdout=log, stderr=log) as running,
+    ):
+        while running.poll() is None:  # one to find out what a new matrix is, one for the rest
+            time.sleep(0.5)
+            for run in client.read_flow_runs():
+                if "box" in run.tags and run.id not in seen:
+                    state = ran(image, client, run, {str(photos): "/photos:ro", str(handover): str(handover)})
+                    seen[run.id] = f"{state.name}: {state.message}"
+    assert running.returncode == 0, (tmp_path / "log").read_text()
+    assert {words.partition(":")[0] for words in seen.values()} == {"Completed"}, seen
+    assert len(Store(store)) == 32
+    assert verify(store) == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """With the pools `gpu` and `docker`, and the deployment of `embed` in the latter."""
+    with PrefectServer(tmp_path_factory.mktemp("prefect")) as server:
+        with server.used(), get_client(sync_client=True) as client:
+            for pool in ("gpu", "docker"):
+                make_pool(client, pool)
         server.prefect("deploy", "--prefect-file", "deployments/pools/prefect.yaml", "--name", "embed-docker")
-        run = start(client, "docker", variables_for("cpu"))
-        job = job_of(client, run)
-        image.start(*shlex.split(job.command), env=job.env)
-        state = client.read_flow_run(run.id).state
-        assert state
-        assert (state.is_failed(), state.name) == (True, "Failed")
-        assert "Expected" in (state.message or ""), state.message
+        yield server
+
+
+@pytest.fixture
+def client(server: PrefectServer) -> Iterator[SyncPrefectClient]:
+    with server.used(), get_client(sync_client=True) as client:
+        yield client
+
+
+def ran(image: Image, client: SyncPrefectClient, run: FlowRun, binds: dict[str, str]) -> Any:
+    """The state of a run that was started in the image as Docker's worker would have it."""
+    job = job_of(client, run)
+    image.start(*shlex.split(job.command), env=job.env, binds=binds)
+    return client.read_flow_run(run.id).state
