@@ -59,8 +59,7 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
                     del runs[worker]
                 if verdict.why:
                     lost[worker] = verdict.why
-    place.take_in(intake)
-    place.clear()
+    place.close(intake)
     return lost
 
 

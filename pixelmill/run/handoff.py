@@ -87,6 +87,14 @@ class RunPlace:
                     intake.take_settled_message(data, what, name.split("-", 2)[2])
                 self.handover.remove(self._at(name))
 
+    def close(self, intake: Intake) -> None:
+        """End a round: take the orders away, so that who still works at them notices, then what was handed in. What
+        comes later stays for the next run."""
+        for name in sorted(self.names(), key=lambda name: name != "orders"):
+            if not name.startswith(("rows-", "settled-")):
+                self.handover.remove(self._at(name))
+        self.take_in(intake)
+
     def sign_of(self, worker: str) -> Sign | None:
         """The last sign of life of a worker."""
         with suppress(ValueError, TypeError):
@@ -95,7 +103,7 @@ class RunPlace:
         return None
 
     def clear(self) -> None:
-        """Throw it all away, at the end of the run: first the orders, so that who still works at them notices."""
+        """Throw it all away, once nobody works there."""
         self.handover.remove(self._at("orders"))
         self.handover.clear(self.name)
 
