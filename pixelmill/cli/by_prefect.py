@@ -27,13 +27,13 @@ def check_flags(*, prefect: bool, direct: bool) -> None:
 
 
 def goes_by_prefect(job: Job, *, prefect: bool, direct: bool) -> bool:
-    """Raises SettingsError for a job that is no process's alone to do, and for settings that Prefect cannot read."""
+    """Raises SettingsError for a job that only Prefect can have done, and for settings that Prefect cannot read."""
     if direct:
         from pixelmill.run.direct import refuse_workers
 
         refuse_workers(job)
         return False
-    return prefect or job.fan_out != "inline" or names_server(os.environ)
+    return prefect or job.fan_out == "workers" or names_server(os.environ)
 
 
 def names_server(environment: Mapping[str, str]) -> bool:

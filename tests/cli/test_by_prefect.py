@@ -139,15 +139,14 @@ def test_both_ways_at_once_are_wrong_usage(photos: str, capfd: pytest.CaptureFix
     assert "Expected --prefect, --direct or neither" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("fan_out", ["workers", "dask", "ray"])
 def test_direct_does_no_other_processs_work(
-    photos: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fan_out: str
+    photos: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Workers and clusters are started by Prefect: exit code 2, and what to do; no store is made."""
+    """Workers are started by Prefect: exit code 2, and what to do; no store is made."""
     Path("pixelmill.toml").write_text('[[workers]]\nname = "a"\n')
-    monkeypatch.setenv("PIXELMILL_RUN__FAN_OUT", fan_out)
+    monkeypatch.setenv("PIXELMILL_RUN__FAN_OUT", "workers")
     assert code("run", photos, "--direct", "--store", "store") == 2
-    assert f'Got "{fan_out}", which Prefect starts' in capfd.readouterr().err
+    assert 'Got "workers", which Prefect starts' in capfd.readouterr().err
     assert not os.path.lexists("store/vectors.h5")
 
 
@@ -158,14 +157,16 @@ def test_direct_does_no_other_processs_work(
         ((), {"PREFECT_API_URL": SERVER}, "prefect"),
         (("--direct",), {"PREFECT_API_URL": SERVER}, "direct"),
         (("--prefect",), {}, "prefect"),
-        ((), {"PIXELMILL_RUN__FAN_OUT": "dask"}, "prefect"),
+        ((), {"PIXELMILL_RUN__FAN_OUT": "dask"}, "direct"),
+        ((), {"PIXELMILL_RUN__FAN_OUT": "workers"}, "prefect"),
         (("--dry-run", "--prefect"), {}, "none"),
     ],
 )
 def test_who_runs(
     photos: str, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], variables: Mapping[str, str], way: str
 ) -> None:
-    """This process, unless a server is named, the settings share the work out, or a flag says so."""
+    """This process, unless a server is named, Prefect's workers are to do it, or a flag says so."""
+    Path("pixelmill.toml").write_text('[[workers]]\nname = "a"\n')
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PREFECT_HOME", "prefect")
