@@ -46,7 +46,7 @@ LONGEST = 300
 EXCUSE = "More than 300 lines: "
 """A longer file says why, in its opening docstring, behind these words."""
 STRANGE = {
-    "apart": "sandbox", "consult": "readonly", "desk": "RunFolder", "disguise": "sniff", "harvest": "ShardRows",
+    "apart": "sandbox", "consult": "readonly", "desk": "RunPlace", "disguise": "sniff", "harvest": "ShardRows",
     "holdings": "inventory", "morning": "report", "patiently": "retry", "sightings": "scans", "strangers": "what they are",
 }  # fmt: skip
 """Words that only their author knew, as parts of names, and what a stranger of the field guesses instead."""

@@ -89,10 +89,12 @@ class _Rounds:
         self.start = start
         self.outcome = outcome
         self.earlier = earlier
+        self._all = job.workers
 
     def go(self, unsettled: Sequence[Unsettled], plan: Plan) -> None:
         outcome = self.outcome
-        for _ in range(ROUNDS):
+        turns = ROUNDS
+        while turns:
             if unsettled:
                 unsettled = self._settle(unsettled)
                 plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
@@ -106,6 +108,7 @@ class _Rounds:
                 break  # those who are left cannot take it over
             outcome.schedule = outcome.schedule or orders.schedule
             lost, drifted, refused = self._one_round(orders)
+            turns -= not self._others_may_make(lost)
             if not (lost or refused or drifted):
                 outcome.unfinished = False
                 break
@@ -141,7 +144,7 @@ class _Rounds:
             self.outcome.lost |= lost
             unsettled = [one for one in unsettled if one.model not in intake.settled]
             # One whose device is missing keeps its share: another settles, and does not do it all in silence.
-            self._without({name: why for name, why in lost.items() if not is_device_missing({name: why})})
+            self._without({name: why for name, why in self.outcome.lost.items() if not is_device_missing({name: why})})
             if not unsettled or past(self.job.deadline) or self._nobody_is_left():
                 break
         return unsettled
@@ -168,7 +171,8 @@ class _Rounds:
             if not lost and not intake.refused and not past(self.job.deadline):
                 lost = who_did_less({worker: len(shards) for worker, shards in orders.shares.items()}, did)
             if drifted:
-                lost = {name: why for name, why in lost.items() if name not in who_drifted(did)}
+                lost = self._without_drifted(lost)
+                self.outcome.lost = self._without_drifted(self.outcome.lost)
         self.outcome.lost |= lost
         for name, reason in lost.items():
             log.warning("worker %s was lost: %s", name, reason)
@@ -188,6 +192,15 @@ class _Rounds:
                 or {w.name for w in able_workers(specs[model], self.job.workers)} <= workers
             )
         ]
+
+    def _without_drifted(self, lost: Lost) -> Lost:
+        """Those who are not lost for vectors that, as it turns out, everybody makes."""
+        drifted = who_drifted(self.outcome.done)
+        return {name: why for name, why in lost.items() if name not in drifted}
+
+    def _others_may_make(self, lost: Lost) -> bool:
+        """Whether all who were lost make other vectors than are stored: whether others do too, the next round shows."""
+        return self.job.fan_out == "workers" and bool(lost) and not self._without_drifted(lost)
 
     def _carried_out(self, orders: RunOrders, *, needs_rows: bool = False) -> tuple[Intake, Lost]:
         intake = Intake(self.writer, orders, self.outcome.unread)
@@ -233,5 +246,5 @@ class _Rounds:
         )  # fmt: skip
 
     def _without(self, lost: Lost) -> None:
-        left = tuple(worker for worker in self.job.workers if worker.name not in lost)
+        left = tuple(worker for worker in self._all if worker.name not in lost)
         self.job = self.job.model_copy(update={"workers": left})

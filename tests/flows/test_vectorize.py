@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,11 +21,12 @@ from pixelmill import catalog
 from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
+from pixelmill.plan import Shard
 from pixelmill.report.model import PendingCount
-from pixelmill.run import worker as work
-from pixelmill.run.results import ShardReport
+from pixelmill.run.intake import Intake
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
+from pixelmill.travel.shard_order import ShardOrder
 from tests.conftest import SavePicture
 from tests.support.server import WeightsServer
 
@@ -235,14 +237,14 @@ def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save
 
 def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixty other scans, of runs that were killed, between a run's plan and its first shard: it embeds all the same."""
-    real = work.embed_shard
+    real = Intake.order
 
-    def embed_shard(*args: Any, **kwargs: Any) -> ShardReport:
+    def order(intake: Intake, shard: Shard, fingerprints: Sequence[str]) -> ShardOrder:
         for _ in range(60):
             with Ledger(Path("store")) as ledger:
                 ledger.scans.begin()
-        return real(*args, **kwargs)
+        return real(intake, shard, fingerprints)
 
-    monkeypatch.setattr("pixelmill.run.worker.embed_shard", embed_shard)
+    monkeypatch.setattr(Intake, "order", order)
     report = vectorize([str(photos)], store="store", precision="float32")
     assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (6, 0)

@@ -18,7 +18,7 @@ import torch
 
 from pixelmill.errors import DeviceUnavailable, WorkersLost
 from pixelmill.report.model import RunReport
-from pixelmill.run import handoff, lost, schedule, throughput
+from pixelmill.run import handoff, lost, schedule
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.handoff import RunPlace, place_at, place_of
 from pixelmill.run.intake import Intake
@@ -34,7 +34,7 @@ from pixelmill.store.verify import verify
 from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.clocks import past
 from tests.conftest import SavePicture
-from tests.support.models import BlockMeans, spec_of
+from tests.support.models import BlockMeans, share_out_by_guess, spec_of
 
 FIRST, SHARED = 8, 12
 """Pictures that whoever settles the matrix embeds, and those that are shared out then."""
@@ -192,9 +192,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return real(self, pixels)
 
     monkeypatch.setattr(BlockMeans, "encode_image", encode_image)
-    monkeypatch.setattr(throughput, "gflops", lambda _spec: 1.0)
-    monkeypatch.setattr(throughput, "GUESSED", {"cpu": 1.0, "cuda": 1.0})
-    monkeypatch.setattr(schedule, "memory_needed", lambda _spec: 2**20)
+    share_out_by_guess(monkeypatch)
     monkeypatch.setattr(handoff, "ALIVE_SECONDS", 0.1)
     monkeypatch.setattr(lost, "COMPUTING_SECONDS", SOON / 1.2)
     yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
@@ -12,6 +13,7 @@ from pixelmill.images.preprocess import Preprocessing
 from pixelmill.models.backends import register
 from pixelmill.models.base import EmbeddingModel, ModelSpec, WeightsSource
 from pixelmill.models.weights import CachedFile
+from pixelmill.run import schedule, throughput
 
 
 class BlockMeans(EmbeddingModel):
@@ -72,3 +74,10 @@ class Limited(BlockMeans):
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.batches.append(len(pixels))
         return super().encode_image(pixels)
+
+
+def share_out_by_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stand-ins be shared out among workers: no table knows how fast they are, or how large."""
+    monkeypatch.setattr(throughput, "gflops", lambda _spec: 1.0)
+    monkeypatch.setattr(throughput, "GUESSED", {"cpu": 1.0, "cuda": 1.0})
+    monkeypatch.setattr(schedule, "memory_needed", lambda _spec: 2**20)
