@@ -94,7 +94,7 @@ class Intake:
         begin("store", os.fspath(self._writer.folder))
         rows, place = answer.rows, answer.report.place
         unmeasured = [f for f in answer.unmeasured if f in rows.vectors]
-        if any(self._began.get(fingerprint, place) != place for fingerprint in unmeasured):
+        if any(self._matrices[f].extents or self._began.get(f, place) != place for f in unmeasured):
             raise Overtaken(f"Expected {place} to compare what it makes with what is stored. It began too early.")
         looked_at = [self._matrices[f] for f in unmeasured if f not in self._began]
         done = self._writer.commit(rows, looked_at=looked_at)
