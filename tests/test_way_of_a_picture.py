@@ -12,10 +12,10 @@ from tests.support.traced_run import passed
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 BESIDE = {
-    "sources/source.py", "sources/address.py", "sources/files.py", "images/jpeg.py", "embedding/targets.py",
-    "embedding/timing.py", "embedding/progress.py",
+    "sources/source.py", "sources/address.py", "sources/files.py", "images/jpeg.py", "embedding/timing.py",
+    "embedding/progress.py",
 }  # fmt: skip
-"""What is called on the way and holds no picture: contracts, counters, what a source or a target is."""
+"""What is called on the way and holds no picture: contracts, counters, what a source is."""
 
 
 @pytest.fixture(scope="module")
