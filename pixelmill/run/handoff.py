@@ -17,6 +17,7 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.settle import Settled
+from pixelmill.sources.address import shown_path
 from pixelmill.travel.handover import Handover, handover_at
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.calls import doing, progress
@@ -56,6 +57,7 @@ class RunPlace:
 
     handover: Handover
     name: str = ""
+    whole: str = ""
     unchanged: Unchanged = field(default_factory=lambda: Unchanged(most=3 * ALIVE_SECONDS))
 
     def give(self, orders: RunOrders, intake: Intake) -> None:
@@ -113,8 +115,8 @@ class RunPlace:
         data = self.handover.get(self._at("orders"))
         if data is None:
             raise StoreError(
-                f"Expected the orders of a run at {self.name}. There are none: the run is over, or this machine does "
-                "not see the same place. `vectorize` starts `embed`; run that."
+                f"Expected the orders of a run at {shown_path(self.whole)}. There are none: the run is over, or this "
+                "machine does not see the same place. `vectorize` starts `embed`; run that."
             )
         return RunOrders.of_message(data)
 
@@ -182,9 +184,11 @@ class RunPlace:
 def place_of(job: Job, store_id: str, run: int) -> tuple[RunPlace, str]:
     """The place of a run, and its whole name, as workers get it."""
     whole = job.handover_place
-    return RunPlace(handover_at(whole), f"{store_id}/{run}"), f"{whole.rstrip('/')}/{store_id}/{run}"
+    name = f"{store_id}/{run}"
+    at_run = f"{whole.rstrip('/')}/{name}"
+    return RunPlace(handover_at(whole), name, at_run), at_run
 
 
 def place_at(whole: str) -> RunPlace:
     """The place of a run by its whole name."""
-    return RunPlace(handover_at(whole))
+    return RunPlace(handover_at(whole), whole=whole)
