@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, cast
+from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
@@ -13,16 +16,19 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Cancelling, Crashed
 
-from pixelmill.errors import SettingsError
+from pixelmill.errors import HandoverUnreachable, SettingsError
 from pixelmill.run.handoff import RunPlace, place_of
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job, Worker
-from pixelmill.run.lost import LOST_SECONDS, Queue, WorkerRun, judge, life_of
+from pixelmill.run.lost import LOST_SECONDS, Queue, Verdict, WorkerRun, judge, life_of
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
+from pixelmill.travel.patience import PATIENCE, Outage
 from pixelmill.watch.clocks import past
 
 POLL_SECONDS = 2.0
+AT_THE_ENDS_SECONDS = 120.0
+"""For how long the hand-over place is asked again before work begins and when it is over."""
 
 
 def run_workers(orders: RunOrders, intake: Intake) -> Lost:
@@ -35,32 +41,91 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
         get_run_logger().info(orders.schedule)
     job = orders.job
     place, name = place_of(job, orders.store_id, orders.scan)
-    place.give(orders, intake)
+    place.patient(AT_THE_ENDS_SECONDS).give(orders, intake)
     workers = {worker.name: worker for worker in job.workers if worker.name in orders.workers}
     runs = {worker: _start(job, orders.scan, workers[worker], name).id for worker in workers}
-    lost, told_to_stop = Lost(), False
     with get_client(sync_client=True) as client:
-        while runs:
+        watch = _Watch(client, job, place, workers, runs)
+        watch.to_the_end(intake)
+    return watch.lost
+
+
+class _Watch:
+    """What a run sees of its workers, until no more is to be expected of any."""
+
+    def __init__(
+        self, client: SyncPrefectClient, job: Job, place: RunPlace, workers: Mapping[str, Worker], runs: dict[str, UUID]
+    ) -> None:  # fmt: skip
+        self.lost = Lost()
+        self._client, self._job, self._place, self._workers, self._runs = client, job, place, workers, runs
+        self._away = Outage(HandoverUnreachable)
+        self._mute = Outage(httpx.TransportError, httpx.HTTPStatusError)
+        self._told_to_stop = False
+
+    def to_the_end(self, intake: Intake) -> None:
+        """Take in what comes, and look after everybody. What is handed in before a run ends is looked for after it."""
+        all_in = False
+        while not all_in:
             time.sleep(POLL_SECONDS)
-            place.take_in(intake)
-            if not told_to_stop and past(job.deadline):
-                place.stop()
-                told_to_stop = True
-            for worker, run in list(runs.items()):
-                verdict = judge(
-                    _seen(client, client.read_flow_run(run), workers[worker], place, job),
-                    start_seconds=job.worker_start_seconds, is_past_deadline=past(job.deadline),
-                    lost_seconds=LOST_SECONDS,
-                )  # fmt: skip
-                if verdict.end_as:
-                    end = Crashed if verdict.end_as == "crashed" else Cancelled
-                    client.set_flow_run_state(run, end(message=verdict.why), force=True)
-                if verdict.is_over:
-                    del runs[worker]
-                if verdict.why:
-                    lost[worker] = verdict.why
-    place.close(intake)
-    return lost
+            self._stop_in_time()
+            if not self._away.why:
+                with self._mute.noted():
+                    self._look()
+            is_last = not self._runs
+            with self._away.noted():
+                self._place.take_in(intake)
+            all_in = is_last and not self._away.why
+            if self._is_given_up():
+                return
+        self._close(intake)
+
+    def _stop_in_time(self) -> None:
+        """Tell the workers that the deadline has come."""
+        if not self._told_to_stop and past(self._job.deadline):
+            with self._away.noted():
+                self._place.stop()
+                self._told_to_stop = True
+
+    def _look(self) -> None:
+        """Judge each worker by its run."""
+        for worker, run in list(self._runs.items()):
+            try:
+                found = self._client.read_flow_run(run)
+                seen = _seen(self._client, found, self._workers[worker], self._place, self._job)
+            except HandoverUnreachable:  # that says nothing of the worker
+                continue
+            except ObjectNotFound:
+                seen = WorkerRun("failed", 0.0, words="Its run was deleted.")
+            verdict = judge(
+                seen, start_seconds=self._job.worker_start_seconds, is_past_deadline=past(self._job.deadline),
+                lost_seconds=LOST_SECONDS,
+            )  # fmt: skip
+            self._carry_out(worker, run, verdict)
+
+    def _carry_out(self, worker: str, run: UUID, verdict: Verdict) -> None:
+        if verdict.end_as:
+            end = Crashed if verdict.end_as == "crashed" else Cancelled
+            self._client.set_flow_run_state(run, end(message=verdict.why), force=True)
+        if verdict.is_over:
+            del self._runs[worker]
+        if verdict.why:
+            self.lost[worker] = verdict.why
+
+    def _is_given_up(self) -> bool:
+        """Whether the place, or Prefect's API, has been away for so long that nobody can be looked after any more."""
+        overdue = self._job.deadline is not None and past(self._job.deadline + LOST_SECONDS)
+        for outage in (self._away, self._mute):
+            if outage.seconds > (LOST_SECONDS if overdue else PATIENCE):
+                why = f"Nothing was to be seen of it for {outage.seconds:.0f} s. {outage.why}"
+                self.lost |= dict.fromkeys(self._runs, why)
+                return True
+        return False
+
+    def _close(self, intake: Intake) -> None:
+        try:
+            self._place.patient(AT_THE_ENDS_SECONDS).close(intake)
+        except HandoverUnreachable as error:
+            get_run_logger().warning(f"{error} The next run clears it.")
 
 
 def cancel_workers(flow: Any, flow_run: FlowRun, state: Any) -> None:

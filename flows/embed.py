@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from pixelmill.run.share import do_share
 from tasks._progress import shown
@@ -19,4 +23,11 @@ def embed(handover: str, worker: str) -> None:
         handover: The folder or address where the run's orders lie, and where its rows are handed over.
         worker: The name of the worker in the settings of the run.
     """
-    do_share(handover, worker, embed=embed_for_others, show=shown)
+    do_share(handover, worker, embed=embed_for_others, show=shown, waited=_waited())
+
+
+def _waited() -> float:
+    """For how many seconds this run has waited in its queue, both ends by the clock of Prefect's server."""
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(flow_run.id))
+    return max((run.start_time - run.created).total_seconds(), 0.0) if run.start_time and run.created else 0.0

@@ -69,6 +69,10 @@ class StoreError(PixelmillError, OSError):
     """A store that cannot be opened, read or written."""
 
 
+class HandoverUnreachable(StoreError):
+    """The place where a run and its workers meet does not answer now; it may again."""
+
+
 class StoreTooNew(StoreError):
     """A store, or its ledger, of a format that came after this program; the message names the version to install."""
 

@@ -7,11 +7,11 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pixelmill.errors import StoreError
+from pixelmill.errors import HandoverUnreachable, StoreError
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
@@ -19,6 +19,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.settle import Settled
 from pixelmill.sources.address import shown_path
 from pixelmill.travel.handover import Handover, handover_at
+from pixelmill.travel.patience import PATIENCE, Patient
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.calls import doing, progress
 from pixelmill.watch.clocks import Unchanged
@@ -62,8 +63,9 @@ class RunPlace:
 
     def give(self, orders: RunOrders, intake: Intake) -> None:
         """Leave orders for workers, the list of what is to do last; signs of an earlier round are taken away."""
-        for name in [*self.names(".alive"), *self.names("stop")]:
-            self.handover.remove(self._at(name))
+        for name in self.names():
+            if name.endswith(".alive") or name == "stop":
+                self.handover.remove(self._at(name))
         if orders.shares:
             if prefixes := intake.prefixes():
                 self._put("prefixes", prefixes)
@@ -109,16 +111,16 @@ class RunPlace:
         self.handover.remove(self._at("orders"))
         self.handover.clear(self.name)
 
-    def orders(self) -> RunOrders:
-        """Raises StoreError when there are none, as the run is over or this is another place, and for those of another
-        version or damaged ones."""
+    def orders(self, waited: float = 0.0) -> RunOrders:
+        """The orders, given at least `waited` seconds ago. Raises StoreError when there are none, as the run is over or
+        this is another place, and for those of another version or damaged ones."""
         data = self.handover.get(self._at("orders"))
         if data is None:
             raise StoreError(
                 f"Expected the orders of a run at {shown_path(self.whole)}. There are none: the run is over, or this "
                 "machine does not see the same place. `vectorize` starts `embed`; run that."
             )
-        return RunOrders.of_message(data)
+        return RunOrders.of_message(data, waited)
 
     def prefixes(self) -> np.ndarray | None:
         """The contents that lack nothing, where shards need them."""
@@ -160,7 +162,8 @@ class RunPlace:
                         break
                     tell()
 
-        tell()
+        with suppress(HandoverUnreachable):
+            tell()
         thread = threading.Thread(target=beat, name="alive", daemon=True)
         thread.start()
         try:
@@ -169,10 +172,13 @@ class RunPlace:
             over.set()
             thread.join(ALIVE_SECONDS)
 
-    def names(self, ending: str = "") -> list[str]:
+    def names(self) -> list[str]:
         """What lies here."""
-        found = [name.removeprefix(f"{self.name}/") if self.name else name for name in self.handover.names(self.name)]
-        return [name for name in found if name.endswith(ending)]
+        return [name.removeprefix(f"{self.name}/") if self.name else name for name in self.handover.names(self.name)]
+
+    def patient(self, seconds: float = PATIENCE) -> RunPlace:
+        """This place, asked again for up to so many seconds while it does not answer."""
+        return replace(self, handover=Patient(self.handover, seconds))
 
     def _at(self, name: str) -> str:
         return f"{self.name}/{name}" if self.name else name

@@ -115,13 +115,15 @@ class RunOrders:
         return encode(Message(KIND, self.store_id, self.scan, header, arrays))
 
     @classmethod
-    def of_message(cls, data: bytes) -> RunOrders:
-        """The orders that a message holds, with the deadline on the clock of this machine. Raises MessageRefused."""
+    def of_message(cls, data: bytes, waited: float = 0.0) -> RunOrders:
+        """The orders that a message holds, with the deadline on the clock of this machine: `waited` seconds less are
+        left than were when they were given. Raises MessageRefused."""
         message = decode(data, KIND)
         said, arrays = message.header, message.arrays
         try:
             left = said["seconds_left"]
-            job = Job.model_validate({**said["job"], "deadline": None if left is None else time.time() + left})
+            deadline = None if left is None else time.time() + left - waited
+            job = Job.model_validate({**said["job"], "deadline": deadline})
             return cls(
                 job=job, store_id=message.store_id, scan=message.run,
                 matrices=tuple(map(Matrix.model_validate, said["matrices"])),

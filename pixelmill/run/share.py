@@ -26,20 +26,24 @@ Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 """Show how far the images to embed, by model, have come while a block runs."""
 
 
-def do_share(handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, show: Show = nullcontext) -> None:
+def do_share(
+    handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, show: Show = nullcontext, waited: float = 0.0
+) -> None:  # fmt: skip
     """Do what the orders at a place give to a worker, on its device, until the deadline; each shard is handed in there.
 
-    It ends when the device does not answer, and after a few shards of which it could read nothing: others do the rest.
-    Raises StoreError where there are no orders, DeviceUnavailable, and
-    OtherVectors.
+    `waited` is for how many seconds it has waited for its turn: of the time until the deadline, so much is over. It
+    ends when the device does not answer, and after a few shards of which it could read nothing: others do the rest.
+    While the place does not answer, what was made is kept. Raises StoreError where there are no orders, or the place is
+    away for long, DeviceUnavailable, and OtherVectors.
     """
-    place, in_vain = place_at(handover), 0
-    orders = place.orders()
-    prefixes = place.prefixes() if worker in orders.shares else None
+    at_hand, in_vain = place_at(handover), 0
+    orders = at_hand.orders(waited)
+    place = at_hand.patient()  # from now on there is something to lose
     try:
-        with place.alive(worker) as stopped, show(orders.images(worker)):
+        with at_hand.alive(worker) as stopped, show(orders.images(worker)):
+            prefixes = place.prefixes() if worker in orders.shares else None
             work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)
-            for asked in orders.settling.get(worker, ()):
+            for asked in () if work.stop() else orders.settling.get(worker, ()):
                 place.hand_in_settled(settle(work.job, asked, read=work.read), orders, worker)
             for shard, fingerprints in orders.of(worker):
                 order = None if work.stop() else place.shard(shard.number)

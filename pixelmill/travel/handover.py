@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from pixelmill.errors import PixelmillError, StoreError
+from pixelmill.errors import HandoverUnreachable, PixelmillError, StoreError
 from pixelmill.sources.address import is_address, is_http, shown
 from pixelmill.sources.fsspec import filesystem_files
 from pixelmill.sources.retry import retried
@@ -29,7 +29,8 @@ _TRIES: Final = 5
 class Handover(Protocol):
     """Objects by name, `/` between the parts of one. Each is there whole or not at all.
 
-    All raise StoreError, in words, for a place that cannot be written, read or reached.
+    All raise StoreError, in words, for a place that cannot be written, read or reached: HandoverUnreachable where that
+    may pass by itself.
     """
 
     def put(self, name: str, data: bytes) -> None:
@@ -182,6 +183,14 @@ def _told(error: OSError) -> None:
 
 def _unusable(what: str, place: str, error: Exception) -> StoreError:
     reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
-    return StoreError(
+    kind = HandoverUnreachable if _may_pass(error) else StoreError
+    return kind(
         f"Expected to {what} at {place}. {reason}. See to that, or name another folder or address in [run] handover."
     )
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether it may pass by itself: a network or a server that is away, no permission or place that is missing."""
+    cause = error.__cause__ if isinstance(error, PixelmillError) else error
+    lasting = (PermissionError, FileNotFoundError, NotADirectoryError, PixelmillError)
+    return isinstance(cause, OSError) and not isinstance(cause, lasting) and cause.errno != errno.EROFS
