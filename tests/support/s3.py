@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
 from pixelmill.sources import fsspec as filesystem
-from tests.support.prefect_server import free_port
+from tests.support.prefect_server import ROOT, free_port
 
 
 def forget_connections() -> None:
@@ -28,13 +29,15 @@ def forget_connections() -> None:
 class S3:
     """Moto's server and its log: which requests came in."""
 
-    def __init__(self, log: Path, host: str = "127.0.0.1") -> None:
+    MODULE = "moto.server"
+
+    def __init__(self, log: Path, host: str = "127.0.0.1", *, variables: Mapping[str, str] | None = None) -> None:
         self.port = free_port()
         self._log = log
         self._told = 0
         with log.open("wb") as out:
-            command = [sys.executable, "-m", "moto.server", "-H", host, "-p", str(self.port)]
-            few = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "50"}
+            command = [sys.executable, "-m", self.MODULE, "-H", host, "-p", str(self.port)]
+            few = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "50", "PYTHONPATH": str(ROOT), **(variables or {})}
             self._process = subprocess.Popen(command, stdout=out, stderr=out, env=few)
         self.url = f"http://{host}:{self.port}"
 
@@ -59,6 +62,10 @@ class S3:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def said(self) -> str:
+        """Its log."""
+        return self._log.read_text()
 
     def requests(self) -> list[tuple[str, str]]:
         """What was asked since this was called last, as ("GET", "/bucket/key?…")."""
