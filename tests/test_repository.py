@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -47,6 +48,23 @@ def test_the_documents_name_files_that_are_there() -> None:
     for page in pages:
         for name in named.findall(page.read_text("utf-8")):
             assert any((ROOT / top / name).exists() for top in ("", "pixelmill")), f"{page.name}: {name}"
+
+
+def test_settings_that_the_documents_show_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block of TOML can be copied into pixelmill.toml: names and values are right, and it is TOML."""
+    from settings import load_settings
+
+    monkeypatch.delenv("PIXELMILL_CONFIG", raising=False)
+    blocks = [
+        (page.name, textwrap.dedent(block))
+        for page in (*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md"))
+        for block in re.findall(r"^ *```toml\n(.*?)^ *```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    assert len(blocks) > 10
+    for number, (page, block) in enumerate(blocks):
+        file = tmp_path / f"{page}-{number}.toml"
+        file.write_text(block)
+        load_settings(file)
 
 
 LINKS = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
