@@ -231,7 +231,7 @@ def test_too_little_memory_quarantines_nothing(job: Job, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patch:
         patch.setattr("pixelmill.embedding.inputs.decode_in_sandbox", hungry)
-        patch.setattr("pixelmill.run.matrices.decode_in_sandbox", hungry)
+        patch.setattr("pixelmill.run.settle.decode_in_sandbox", hungry)
         report = run(job)
     assert (report.models["one"].pending, quarantine(job)) == (1, {})
     assert model_calls(job)[0] == 1

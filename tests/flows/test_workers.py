@@ -1,10 +1,13 @@
-"""Several processes on one store: Prefect workers, Dask, Ray; some of them die. The result is that of one process."""
+"""Several processes for one store: Prefect workers, Dask, Ray; some of them die. The result is that of one process."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +18,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from flows.cluster import _resources
-from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -26,8 +27,9 @@ import flows._workers
 from flows._start import check_server
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
-from pixelmill.run.handoff import RunFolder
+from pixelmill.run.cluster import Cluster
 from pixelmill.run.job import Job
+from pixelmill.run.measure import NIGHTLY
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from settings import load_settings
@@ -117,16 +119,19 @@ def meanwhile(act: Callable[[], object]) -> Iterator[None]:
     assert not failures, failures
 
 
-def some_embedded(folder: Path) -> bool:
+def some_embedded(folder: Path, least: int = 1) -> bool:
     try:
-        return len(Store(folder)) > 0
+        return len(Store(folder)) >= least
     except (StoreError, StoreDamaged):
         return False
 
 
 def process_that_did(server: PrefectServer, folder: Path, worker: str) -> psutil.Process:
-    """The process of a worker, once it has done a shard."""
-    wait_until(lambda: any((folder / "runs").glob(f"*/{worker}.jsonl")), 90, f"a shard of {worker}")
+    """The process of a worker in the middle of its share, once shards have been done."""
+    signs = (folder / "runs").glob
+    wait_until(
+        lambda: some_embedded(folder, NIGHTLY + 1) and any(signs(f"*/*/{worker}.alive")), 90, f"a shard of {worker}"
+    )
     named = [p for p in map(psutil.Process, server.processes()) if f'"worker": "{worker}"' in parameters_of(server, p)]
     assert named, "no process of that worker"
     return named[0]
@@ -162,7 +167,7 @@ def test_two_prefect_workers_one_of_which_dies(
         report = vectorize([str(photos)], config=config)
     assert report.models[MODEL].pending == 0
     assert set(report.workers) == {"one", "two"}
-    assert report.plan.startswith(f"{IMAGES} images x 1 model, about ")
+    assert report.plan.startswith(f"{IMAGES - NIGHTLY} images x 1 model, about ")
     lost = [warning for warning in report.warnings if "Worker one was lost" in warning and "Others did" in warning]
     assert len(lost) == (dies != "nobody")
     if dies == "nobody":
@@ -197,46 +202,74 @@ def test_a_cluster_one_process_of_which_dies(
 
 @pytest.mark.system
 @pytest.mark.parametrize("mode", ["dask", "ray"])
-def test_one_task_at_a_time_holds_a_gpu(mode: str, server: PrefectServer, tmp_path: Path) -> None:
+def test_one_task_at_a_time_holds_a_gpu(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a cluster whose only process has two places and says that it has one GPU, tasks for a GPU come one after the other;
     tasks for the CPU run beside each other."""
-    assert not overlap(mode, "cuda:0", server, tmp_path)
-    assert overlap(mode, "cpu", server, tmp_path)
+    assert not overlap(mode, "cuda:0", tmp_path, monkeypatch)
+    assert overlap(mode, "cpu", tmp_path, monkeypatch)
 
 
-def overlap(mode: str, device: str, server: PrefectServer, folder: Path) -> bool:
+def overlap(mode: str, device: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether two tasks, submitted as those of a job on `device` are, ran at the same time."""
-    job = make_job(load_settings(Path(configure(folder, mode, device=device))), [str(folder)])
-    with server.used():
-        spans: list[tuple[float, float]] = two_tasks.with_options(task_runner=one_gpu(mode))(job)
+    with one_gpu(mode) as address:
+        config = configure(folder, mode, device=device, cluster=address)
+        job = make_job(load_settings(Path(config)), [str(folder)])
+        monkeypatch.setattr(f"pixelmill.run.on_{mode}._embed", hold)
+        cluster = cluster_at(mode, job)
+        try:
+            left, spans = [cluster.submit(number) for number in range(2)], []
+            while left:
+                for task in cluster.done(left):
+                    left.remove(task)
+                    spans.append(cluster.result(task).tolist())
+        finally:
+            cluster.close()
     first, second = sorted(spans)
-    return second[0] < first[1]
+    return bool(second[0] < first[1])
 
 
-def one_gpu(mode: str) -> Any:
-    """A cluster of one process with two places and a GPU, which need not be there."""
+def cluster_at(mode: str, job: Job) -> Cluster:
     if mode == "dask":
-        from prefect_dask.task_runners import DaskTaskRunner
+        from pixelmill.run.on_dask import DaskCluster
 
-        kwargs = {"n_workers": 1, "threads_per_worker": 2, "resources": {"GPU": 1}}
-        return DaskTaskRunner(cluster_kwargs=kwargs)
-    from prefect_ray.task_runners import RayTaskRunner
+        return DaskCluster(job)
+    from pixelmill.run.on_ray import RayCluster
 
-    return RayTaskRunner(init_kwargs={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
-
-
-@flow
-def two_tasks(job: Job) -> list[tuple[float, float]]:
-    with _resources(job):
-        futures = [hold.submit(number) for number in range(2)]
-    return [future.result() for future in futures]
+    return RayCluster(job)
 
 
-@task
-def hold(_number: int) -> tuple[float, float]:
+@contextmanager
+def one_gpu(mode: str) -> Iterator[str]:
+    """The address of a cluster of one process with two places and a GPU, which need not be there."""
+    if mode == "dask":
+        from distributed import LocalCluster
+
+        with LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, resources={"GPU": 1}, dashboard_address=None
+        ) as cluster:
+            yield cluster.scheduler_address
+        return
+    address = "127.0.0.1:26379"
+    ray = Path(sys.executable).with_name("ray")
+    places = ["--num-cpus=2", "--num-gpus=1", "--include-dashboard=false", "--disable-usage-stats"]
+    command = [ray, "start", "--head", "--block", "--port=26379", "--node-ip-address=127.0.0.1", *places]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+        try:
+            wait_until(lambda: port_is_open(26379), 60, "Ray's head")
+            yield address
+        finally:
+            head.terminate()
+
+
+def port_is_open(port: int) -> bool:
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) == 0
+
+
+def hold(*_: object) -> np.ndarray:
     start = time.time()
     time.sleep(8)  # longer than Ray takes to start its second process
-    return start, time.time()
+    return np.array([start, time.time()])
 
 
 def cluster_process(mode: str) -> psutil.Process:
@@ -360,9 +393,3 @@ def test_workers_need_a_server(photos: Path, tmp_path: Path) -> None:
     job = make_job(load_settings(Path(configure(tmp_path, "workers", ONE))), [str(photos)])
     with temporary_settings(restore_defaults={PREFECT_API_URL}), pytest.raises(SettingsError, match="PREFECT_API_URL"):
         check_server(job)
-
-
-def test_orders_are_for_the_store_as_it_is_seen(tmp_path: Path) -> None:
-    """Orders that are not there are told in words: which store, and what starts whom."""
-    with pytest.raises(StoreError, match=r"Expected the orders of a run in .*runs/7.*`vectorize` starts `embed`"):
-        RunFolder(tmp_path, 7).orders()
