@@ -15,7 +15,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.settle import settle
 from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.store.commit import Overtaken
-from pixelmill.travel.shard_order import ShardOrder
+from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.hangs import model_hangs
 
 EmbedShard = Callable[[AtWork, ShardOrder], ShardAnswer]
@@ -72,7 +72,8 @@ def do_here(
     try:
         for worker in orders.shares:
             with show(orders.images(worker)):
-                work = AtWork(orders, worker)
+                data = intake.prefixes()
+                work = AtWork(orders, worker, prefixes=None if data is None else prefixes_in(data))
                 for shard, fingerprints in orders.of(worker):
                     if work.stop() or model_hangs():
                         break

@@ -32,7 +32,7 @@ def orders_for(
 def embed_shard(
     job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int, shard: Shard, *, worker: str = "inline"
 ) -> ShardReport:
-    """Embed what the images of a shard lack, and store it.."""
+    """Embed what the images of a shard lack, and store it."""
     orders = orders_for(job, writer, matrices, scan, [shard], worker)
     intake, work = Intake(writer, orders), AtWork(orders, worker)
     (fingerprints,) = (fingerprints for _, fingerprints in orders.of(worker))
