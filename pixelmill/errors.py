@@ -93,6 +93,9 @@ class ImageRejected(PixelmillError, ValueError):
         self.stage = stage
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[ImageRejected], tuple[str, str]]:
+        return type(self), (self.stage, self.reason)  # another process makes it anew
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint with the known names nearest to `name`, as ` Did you mean 'a' or 'b'?`, or an empty string."""

@@ -18,7 +18,7 @@ _NAME = "embed shard {order.number} ({order.images} images)"
 
 @task(name="embed", task_run_name=_NAME, cache_policy=NO_CACHE, **tried_again(SHARD))
 def embed_shard(work: AtWork, order: ShardOrder, intake: Intake) -> None:
-    """Embed what the images of a shard lack, and store it; a retry does only what is still missing."""
+    """Embed what the images of a shard lack, and store it; a retry stores nothing twice."""
     embed_and_store(work, order, intake)
 
 

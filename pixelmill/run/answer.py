@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 from pixelmill.travel.validate import require_storable
 
 KIND = "rows"
-_REPORT = TypeAdapter(ShardReport)
+REPORT = TypeAdapter(ShardReport)
 _SHA256 = 32
 
 
@@ -37,7 +37,7 @@ class ShardAnswer:
         """The answer as it travels."""
         rows, arrays = rows_packed(self.rows)
         header = {
-            "number": self.number, "report": _REPORT.dump_python(self.report), "rows": rows,
+            "number": self.number, "report": REPORT.dump_python(self.report), "rows": rows,
             "unmeasured": self.unmeasured,
         }  # fmt: skip
         return encode(Message(KIND, self.store_id, self.run, header, arrays))
@@ -49,7 +49,7 @@ class ShardAnswer:
         message = decode(data, KIND, store_id=store_id)
         try:
             rows = rows_of(message.header["rows"], message.arrays, matrices)
-            report = _REPORT.validate_python(message.header["report"])
+            report = REPORT.validate_python(message.header["report"])
             number, unmeasured = int(message.header["number"]), tuple(map(str, message.header["unmeasured"]))
             return cls(message.store_id, message.run, number, rows, report, unmeasured)
         except (ValidationError, LookupError, TypeError, ValueError) as error:
@@ -82,6 +82,27 @@ def _joined(vectors: Vectors, more: Vectors) -> Vectors:
     new = ~np.isin(more.index, vectors.index)
     index, values = (vectors.index, more.index[new]), (vectors.values, more.values[new])
     return Vectors(np.concatenate(index), np.concatenate(values))
+
+
+def fitting(
+    rows: ShardRows, report: ShardReport, matrices: Mapping[str, Matrix]
+) -> tuple[ShardRows, ShardReport]:  # fmt: skip
+    """Rows with the images in quarantine whose vectors float16 cannot hold, where `matrices`, by fingerprint, are of
+    that, and what is told of them then."""
+    failures, vectors, embedded = list(rows.failures), dict(rows.vectors), dict(report.embedded)
+    for fingerprint, made in rows.vectors.items():
+        if matrices[fingerprint].dtype != "float16":
+            continue
+        fits = (np.abs(made.values) <= np.finfo(np.float16).max).all(axis=1)
+        model = matrices[fingerprint].provenance.model
+        reason = f"{model} gave a vector that does not fit vector_dtype = 'float16'"
+        for content in (rows.contents[i] for i in made.index[~fits]):
+            failures.append(Failure(content.file.absolute, content.sha256, "embed", reason, fingerprint, model))
+        vectors[fingerprint] = Vectors(made.index[fits], made.values[fits])
+        embedded[model] -= int(np.count_nonzero(~fits))
+    refused = {failure.path for failure in failures} - {failure.path for failure in rows.failures}
+    report = replace(report, embedded=embedded, refused=report.refused + len(refused))
+    return replace(rows, failures=failures, vectors=vectors), report
 
 
 def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pixelmill.choices import VectorDtype
 from pixelmill.embedding.progress import tell
 from pixelmill.plan import Shard
-from pixelmill.run.answer import ShardAnswer
+from pixelmill.run.answer import ShardAnswer, fitting
 from pixelmill.run.measure import Measure, measure_of
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.results import ShardReport, this_process
@@ -20,7 +20,6 @@ from pixelmill.run.shard_orders import ShardOrders
 from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.manifest import Matrix
-from pixelmill.store.rows import ShardRows
 from pixelmill.travel.messages import MessageRefused
 from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.calls import begin
@@ -92,21 +91,22 @@ class Intake:
         else has begun the matrix since.
         """
         begin("store", os.fspath(self._writer.folder))
-        rows, place = answer.rows, answer.report.place
+        rows, report = fitting(answer.rows, answer.report, self._matrices)
+        place = report.place
         unmeasured = [f for f in answer.unmeasured if f in rows.vectors]
         if any(self._matrices[f].extents or self._began.get(f, place) != place for f in unmeasured):
             raise Overtaken(f"Expected {place} to compare what it makes with what is stored. It began too early.")
-        looked_at = [self._matrices[f] for f in unmeasured if f not in self._began]
+        looked_at = [_empty(self._matrices[f]) for f in unmeasured if f not in self._began]
         done = self._writer.commit(rows, looked_at=looked_at)
         self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
         compact_if_needed(self._writer)
-        self._note_checks(answer.report.checks)
+        self._note_checks(report.checks)
         self._unread.note(answer)
-        key = answer.number, answer.report.worker, place
+        key = answer.number, report.worker, place
         if key not in self._taken:  # else it was handed in twice
-            warnings = (*answer.report.warnings, *(_unknown(file.absolute) for file in done.unknown))
-            self.done.append(replace(answer.report, embedded_twice=done.dropped, warnings=warnings))
-        if not answer.report.is_blind:
+            warnings = (*report.warnings, *(_unknown(file.absolute) for file in done.unknown))
+            self.done.append(replace(report, embedded_twice=done.dropped, warnings=warnings))
+        if not report.is_blind:
             self._taken.add(key)
 
     def take_message(self, data: bytes, what: str, *, beside: int = 1) -> ShardReport | None:
@@ -135,12 +135,13 @@ class Intake:
         matrix = settle_in(writer, settled, self._orders.job.vector_dtype)
         self.settled[settled.model] = settled
         if settled.rows and settled.rows.vectors and not matrix.extents:
+            rows, report = fitting(settled.rows, settled.report, {matrix.provenance.fingerprint: matrix})
             try:
-                writer.commit(settled.rows, looked_at=[matrix])
+                writer.commit(rows, looked_at=[matrix])
             except Overtaken as late:
                 log.warning("%s: %s", settled.model, late)
                 return
-            self.done.append(_report_of(settled, worker))
+            self.done.append(replace(report, worker=worker))
 
     def take_settled_message(self, data: bytes, what: str, worker: str) -> None:
         """Like `take_settled`, of what has travelled."""
@@ -172,17 +173,12 @@ class Intake:
             self._writer.ledger.runs.record_check(fingerprint, compared, cosine)
 
 
+def _empty(matrix: Matrix) -> Matrix:
+    return matrix.model_copy(update={"extents": ()})
+
+
 def _unknown(path: str) -> str:
     return f"{path} was taken for a copy of a content that nobody has stored: the next run reads it again."
-
-
-def _report_of(settled: Settled, worker: str) -> ShardReport:
-    rows = settled.rows or ShardRows()
-    return ShardReport(
-        worker=worker, read=len(rows.contents), refused=len({failure.path for failure in rows.failures}),
-        embedded={settled.model: sum(len(vectors.index) for vectors in rows.vectors.values())},
-        devices={settled.model: settled.device}, seconds=settled.seconds,
-    )  # fmt: skip
 
 
 def settle_in(writer: StoreWriter, settled: Settled, dtype: VectorDtype) -> Matrix:

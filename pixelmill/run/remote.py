@@ -17,7 +17,6 @@ from pixelmill.run.handoff import ALIVE_SECONDS, Sign
 from pixelmill.run.loaded import release_models
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.results import this_process
-from pixelmill.run.settle import settle
 from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.calls import doing, progress
@@ -33,8 +32,8 @@ _PAUSE: Final = 10.0
 Tell = Callable[[str, Sign], None]
 
 
-def _is_left_out(orders: RunOrders) -> bool:
-    return any(this_process() in name for name in orders.left_out)
+def _is_left_out(orders: RunOrders, worker: str) -> bool:
+    return f"{worker}, {this_process()}" in orders.left_out
 
 
 @dataclass(slots=True)
@@ -60,15 +59,14 @@ def embed_remotely(
         session = _session_of(orders, prefixes, worker)
         session.work.due_in(seconds_left)
         if model is not None:
-            asked = session.orders.settling[worker][model]
-            settled = settle(session.work.job, asked, read=session.work.read)
+            settled = session.work.settled(session.orders.settling[worker][model])
             return _array(settled.message(session.orders.store_id, session.orders.scan))
         return _array(_embedded(session, ShardOrder.of(_bytes(shard))))
 
 
 def _embedded(session: _Session, order: ShardOrder) -> bytes:
     work = session.work
-    if session.of_no_use >= _ENOUGH or model_hangs() or _is_left_out(session.orders):
+    if session.of_no_use >= _ENOUGH or model_hangs() or _is_left_out(session.orders, work.worker):
         time.sleep(_PAUSE)
         return b""
     try:

@@ -6,11 +6,16 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
 from pixelmill.embedding.timing import Timing
 from pixelmill.watch.hangs import COMPUTING, Hang
+
+if TYPE_CHECKING:
+    from pixelmill.embedding.shard import Result
+    from pixelmill.embedding.targets import Target
 
 _EXAMPLES = 5
 
@@ -52,11 +57,11 @@ class Noted:
 @dataclass(frozen=True, slots=True)
 class ShardReport:
     """What a worker did: images read and refused, vectors by model, of which `embedded_twice` were left out because the
-    store had them already, on which devices, how long the stages took (with
-    reading and decoding summed over `threads`), the files left for later, with the reason, those that were taken
-    although something is wrong with them, by what it is, and what hung. `checks` holds, by fingerprint, how many stored
-    vectors it has embedded again to compare, and the least cosine; `drifted` the models that make other vectors here,
-    in words: it has embedded nothing with them. `place` is the process that did it, on which machine."""
+    store had them already, on which devices, how long the stages took (with reading and decoding summed over
+    `threads`), the files left for later, with the reason, those that were taken although something is wrong with them,
+    by what it is, and what hung. `checks` holds, by fingerprint, how many stored vectors it has embedded again to
+    compare, and the least cosine; `drifted` the models that make other vectors here, in words: it has embedded nothing
+    with them. `place` is the process that did it, on which machine."""
 
     worker: str = ""
     place: str = ""
@@ -89,6 +94,33 @@ class ShardReport:
     def is_stuck(self) -> bool:
         """Whether its model hangs: the process can do nothing more."""
         return any(hang.stage in COMPUTING for hang in self.hung)
+
+
+def told_of(result: Result, targets: Sequence[Target]) -> ShardReport:
+    """What is told of a pass over files for some matrices."""
+    names = {target.fingerprint: target.model.spec.name for target in targets}
+    return ShardReport(
+        read=result.read,
+        refused=len({failure.path for failure in result.rows.failures}),
+        embedded={names[f]: len(vectors.index) for f, vectors in result.rows.vectors.items()},
+        devices={target.model.spec.name: str(target.model.device) for target in targets},
+        timing=result.timing,
+        unread=unread_of(result),
+        noted=_noted(result),
+        hung=tuple(result.hung),
+    )
+
+
+def unread_of(result: Result) -> tuple[str, ...]:
+    """The files that could not be read, each with the reason."""
+    return tuple(f"{file.absolute}: {reason}" for file, reason in result.unread)
+
+
+def _noted(result: Result) -> dict[str, Noted]:
+    noted: dict[str, Noted] = {}
+    for file, note in result.noted:
+        noted = added(noted, {note: Noted(1, (file.absolute,))})
+    return noted
 
 
 def this_process() -> str:

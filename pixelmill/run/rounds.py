@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pixelmill.errors import DeviceUnavailable, WorkersLost
@@ -40,7 +40,7 @@ class Outcome:
     done: list[ShardReport] = field(default_factory=list)
     schedule: str = ""
     lost: Lost = field(default_factory=dict)
-    left: str = "Others did what it left."
+    left: str = "What it left was given out again."
     refused: list[str] = field(default_factory=list)
     unfinished: bool = False
     unread: Unread = field(default_factory=Unread)
@@ -51,14 +51,22 @@ class Outcome:
 
     @property
     def reports(self) -> list[ShardReport]:
-        """What the workers did, without the files that one could not read and another could."""
-        later = self.unread.read_later
-        return [replace(did, unread=tuple(told for told in did.unread if told not in later)) for did in self.done]
+        """What the workers did, without the files that one could not read and another could; what nobody could read
+        counts once."""
+        told = set(self.unread.read_later)
+        return [replace(did, unread=tuple(_untold(did.unread, told))) for did in self.done]
 
     def check(self) -> None:
         """Raise WorkersLost if work is left that nobody does."""
         if self.unfinished:
             raise WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))
+
+
+def _untold(unread: Sequence[str], told: set[str]) -> Iterator[str]:
+    for one in unread:
+        if one not in told:
+            told.add(one)
+            yield one
 
 
 def share_out(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -19,12 +19,13 @@ from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.pipeline import Pipeline
 from pixelmill.provenance import provenance_of, still_makes
-from pixelmill.run.answer import merged, rows_of, rows_packed
+from pixelmill.run.answer import REPORT, merged, rows_of, rows_packed
 from pixelmill.run.drift import ReadFile, checked
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import loaded_model, note_sound
 from pixelmill.run.measure import NIGHTLY
 from pixelmill.run.orders import Unsettled
+from pixelmill.run.results import ShardReport, combined, this_process, told_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.store.manifest import Matrix, Provenance
@@ -34,27 +35,27 @@ from pixelmill.watch.calls import answer, begin
 
 KIND = "settled"
 _SAMPLES = 8
+_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What a model fills: the matrix of `made`, which is there or is to be made; `checks` by fingerprint of those that
     it was compared with, as (vectors compared, least cosine). `rows` are the first of a new matrix, if they were asked
-    for: what everybody else is measured by. `device` is where it was settled, `seconds` how long the rows took."""
+    for: what everybody else is measured by; `report` tells of them."""
 
     model: str
     made: Provenance
     checks: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     rows: ShardRows | None = None
-    device: str = ""
-    seconds: float = 0.0
+    report: ShardReport = field(default_factory=ShardReport)
 
     def message(self, store_id: str, run: int) -> bytes:
         """It, as it travels."""
         rows, arrays = rows_packed(self.rows or ShardRows())
         header = {
             "model": self.model, "made": self.made.model_dump(), "checks": self.checks,
-            "rows": rows if self.rows else None, "device": self.device, "seconds": self.seconds,
+            "rows": rows if self.rows else None, "report": REPORT.dump_python(self.report),
         }  # fmt: skip
         return encode(Message(KIND, store_id, run, header, arrays))
 
@@ -71,7 +72,7 @@ class Settled:
                 else None
             )
             checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
-            return cls(str(said["model"]), made, checks, rows, str(said["device"]), float(said["seconds"]))
+            return cls(str(said["model"]), made, checks, rows, REPORT.validate_python(said["report"]))
         except (ValidationError, LookupError, TypeError, ValueError) as error:
             raise MessageRefused(f"Expected what a worker settled. What was handed over is none: {error}") from error
 
@@ -103,9 +104,9 @@ def settle(job: Job, asked: Unsettled, *, first_rows: bool = True, read: ReadFil
     precision = newest.precision if newest else settling.precision(asked.samples)
     model = settling.loaded(precision)
     made = provenance_of(model, job.decode_options(decode), precision=precision, generation=generation)
-    start = time.perf_counter()
-    rows = settling.first_rows(model, made, asked.samples) if first_rows else None
-    return Settled(asked.model, made, settling.checks, rows, str(model.device), time.perf_counter() - start)
+    if not first_rows:
+        return Settled(asked.model, made, settling.checks)
+    return Settled(asked.model, made, settling.checks, *settling.first_rows(model, made, asked.samples))
 
 
 def measured_precision(job: Job, spec: ModelSpec, files: Sequence[FoundFile], read: ReadFile | None = None) -> str:
@@ -149,19 +150,31 @@ class _Settling:
                 break
         return answer(partial(self._fastest, model, samples), deadline=self.job.deadline)
 
-    def first_rows(self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile]) -> ShardRows:
-        """The rows of the first images that can be embedded, no more than what is compared each night."""
-        options = self.job.decode_options(made.decode)
-        pipeline = Pipeline([Target(model, made.fingerprint)], options, batch_size=_SAMPLES, threads=2, read=self._read)
-        wanted, rows, begun, lacking = frozenset({made.fingerprint}), ShardRows(), 0, NIGHTLY
+    def first_rows(
+        self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile]
+    ) -> tuple[ShardRows, ShardReport]:
+        """The rows of the first images that can be embedded, no more than what is compared each night. Of files that
+        could not be read those tell who do the shards: these are in their plan."""
+        start, options = time.perf_counter(), self.job.decode_options(made.decode)
+        targets = [Target(model, made.fingerprint)]
+        pipeline = Pipeline(targets, options, batch_size=_SAMPLES, threads=_THREADS, read=self._read)
+        wanted, rows, reports, begun, lacking = (
+            frozenset({made.fingerprint}),
+            ShardRows(),
+            list[ShardReport](),
+            0,
+            NIGHTLY,
+        )
         with telling(lambda _model, _images: None):  # the run counts them when they are handed in
             while lacking and begun < len(files):
                 some = files[begun : begun + lacking]
                 begun += len(some)
-                run = partial(pipeline.run, some, lambda _sha256: wanted)
-                rows = merged([rows, answer(run, deadline=self.job.deadline).rows])
+                result = answer(partial(pipeline.run, some, lambda _sha256: wanted), deadline=self.job.deadline)
+                rows = merged([rows, result.rows])
+                reports.append(replace(told_of(result, targets), unread=(), hung=()))
                 lacking = NIGHTLY - sum(len(vectors.index) for vectors in rows.vectors.values())
-        return rows
+        did = replace(combined(reports), place=this_process(), threads=_THREADS, warnings=tuple(model.doubts))
+        return rows, replace(did, seconds=time.perf_counter() - start)
 
     def _bytes(self, file: FoundFile) -> bytes:
         begin("read", file.absolute, file.source)

@@ -12,7 +12,6 @@ from pixelmill.run.handoff import place_at
 from pixelmill.run.intake import Intake
 from pixelmill.run.loaded import release_models
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.settle import settle
 from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.store.commit import Overtaken
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
@@ -44,7 +43,7 @@ def do_share(
             prefixes = place.prefixes() if worker in orders.shares else None
             work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)
             for asked in () if work.stop() else orders.settling.get(worker, ()):
-                place.hand_in_settled(settle(work.job, asked, read=work.read), orders, worker)
+                place.hand_in_settled(work.settled(asked), orders, worker)
             for shard, fingerprints in orders.of(worker):
                 order = None if work.stop() else place.shard(shard.number)
                 if order is None:

@@ -23,8 +23,9 @@ from pixelmill.run.drift import Check, ReadFile, checked
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import is_sound, loaded_model, note_sound
 from pixelmill.run.measure import Measure
-from pixelmill.run.orders import RunOrders, paths_of
-from pixelmill.run.results import Noted, ShardReport, added, combined, this_process
+from pixelmill.run.orders import RunOrders, Unsettled, paths_of
+from pixelmill.run.results import ShardReport, combined, this_process, told_of, unread_of
+from pixelmill.run.settle import Settled, settle
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.store.manifest import Matrix
@@ -48,6 +49,9 @@ class OtherVectors(EmbeddingFailed):
     def __init__(self, drifted: dict[str, str]) -> None:
         super().__init__(" ".join(drifted.values()))
         self.drifted = drifted
+
+    def __reduce__(self) -> tuple[type[OtherVectors], tuple[dict[str, str]]]:
+        return type(self), (self.drifted,)  # another process makes it anew
 
 
 class AtWork:
@@ -100,6 +104,12 @@ class AtWork:
         rows = merged([result.rows for result in done])
         return ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured)
 
+    def settled(self, asked: Unsettled) -> Settled:
+        """Which matrix a model fills, found out here. Raises Unanswered if the model hangs."""
+        found = settle(self.job, asked, read=self.read)
+        warnings = (*found.report.warnings, *[self._warning] * bool(self._warning))
+        return replace(found, report=replace(found.report, worker=self.worker, warnings=warnings))
+
     def refusal(self, order: ShardOrder, other: OtherVectors) -> ShardAnswer:
         """What is handed in by a worker that embeds nothing, because it would make other vectors than are stored."""
         report = ShardReport(self.worker, this_process(), drifted=other.drifted, threads=self.job.threads)
@@ -129,7 +139,7 @@ class AtWork:
 
         result = self._run(pipeline, order.files, missing)
         done.append(result)
-        report, hung = _told(result, targets), {hang.what for hang in result.hung}
+        report, hung = told_of(result, targets), {hang.what for hang in result.hung}
         for delay in _RETRY_DELAYS:
             again = [file for file, _ in result.unread if file.absolute not in hung]
             if not again or self.stop() or report.is_stuck:
@@ -139,12 +149,11 @@ class AtWork:
             result = self._run(pipeline, again, missing)
             result.unread += left
             done.append(result)
-            report = replace(combined([report, _told(result, targets)]), unread=_unread(result))
+            report = replace(combined([report, told_of(result, targets)]), unread=unread_of(result))
             hung |= {hang.what for hang in result.hung}
-        devices = {target.model.spec.name: str(target.model.device) for target in targets}
         doubts = tuple(doubt for target in targets for doubt in target.model.doubts)
         seconds = time.perf_counter() - start
-        return replace(report, devices=devices, warnings=(*warnings, *doubts), seconds=seconds)
+        return replace(report, warnings=(*warnings, *doubts), seconds=seconds)
 
     def _ready(self, order: ShardOrder, matrices: Sequence[Matrix]) -> tuple[Sequence[Target], Sequence[str]]:
         """The models of a shard, loaded; if something is to embed, they make what their matrices hold, as far as that
@@ -212,27 +221,3 @@ def reader_for(job: Job, worker: str) -> ReadFile | None:
     if not (paths := paths_of(job, worker)):
         return None
     return lambda file: read_image(seen_here(file, paths), max_bytes=job.max_bytes)
-
-
-def _told(result: Result, targets: Sequence[Target]) -> ShardReport:
-    names = {target.fingerprint: target.model.spec.name for target in targets}
-    return ShardReport(
-        read=result.read,
-        refused=len({failure.path for failure in result.rows.failures}),
-        embedded={names[f]: len(vectors.index) for f, vectors in result.rows.vectors.items()},
-        timing=result.timing,
-        unread=_unread(result),
-        noted=_noted(result),
-        hung=tuple(result.hung),
-    )
-
-
-def _noted(result: Result) -> dict[str, Noted]:
-    noted: dict[str, Noted] = {}
-    for file, note in result.noted:
-        noted = added(noted, {note: Noted(1, (file.absolute,))})
-    return noted
-
-
-def _unread(result: Result) -> tuple[str, ...]:
-    return tuple(f"{file.absolute}: {reason}" for file, reason in result.unread)

@@ -287,7 +287,7 @@ class StoreWriter:
 def _require_unchanged(manifest: Manifest, looked_at: Sequence[Matrix]) -> None:
     for matrix in looked_at:
         now = manifest.matrix(matrix.provenance.fingerprint)
-        if now is None or now.extents != matrix.extents:
+        if (now.extents if now else ()) != matrix.extents:  # one that was dropped begins anew, empty
             raise Overtaken(
                 f"Expected the matrix of {matrix.provenance.model} as it was when it was looked at. Another worker has "
                 "added to it since. Look again."

@@ -263,7 +263,7 @@ def test_what_a_lost_worker_left_is_done_by_the_other(way: str, why: str, job: J
     assert report.models["one"].pending == 0
     (told,) = (warning for warning in report.warnings if "was lost" in warning)
     assert told.startswith(f"Worker one was lost: {why}")
-    assert told.endswith("Others did what it left.")
+    assert told.endswith("What it left was given out again.")
     assert_as_inline(job)
 
 
