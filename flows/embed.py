@@ -13,7 +13,7 @@ from tasks._progress import shown
 from tasks.embed import embed_for_others
 
 
-@flow(name="embed", flow_run_name="{worker}")
+@flow(name="embed")
 def embed(handover: str, worker: str) -> None:
     """Embed what a run assigned to one worker. `vectorize` starts this; by hand there is nothing to start.
 

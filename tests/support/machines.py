@@ -32,7 +32,7 @@ from tests.support.s3 import S3
 
 MODEL = "efficientnet_lite0"
 POOLS = {"one": "cpu", "two": "gpu"}
-MARK = "PIXELMILL_TESTS_SITE"
+MARK = "TESTS_SITE"
 
 
 class Site:
@@ -61,7 +61,7 @@ class Site:
         return folder
 
     def settings(
-        self, *, name: str = "pixelmill", workers: Mapping[str, Mapping[str, object]] | None = None, **run: object
+        self, *, name: str = "night", workers: Mapping[str, Mapping[str, object]] | None = None, **run: object
     ) -> str:
         """A settings file with the workers `one` (of the pool cpu) and `two` (gpu); both compute on the CPU."""
         given = {
