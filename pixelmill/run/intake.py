@@ -128,6 +128,9 @@ class Intake:
     def take_settled(self, settled: Settled, worker: str) -> None:
         """Take note of the matrix that a model fills, made by now; its first rows are stored, unless somebody else was
         first. Raises MessageRefused for a new one of which the worker could read no image, where another may."""
+        if self._is_settled(settled.model):
+            log.info("%s settled %s when that was done", worker, settled.model)
+            return
         writer = self._writer
         if self.needs_rows and settled.rows and not settled.rows.vectors:
             raise MessageRefused(f"Expected {worker} to read some images for {settled.model}. It could read none.")
@@ -149,6 +152,12 @@ class Intake:
             self.take_settled(Settled.of(data, self._orders.store_id), worker)
         except MessageRefused as refused:
             self.refuse(what, refused)
+
+    def _is_settled(self, model: str) -> bool:
+        """Whether what is settled for a model comes too late: from who was given up, and another has done it since."""
+        asked = any(one.model == model for models in self._orders.settling.values() for one in models)
+        made = self._writer.snapshot().manifest.matrices
+        return model in self.settled or (not asked and any(matrix.provenance.model == model for matrix in made))
 
     def refuse(self, what: str, why: Exception) -> None:
         """Say that something handed in could not be used."""
