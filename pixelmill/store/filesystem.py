@@ -87,7 +87,7 @@ def _of_mount(folder: Path, mount: Mount) -> list[str]:
     if _is_shared(mount):
         return [
             f"{folder} lies on a network or shared file system ({mount.type}), where locks and fsync are only as good "
-            "as its server's. Keep the store on a local disk unless several machines write to it."
+            "as its server's. Keep the store on a local disk: only the run writes to it, and workers need not see it."
         ]
     if mount.options & _NO_BARRIER:
         option = min(mount.options & _NO_BARRIER)

@@ -1,11 +1,11 @@
 """Which scans belong to a run that lives: what it found and planned stays in the ledger, whatever other runs do.
 
-    STORE/runs/<scan>.lock   locked by each process that has a part in the run
+    STORE/runs/<scan>.lock   locked by the process of the run
 
 An OS lock, which a dead process cannot keep: it tells a run that lives from one that was killed, at once, without
-asking a clock, and also after the machine was started anew. The processes of a run share one sign; where locks may not
-reach, it is taken to live for days, at no harm. Whether a writer lives is another question (`presence.py`): it is one
-process, and just where locks do not reach it has to be known, by a heart that beats, lest two of them write.
+asking a clock, and also after the machine was started anew. Where locks may not reach, a run is taken to live for days.
+Whether a writer lives is another question (`presence.py`): it is one process, and just where locks do not reach it has
+to be known, by a heart that beats, lest two of them write.
 """
 
 from __future__ import annotations
