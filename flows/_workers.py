@@ -167,18 +167,19 @@ def _seen(client: SyncPrefectClient, run: FlowRun, worker: Worker, place: RunPla
     if state is None:
         return WorkerRun("other", 0.0)
     age = place.unchanged.seconds(f"state of {worker.name}", state.id)
-    if state.is_running():
-        return WorkerRun("running", age, life=life_of(place, worker.name, age, job.deadline))
     if state.is_scheduled():
         return WorkerRun("waiting", age, queue=_queue(client, worker, place))
-    return WorkerRun(_name_of(state), age, words=f"{state.name}: {(state.message or 'without a word').rstrip('.')}.")
+    if state.is_pending() or state.is_final():
+        return WorkerRun(
+            _name_of(state), age, words=f"{state.name}: {(state.message or 'without a word').rstrip('.')}."
+        )
+    # Running; or paused, or about to be cancelled by a Prefect worker that may be gone: it counts whether it lives.
+    return WorkerRun("running", age, life=life_of(place, worker.name, age, job.deadline))
 
 
-def _name_of(state: State[Any]) -> Literal["taken", "done", "failed", "other"]:
+def _name_of(state: State[Any]) -> Literal["taken", "done", "failed"]:
     if state.is_pending():
         return "taken"
-    if not state.is_final():
-        return "other"
     return "done" if state.is_completed() else "failed"
 
 
