@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from pixelmill.errors import SettingsError
+from pixelmill.errors import PixelmillError, SettingsError
 from pixelmill.plan import Shard
 from pixelmill.run.handoff import ALIVE_SECONDS, Sign
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
-from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost
+from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost, why_unreachable
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import Unchanged, past
@@ -34,14 +34,19 @@ _GIVEN_BACK: Final = 6
 """So many shards in a row a process may give back, being of no use, before the others are taken to be gone."""
 
 
+class ClusterGone(PixelmillError):
+    """A cluster that does not do what it is asked to."""
+
+
 class Cluster(Protocol):
-    """What is asked of a cluster."""
+    """What is asked of a cluster. Whatever it raises, but for `result`, means that it is gone."""
 
     def share(self, data: np.ndarray) -> Any:
         """Bring bytes to the cluster once, for all tasks; what tasks are handed for them."""
 
-    def submit(self, *given: Any) -> Any:
-        """Have `pixelmill.run.remote.embed_remotely` called by some process of it; what its result is asked of."""
+    def submit(self, *given: Any, avoided: Collection[str] = ()) -> Any:
+        """Have `pixelmill.run.remote.embed_remotely` called by some process of it, by none of the `avoided` ones if it
+        has others and can choose; what its result is asked of."""
 
     def done(self, tasks: list[Any]) -> list[Any]:
         """Those that have ended, waited for a moment."""
@@ -84,11 +89,23 @@ def run_on_cluster(orders: RunOrders, intake: Intake) -> Lost:
         with cluster_kept():
             return run_on_cluster(orders, intake)
     if not kept:
-        kept.append(_connected(orders.job))
+        try:
+            kept.append(_connected(orders.job))
+        except ClusterGone as gone:
+            return {orders.job.fan_out: why_unreachable(orders.job.cluster, str(gone))}
     lost = _Watched(kept[0], orders, intake).until_done()
     if lost:  # what failed once may do so because of the connection
         kept.pop().close()
     return lost
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Raises ClusterGone for what a cluster that is asked in the block raises."""
+    try:
+        yield
+    except Exception as error:
+        raise ClusterGone(_in_a_line(error)) from error
 
 
 def _connected(job: Job) -> Cluster:
@@ -96,10 +113,12 @@ def _connected(job: Job) -> Cluster:
         if job.fan_out == "dask":
             from pixelmill.run.on_dask import DaskCluster
 
-            return DaskCluster(job)
+            with _asking():
+                return DaskCluster(job)
         from pixelmill.run.on_ray import RayCluster
 
-        return RayCluster(job)
+        with _asking():
+            return RayCluster(job)
     except ImportError as error:
         raise SettingsError(
             f'Expected the package of fan_out = "{job.fan_out}": {error}. Install it: pip install '
@@ -132,42 +151,62 @@ class _Watched:
         self._tries: Counter[int] = Counter()
         self._slowest = 0.0
         """Seconds an image that a shard took, from when it was given to the cluster."""
+        self._of_no_use: set[str] = set()
         self._given_back = 0
         self._processes = 1
 
     def until_done(self) -> Lost:
+        try:
+            self._all()
+        except ClusterGone as gone:
+            self._give_up(f"The cluster does not answer: {gone}.")
+        return self.lost
+
+    def _all(self) -> None:
         orders = self.orders
-        given = self.cluster.share(_array(orders.message()))
-        prefixes = self.intake.prefixes() if self._waiting else None
-        shared = None if prefixes is None else self.cluster.share(_array(prefixes))
+        given = self._shared(orders.message())
+        shared = self._shared(self.intake.prefixes() if self._waiting else None)
         while self._waiting or self._settling or self._running:
             if past(orders.job.deadline):
                 self._waiting.clear()
                 self._settling.clear()
             self._submit(given, shared)
             self._collect()
-            left = len(self._waiting) + len(self._settling) + len(self._running)
-            if left and (why := self._why_lost(left)):
-                self.lost[f"{orders.job.fan_out}, with {left} of {len(orders.shards)} shards"] = why
-                for task in self._running:
-                    self.cluster.drop(task)
+            if self._left and (why := self._why_lost()):
+                self._give_up(why)
                 break
-        return self.lost
 
-    def _why_lost(self, left: int) -> str:
+    @property
+    def _left(self) -> int:
+        return len(self._waiting) + len(self._settling) + len(self._running)
+
+    def _give_up(self, why: str) -> None:
+        self.lost[f"{self.orders.job.fan_out}, with {self._left} of {len(self.orders.shards)} shards"] = why
+        for task in self._running:
+            self.cluster.drop(task)
+
+    def _shared(self, message: bytes | None) -> Any:
+        if message is None:
+            return None
+        with _asking():
+            return self.cluster.share(_array(message))
+
+    def _why_lost(self) -> str:
         if self._given_back > _GIVEN_BACK * self._processes:
             return "Only processes that are of no use, as told, have taken shards up."
         job = self.orders.job
-        life = life_of_all(self.cluster.signs(), self.unchanged, left, job.deadline)
+        life = life_of_all(self.cluster.signs(), self.unchanged, self._left, job.deadline)
         return why_cluster_lost(life, lost_seconds=LOST_SECONDS, start_seconds=job.worker_start_seconds)
 
     def _submit(self, given: Any, prefixes: Any) -> None:
         """Give the cluster as much as keeps it busy; when nothing else is left, what takes too long once more."""
-        self._processes = max(self.cluster.processes(), 1)
+        with _asking():
+            self._processes = max(self.cluster.processes(), 1)
         while len(self._running) < AHEAD * self._processes and (self._settling or self._waiting):
             if self._settling:
                 number = self._settling.popleft()
-                task = self.cluster.submit(given, prefixes, self.worker, number, None, self._seconds_left())
+                with _asking():
+                    task = self.cluster.submit(given, prefixes, self.worker, number, None, self._seconds_left())
                 self._running[task] = _Task(f"model {number}", None, time.monotonic())
                 continue
             self._give(given, prefixes, *self._waiting.popleft())
@@ -177,8 +216,16 @@ class _Watched:
     def _give(self, given: Any, prefixes: Any, shard: Shard, fingerprints: tuple[str, ...]) -> None:
         self._tries[shard.number] += 1
         message = _array(self.intake.order(shard, fingerprints).message())
-        task = self.cluster.submit(given, prefixes, self.worker, None, message, self._seconds_left())
+        with _asking():
+            task = self.cluster.submit(
+                given, prefixes, self.worker, None, message, self._seconds_left(), avoided=self._avoided()
+            )
         self._running[task] = _Task(f"shard {shard.number}", (shard, fingerprints), time.monotonic())
+
+    def _avoided(self) -> set[str]:
+        """The processes that get no more shards: they would take them up faster than others do."""
+        left_out = self.orders.left_out
+        return self._of_no_use | {place for place in self.cluster.signs() if any(place in name for name in left_out)}
 
     def _seconds_left(self) -> float | None:
         deadline = self.orders.job.deadline
@@ -200,14 +247,16 @@ class _Watched:
     def _collect(self) -> None:
         """Take in what has ended; which failed, and why."""
         name = self.orders.job.fan_out
-        for key in self.cluster.done(list(self._running)):
+        with _asking():
+            done = self.cluster.done(list(self._running))
+        for key in done:
             task = self._running.pop(key, None)
             if task is None:  # another was faster, just now
                 continue
             try:
                 data = self.cluster.result(key).tobytes()
             except Exception as error:
-                self.lost[f"{name}, {task.what}"] = f"{type(error).__name__}: {error}"
+                self.lost[f"{name}, {task.what}"] = f"{_in_a_line(error)}."
                 continue
             if task.shard is None:
                 self.intake.take_settled_message(data, f"{task.what}, which {name} has handed in", name)
@@ -227,8 +276,16 @@ class _Watched:
             for key in [key for key, other in self._running.items() if other.shard and other.shard[0] == shard]:
                 del self._running[key]
                 self.cluster.drop(key)
-        elif self._processes > 1 and self._tries[shard.number] < _TRIES:
+            self._of_no_use.discard(did.place)
+            return
+        if did is not None:
+            self._of_no_use.add(did.place)
+        if self._processes > 1 and self._tries[shard.number] < _TRIES:
             self._waiting.append((shard, fingerprints))
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
 
 
 def _array(data: bytes) -> np.ndarray:

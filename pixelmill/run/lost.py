@@ -165,6 +165,12 @@ def why_cluster_lost(life: Life, *, lost_seconds: float, start_seconds: float) -
     return _why_stuck(life, lost_seconds)
 
 
+def why_unreachable(address: str | None, why: str) -> str:
+    """Why there is nobody to work on a cluster that cannot be connected to, or made."""
+    place = f"at {address} could be reached" if address else "on this machine could be started"
+    return f"{_NOBODY.capitalize()} {place}: {why}. See to it, or name another one in [run] cluster."
+
+
 def _why_stuck(life: Life, lost_seconds: float) -> str:
     overdue = life.overdue is not None and life.overdue > lost_seconds
     if life.still > (lost_seconds if overdue else 1.2 * COMPUTING_SECONDS):
@@ -178,9 +184,14 @@ def is_device_missing(lost: Mapping[str, str]) -> bool:
     return any(DeviceUnavailable.__name__ in reason for reason in lost.values())
 
 
+def is_without_workers(lost: Mapping[str, str]) -> bool:
+    """Whether a cluster has nobody who works. It was waited for; it is not asked once more."""
+    return any(_NOBODY in reason.lower() for reason in lost.values())
+
+
 def needs_somebody(lost: Mapping[str, str]) -> bool:
     """Whether a run that ended at its deadline has failed all the same: the next one would not do better by itself."""
-    return is_device_missing(lost) or any(_STUCK in reason or _NOBODY in reason for reason in lost.values())
+    return is_device_missing(lost) or is_without_workers(lost) or any(_STUCK in reason for reason in lost.values())
 
 
 def who_is_left_out(reports: Iterable[ShardReport]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
@@ -37,19 +38,30 @@ class DaskCluster:
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None
                 )
+        # Of a connection that is lost it tells with tracebacks of its own; the run tells of it in words.
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._client = Client(job.cluster or self._local, set_as_default=False)
         self._signs: dict[str, Sign] = {}
+        self._addresses: dict[str, str] = {}
         self._client.subscribe_topic(_TOPIC, self._hear)
 
     def _hear(self, event: Any) -> None:
-        _, (place, sign) = event
+        _, (place, address, sign) = event
         self._signs[place] = Sign(**sign)
+        self._addresses[place] = address
 
     def share(self, data: np.ndarray) -> Any:
-        return self._client.scatter(data, hash=False)
+        # A task, not `scatter`: that needs a process there already, and what it brings is gone with the process.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "100 GiB"}):
+            return self._client.submit(_as_it_is, data, pure=False)
 
-    def submit(self, *given: Any) -> Any:
-        return self._client.submit(_embed, *given, pure=False, retries=_RETRIES, resources=self._resources or None)
+    def submit(self, *given: Any, avoided: Collection[str] = ()) -> Any:
+        others: list[str] = []
+        if addresses := {self._addresses.get(place) for place in avoided}:
+            others = [address for address in self._client.nthreads() if address not in addresses]
+        return self._client.submit(
+            _embed, *given, pure=False, retries=_RETRIES, resources=self._resources or None, workers=others or None
+        )
 
     def done(self, tasks: list[Any]) -> list[Any]:
         end = time.monotonic() + _WAITED_SECONDS
@@ -80,6 +92,10 @@ class DaskCluster:
             self._local.close()
 
 
+def _as_it_is(data: np.ndarray) -> np.ndarray:
+    return data
+
+
 def _embed(*given: Any) -> np.ndarray:
     worker = get_worker()
-    return embed_remotely(lambda place, sign: worker.log_event(_TOPIC, (place, asdict(sign))), *given)
+    return embed_remotely(lambda place, sign: worker.log_event(_TOPIC, (place, worker.address, asdict(sign))), *given)

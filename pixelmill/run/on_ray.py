@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -44,7 +44,7 @@ class RayCluster:
     def share(self, data: np.ndarray) -> Any:
         return ray.put(data)
 
-    def submit(self, *given: Any) -> Any:
+    def submit(self, *given: Any, avoided: Collection[str] = ()) -> Any:  # Ray chooses by nodes alone
         return self._embed.remote(self._told, *given)
 
     def done(self, tasks: list[Any]) -> list[Any]:

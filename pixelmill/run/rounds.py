@@ -10,7 +10,14 @@ from pixelmill.errors import DeviceUnavailable, WorkersLost
 from pixelmill.plan import Plan
 from pixelmill.run.intake import Intake, Unread
 from pixelmill.run.job import Job
-from pixelmill.run.lost import is_device_missing, needs_somebody, who_did_less, who_drifted, who_is_left_out
+from pixelmill.run.lost import (
+    is_device_missing,
+    is_without_workers,
+    needs_somebody,
+    who_did_less,
+    who_drifted,
+    who_is_left_out,
+)
 from pixelmill.run.measure import measure_of
 from pixelmill.run.orders import RunOrders, Unsettled
 from pixelmill.run.prepare import Prepared, plan_for, unsettled_again
@@ -158,7 +165,7 @@ class _Rounds:
         return unsettled
 
     def _nobody_is_left(self) -> bool:
-        return self.job.fan_out == "workers" and not self.job.workers
+        return (self.job.fan_out == "workers" and not self.job.workers) or is_without_workers(self.outcome.lost)
 
     def _worker_for(self, model: str, turn: int) -> str:
         """Who settles a model, each turn another."""
