@@ -58,7 +58,7 @@ def test_the_mount_of_a_folder(folder: str, point: str, kind: str, mounts: Path)
     ("mount", "words"),
     [
         (Mount("/", "tmpfs"), "in memory.*gone after a restart"),
-        (Mount("/", "nfs4"), "network or shared file system .nfs4.*Keep the store on a local disk unless several"),
+        (Mount("/", "nfs4"), "network or shared file system .nfs4.*Keep the store on a local disk: only the run"),
         (Mount("/", "cifs"), "cifs"),
         (Mount("/", "9p"), "9p"),
         (Mount("/", "fuse.sshfs"), "fuse.sshfs"),
