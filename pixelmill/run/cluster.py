@@ -225,7 +225,7 @@ class _Watched:
     def _avoided(self) -> set[str]:
         """The processes that get no more shards: they would take them up faster than others do."""
         left_out = self.orders.left_out
-        return self._of_no_use | {place for place in self.cluster.signs() if any(place in name for name in left_out)}
+        return self._of_no_use | {place for place in self.cluster.signs() if f"{self.worker}, {place}" in left_out}
 
     def _seconds_left(self) -> float | None:
         deadline = self.orders.job.deadline

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pixelmill.errors import HandoverUnreachable
 from pixelmill.run.handoff import RunPlace
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
@@ -23,18 +24,26 @@ def take_in_left(job: Job, writer: StoreWriter) -> tuple[tuple[ShardReport, ...]
     What they did, and what was refused.
     """
     manifest = writer.snapshot().manifest
-    handover = handover_at(job.handover_place)
     orders = RunOrders(job, manifest.store_id, 0, matrices=manifest.matrices)
     done: list[ShardReport] = []
     refused: list[str] = []
-    for run in _dead(handover, writer, manifest.store_id):
-        intake = Intake(writer, orders)
-        place = RunPlace(handover, f"{manifest.store_id}/{run}")
-        place.take_in(intake)
-        place.clear()
-        done += [replace(report, worker=f"run {run}") for report in intake.done]
-        refused += intake.refused
+    try:
+        handover = handover_at(job.handover_place)
+        for run in _dead(handover, writer, manifest.store_id):
+            intake = Intake(writer, orders)
+            place = RunPlace(handover, f"{manifest.store_id}/{run}")
+            place.take_in(intake)
+            done += [_as_of_now(report, run) for report in intake.done]
+            refused += intake.refused
+            place.clear()
+    except HandoverUnreachable as error:  # who needs the place now says so
+        refused.append(f"What workers of earlier runs may have handed over was not taken in. {error}")
     return tuple(done), tuple(refused)
+
+
+def _as_of_now(report: ShardReport, run: int) -> ShardReport:
+    """What was done, without what did not answer then: whether it does now this run finds out."""
+    return replace(report, worker=f"run {run}", unread=(), hung=())
 
 
 def _dead(handover: Handover, writer: StoreWriter, store_id: str) -> Iterator[int]:

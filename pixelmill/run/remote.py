@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _ENOUGH: Final = 2
 """After so many shards of which it could do nothing a process does no more: it gives what it gets back."""
+_IDLE: Final = 300.0
+"""Seconds without work after which a process gives its models' memory back: nobody tells it that a run is over."""
 _PAUSE: Final = 10.0
 """Seconds for which it waits before: else it would take shards up faster than others do."""
 
@@ -47,6 +49,7 @@ class _Session:
 
 
 _session: _Session | None = None
+_idle: threading.Timer | None = None
 _one_at_a_time = threading.Lock()
 
 
@@ -55,13 +58,35 @@ def embed_remotely(
     shard: np.ndarray | None, seconds_left: float | None,
 ) -> np.ndarray:  # fmt: skip
     """Settle a model of the orders, by its number, or do a shard: messages in, a message out."""
-    with _one_at_a_time, _signs(tell):
+    with _one_at_a_time, _released_when_idle(), _signs(tell):
         session = _session_of(orders, prefixes, worker)
         session.work.due_in(seconds_left)
         if model is not None:
             settled = session.work.settled(session.orders.settling[worker][model])
             return _array(settled.message(session.orders.store_id, session.orders.scan))
         return _array(_embedded(session, ShardOrder.of(_bytes(shard))))
+
+
+@contextmanager
+def _released_when_idle() -> Iterator[None]:
+    """Do the block, and forget the session should nothing follow it for long."""
+    global _idle
+    if _idle:
+        _idle.cancel()
+    try:
+        yield
+    finally:
+        _idle = threading.Timer(_IDLE, _forget)
+        _idle.daemon = True
+        _idle.start()
+
+
+def _forget() -> None:
+    global _session
+    with _one_at_a_time:
+        if threading.current_thread() is _idle:  # else something has followed just now
+            _session = None
+            release_models()
 
 
 def _embedded(session: _Session, order: ShardOrder) -> bytes:

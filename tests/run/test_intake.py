@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelmill.errors import ImageRejected, PixelmillError
+from pixelmill.errors import HandoverUnreachable, ImageRejected, PixelmillError
 from pixelmill.report.model import RunReport
-from pixelmill.run import cluster, remote
+from pixelmill.run import cluster, left, loaded, remote
 from pixelmill.run.direct import run_here
 from pixelmill.run.handoff import place_of
 from pixelmill.run.intake import Intake
@@ -27,6 +27,7 @@ from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.master import publish
 from pixelmill.store.reader import Store
+from pixelmill.travel.handover import Handover
 from pixelmill.watch.hangs import Hang, Unanswered
 from tests.conftest import SavePicture
 from tests.support.cluster_here import ClusterHere
@@ -194,3 +195,42 @@ def test_errors_come_back_from_other_processes(error: PixelmillError) -> None:
     """With all that they hold."""
     back = pickle.loads(pickle.dumps(error))
     assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+
+
+def test_what_was_not_read_in_a_dead_run_is_told_by_who_looks_now(job: Job) -> None:
+    """Its workers could not read a picture: this run reads it, and tells of nothing that is over."""
+    with begun(job) as (writer, orders, work):
+        intake = Intake(writer, orders)
+        ((shard, fingerprints), *_) = orders.of("inline")
+        did = work.embed(intake.order(shard, fingerprints))
+        place, _ = place_of(job, orders.store_id, orders.scan + 1)  # of a run that does not live
+        place.hand_in(
+            replace(did, report=replace(did.report, unread=("/x.png: Not there.",), hung=(Hang("read", "x"),)))
+        )
+        ((taken,), refused) = take_in_left(job, writer)
+        assert (taken.embedded, taken.unread, taken.hung, refused) == ({"one": shard.images - 1}, (), (), ())
+
+
+def test_a_place_that_does_not_answer_ends_no_night_that_needs_none(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """What dead runs left waits there; the report says so."""
+
+    def away(_place: str) -> Handover:
+        raise HandoverUnreachable("It is away.")
+
+    monkeypatch.setattr(left, "handover_at", away)
+    report = done_by(job, "inline")
+    assert report.models["one"].embedded == IMAGES - 2
+    assert report.warnings == ("What workers of earlier runs may have handed over was not taken in. It is away.",)
+
+
+def test_a_process_of_a_cluster_keeps_no_model_for_ever(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody tells it that a run is over: it gives back what it has loaded when nothing follows."""
+    monkeypatch.setattr(remote, "_IDLE", 0.05)
+    monkeypatch.setattr("pixelmill.run.steps.release_models", lambda: None)
+    done_by(job, "dask")
+    assert remote._idle
+    remote._idle.join(5.0)
+    assert remote._session is None
+    assert not loaded._loaded
