@@ -25,6 +25,8 @@ from tests.support.sick_s3 import SickS3
 
 IMAGES = 40
 """The first eight of them are embedded when the matrix is settled."""
+LATER = 240
+"""More than a worker does until the deadline."""
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
@@ -201,12 +203,12 @@ def test_the_deadline(site: Site, s3_server: SickS3, save_picture: SavePicture) 
     """It reaches workers that have begun, and one whose run waits in its queue until after it does nothing."""
     site.pictures(save_picture, 8)
     night(site, fan_out="inline", precision="float32")
-    site.pictures(save_picture, 120, 8)
+    site.pictures(save_picture, LATER, 8)
     with site.machine("one"):
-        with s3_server.slow(1.5):
-            report = night(site, deadline="75s")
-        assert 0 < report.models[MODEL].embedded < 120
-        assert report.models[MODEL].pending == 120 - report.models[MODEL].embedded
+        with s3_server.slow(4.0):
+            report = night(site, deadline="120s")
+        assert 0 < report.models[MODEL].embedded < LATER
+        assert report.models[MODEL].pending == LATER - report.models[MODEL].embedded
         assert [w for w in report.warnings if "two was lost: The deadline came before it began" in w]
         assert not [w for w in report.warnings if "one was lost" in w]
         assert "/stop HTTP" in s3_server.said()
@@ -223,10 +225,15 @@ def test_a_blind_worker(site: Site, save_picture: SavePicture) -> None:
     in which the report names the blind one."""
     folder = site.pictures(save_picture, IMAGES)
     config = site.settings(shard_size=2)
-    with site.machine("one"), site.machine("two", hidden=[folder]), site.run(str(folder), config=config) as run:
+    with (
+        site.machine("one"),
+        site.machine("two", hidden=[folder]),
+        site.run(str(folder), "--json", config=config) as run,
+    ):
         assert run.wait(400) == 0, (site.folder / "run.log").read_text()
-    said = (site.folder / "run.log").read_text()
-    assert "Worker two was lost: It could read none of its 6 images" in " ".join(said.split())
+    report = (site.folder / "run.log").read_text()
+    assert "Worker two was lost: It could read none of its 6 images" in report
+    assert "Others did what it left." in report
     assert_as_inline(site, folder)
 
 
