@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -69,6 +70,7 @@ class Intake:
         self._shards: ShardOrders | None = None
         self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
         self._began: dict[str, str] = {}
+        self._least: dict[str, float] = {}
         self._unread = Unread() if unread is None else unread
         self._taken: set[tuple[int, str, str]] = set()
 
@@ -178,8 +180,11 @@ class Intake:
         return self._shards
 
     def _note_checks(self, checks: Mapping[str, tuple[int, float]]) -> None:
+        """Keep the worst of what processes told: few nights are kept, and the last check stands for the run."""
         for fingerprint, (compared, cosine) in checks.items():
-            self._writer.ledger.runs.record_check(fingerprint, compared, cosine)
+            if cosine < self._least.get(fingerprint, math.inf):
+                self._least[fingerprint] = cosine
+                self._writer.ledger.runs.record_check(fingerprint, compared, cosine)
 
 
 def _empty(matrix: Matrix) -> Matrix:

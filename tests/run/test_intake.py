@@ -163,6 +163,18 @@ def test_a_matrix_that_was_dropped_before_its_first_rows_begins_anew(job: Job) -
         assert int(Store(job.store)["one"].embedded.sum()) == IMAGES - 2
 
 
+def test_of_all_processes_the_worst_check_is_kept(job: Job) -> None:
+    """However many have compared what they make with what is stored: one check a run, and no better one hides it."""
+    with begun(job) as (writer, orders, work):
+        intake = Intake(writer, orders)
+        ((shard, fingerprints), *_) = orders.of("inline")
+        did = work.embed(intake.order(shard, fingerprints))
+        for number, cosine in enumerate((0.9995, 0.9999, 0.9998)):
+            checks = {fingerprints[0]: (8, cosine)}
+            intake.take(replace(did, report=replace(did.report, place=str(number), checks=checks), unmeasured=()))
+        assert [cosine for _, _, cosine in writer.ledger.runs.checks(fingerprints[0])] == [0.9995]
+
+
 def test_orders_take_no_rows_away(job: Job) -> None:
     """Whatever a worker is called: what it has handed in lies there until the run has taken it in."""
     with begun(job) as (writer, orders, work):
