@@ -18,12 +18,21 @@ def keep_freed(least: int = _MOST) -> None:
 
     By default glibc gives arrays of tens of megabytes back to the kernel, which clears their pages anew for the next
     batch or picture: up to two thirds of the time that a convolutional network takes (docs/performance.md). Of
-    mallopt(3): no separate mappings, one arena for all threads, a threshold. Nothing is done without a mallopt.
+    mallopt(3): no separate mappings, one arena for all threads that begin later, a threshold. Nothing is done without a
+    mallopt. Threads that there were before have arenas of their own: see `one_arena`.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         for parameter, value in ((_M_MMAP_MAX, 0), (_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, least)):
             mallopt(parameter, value)
+
+
+def one_arena() -> None:
+    """Let all threads of this process take memory from one place: those that have one of their own give what they freed
+    back, whatever `keep_freed` says. To be called before there is a second thread, by whoever starts the process."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:

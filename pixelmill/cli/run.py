@@ -68,6 +68,9 @@ def run(
 
     Only what is new or missing is embedded: a second run makes no model call.
     """
+    from pixelmill.malloc import one_arena
+
+    one_arena()  # before NumPy is loaded, which starts threads
     from pixelmill.run.preflight import check
     from settings import load_settings
     from settings.job import make_job

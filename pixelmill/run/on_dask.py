@@ -15,12 +15,15 @@ from distributed import Client, LocalCluster, get_worker
 
 from pixelmill.run.handoff import Sign
 from pixelmill.run.job import Job
-from pixelmill.run.remote import embed_remotely
+from pixelmill.run.remote import embed_remotely, threads_each
 
 _WAITED_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
 _RETRIES = 3
 _TOPIC = "pixelmill"
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+"""Dask's setting of the variables of its processes; those that this process has come first."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class DaskCluster:
@@ -30,14 +33,17 @@ class DaskCluster:
         self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
         self._local: LocalCluster | None = None
         if job.cluster is None:
-            ttl = {
+            environment = dask.config.get(_ENVIRONMENT) | {"MALLOC_ARENA_MAX": 1}  # else no freed memory is kept there
+            settings = {
                 "distributed.scheduler.worker-ttl": "5 minutes",
                 "distributed.scheduler.no-workers-timeout": f"{job.worker_start_seconds:.0f}s",
+                _ENVIRONMENT: {**environment, **dict.fromkeys(_THREADS, threads_each(job))},
             }
-            with dask.config.set(ttl):
+            with dask.config.set(settings):
                 self._local = LocalCluster(
-                    n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None
-                )
+                    n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # it listens even without a dashboard
+                )  # fmt: skip
         # Of a connection that is lost it tells with tracebacks of its own; the run tells of it in words.
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
         self._client = Client(job.cluster or self._local, set_as_default=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,24 @@ import ray
 
 from pixelmill.run.handoff import Sign
 from pixelmill.run.job import Job
-from pixelmill.run.remote import embed_remotely
+from pixelmill.run.remote import embed_remotely, threads_each
 
 _WAITED_SECONDS = 0.5
 _RETRIES = 3
+_THREADS = "OMP_NUM_THREADS"
+
+
+@contextmanager
+def _threads(job: Job) -> Iterator[None]:
+    """What processes that Ray starts meanwhile are to know of threads, unless whoever runs this has said it."""
+    if job.cluster or _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = threads_each(job)
+    try:
+        yield
+    finally:
+        del os.environ[_THREADS]
 
 
 class _Signs:
@@ -35,7 +50,8 @@ class RayCluster:
 
     def __init__(self, job: Job) -> None:
         local: dict[str, Any] = {} if job.cluster else {"num_cpus": job.cluster_size, "include_dashboard": False}
-        ray.init(address=job.cluster or "local", log_to_driver=False, **local)
+        with _threads(job):
+            ray.init(address=job.cluster or "local", log_to_driver=False, **local)
         self._gpus = 1 if job.device not in ("auto", "cpu") else 0
         self._embed = ray.remote(num_gpus=self._gpus, num_cpus=1, max_retries=_RETRIES)(_embed)
         self._told: Any = ray.remote(num_cpus=0)(_Signs).remote()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from pixelmill.run.handoff import ALIVE_SECONDS, Sign
+from pixelmill.run.job import Job
 from pixelmill.run.loaded import release_models
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.results import this_process
@@ -47,10 +49,20 @@ class _Session:
     work: AtWork
     of_no_use: int = 0
 
+    @property
+    def run(self) -> tuple[str, int]:
+        return self.orders.store_id, self.orders.scan
+
 
 _session: _Session | None = None
 _idle: threading.Timer | None = None
 _one_at_a_time = threading.Lock()
+
+
+def threads_each(job: Job) -> str:
+    """How many threads the models have in each process of a cluster on this machine. Dask and Ray give them one,
+    whatever the processors that nobody else would use."""
+    return str(max(len(os.sched_getaffinity(0)) // job.cluster_size, 1))
 
 
 def embed_remotely(
@@ -104,13 +116,14 @@ def _embedded(session: _Session, order: ShardOrder) -> bytes:
 
 
 def _session_of(orders: np.ndarray, prefixes: np.ndarray | None, worker: str) -> _Session:
-    """The session of these orders; another's models are given up."""
+    """The session of these orders; another run's models are given up."""
     global _session
     data = _bytes(orders)
     key = hashlib.sha256(data + (b"" if prefixes is None else _bytes(prefixes))).digest()
     if _session is None or _session.key != key:
-        release_models()
         read = RunOrders.of_message(data)
+        if _session is None or _session.run != (read.store_id, read.scan):
+            release_models()
         listed = None if prefixes is None else prefixes_in(_bytes(prefixes))
         _session = _Session(key, read, AtWork(read, worker, prefixes=listed))
     return _session

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -19,8 +19,9 @@ from pixelmill.travel.shard_order import ShardOrder, offset_of, prefixes_message
 CROWD: Final = 64
 """Contents of one size in bytes that are listed one by one; of more, prefixes stand for those that lack nothing."""
 LISTED: Final = 16_384
-"""So many contents of one size are listed at most, the newest ones: half a megabyte. One beyond that lacks something
-may be embedded with every model, should a file turn out to hold it."""
+"""So many contents that lack something are listed of one size at most, and so many of all sizes together that were
+stored since the run began, the newest ones: half a megabyte. One beyond may be embedded with every model, should a file
+turn out to hold it."""
 
 
 class ShardOrders:
@@ -55,7 +56,7 @@ class ShardOrders:
         of the run is gone."""
         ledger = self._writer.ledger
         self._require_plan(shard)
-        ledger.sizes.add(len(self._prefixed))
+        ledger.sizes.add()
         store = self._writer.snapshot()
         coverage = Coverage(store, ledger, [m for m in self._matrices if m.provenance.fingerprint in fingerprints])
         planned = [
@@ -85,16 +86,19 @@ class ShardOrders:
         sizes = {file.size for file, row in planned if row is None}
         if 0 in sizes:  # whatever it is, this run may have stored it
             own.update(range(max(len(self._prefixed), len(store) - LISTED), len(store)))
-        rows = np.array(sorted(own.union(*map(self._of_size, sizes))), dtype=np.int64)
+        rows = np.array(sorted(own.union(self._of_sizes(sizes, len(store)))), dtype=np.int64)
         rows = rows[: np.searchsorted(rows, len(store))]
         listed: dict[bytes, frozenset[str]] = {}
         for sha256, row in zip(map(bytes, sha256_of(store, rows)), rows.tolist(), strict=True):
             listed[sha256] = listed.get(sha256, frozenset()) | coverage.lacking(row)
         return listed
 
-    def _of_size(self, size: int) -> Iterable[int]:
-        rows = self._writer.ledger.sizes.rows(size, LISTED)
-        return (row for row in rows if row >= len(self._prefixed) or not self._prefixed[row])
+    def _of_sizes(self, sizes: Collection[int], rows: int) -> Iterator[int]:
+        """Stored contents of some sizes: those without a prefix, and some of what came since the run began."""
+        found, before = self._writer.ledger.sizes.rows, len(self._prefixed)
+        for size in sizes:
+            yield from (row for row in found(size, LISTED, before=before) if not self._prefixed[row])
+            yield from found(size, max(LISTED // len(sizes), 1), first=before, before=rows)
 
     def _too_many(self, store: Store) -> np.ndarray:
         """(N,) bool: the stored contents that need nothing, and that some file may hold without being listed for it."""

@@ -34,6 +34,7 @@ class ContentSizes:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._next = 0
 
     def gather(self, scan: int) -> UnknownFiles:
         """Look up the stored contents of all sizes that planned files of a scan have whose content is not known."""
@@ -41,18 +42,21 @@ class ContentSizes:
             self._db.write(f"DROP TABLE IF EXISTS temp.{table}")
             self._db.write(f"CREATE TEMP TABLE {table} ({columns}, PRIMARY KEY ({columns})) WITHOUT ROWID")
         self._db.write(f"INSERT OR IGNORE INTO temp.planned_sizes SELECT size {_UNKNOWN} AND size > 0", (scan,))
-        self._db.write(f"{_ADD} AND row IS NOT NULL")
+        self._next = 0
+        self.add()
         query = f"SELECT count(*), count(CASE WHEN size > 0 THEN NULL ELSE 1 END) {_UNKNOWN}"
         return self._db.one(UnknownFiles, query, (scan,)) or UnknownFiles(0, 0)
 
-    def add(self, first: int) -> None:
-        """Look up the contents that have got their row since, from row `first` on."""
-        self._db.write(f"{_ADD} AND row >= ?", (first,))
+    def add(self) -> None:
+        """Look up the contents that have got their row since this was done last."""
+        after = self._db.number("SELECT coalesce(max(row), -1) + 1 FROM files")
+        self._db.write(f"{_ADD} AND row >= ? AND row < ?", (self._next, after))
+        self._next = after
 
-    def rows(self, size: int, most: int) -> list[int]:
-        """The rows of a size, at most so many, the newest first."""
-        query = "SELECT row FROM temp.content_sizes WHERE size = ? ORDER BY row DESC LIMIT ?"
-        return [row for (row,) in self._db.read(RowNumber, query, (size, most))]
+    def rows(self, size: int, most: int, *, first: int = 0, before: int) -> list[int]:
+        """The rows of a size from `first` on and `before` one, at most so many, the newest first."""
+        query = "SELECT row FROM temp.content_sizes WHERE size = ? AND row >= ? AND row < ? ORDER BY row DESC LIMIT ?"
+        return [row for (row,) in self._db.read(RowNumber, query, (size, first, before, most))]
 
     def held(self, scan: int, first: int, images: int) -> list[int]:
         """The rows of what planned files held that wait to be read again, `images` files from position `first` on."""

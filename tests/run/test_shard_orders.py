@@ -355,6 +355,20 @@ def test_what_this_run_has_stored_is_known_to_later_orders(photos: Photos) -> No
     assert len(photos.writer.snapshot()) == 6
 
 
+def test_orders_do_not_grow_with_what_a_run_has_stored(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pictures share few sizes, as thumbnails do, an order lists of what came since the run began the newest, up
+    to a bound over all sizes."""
+    monkeypatch.setattr(sys.modules[__name__], "bytes_of", lambda number: 100 + number % 2)
+    monkeypatch.setattr(shard_orders, "LISTED", 4)
+    for number in range(100, 124):
+        photos.put(f"a{number}", number)
+    for order, prefixes in photos.orders("a", shard_size=6):
+        newest = [row.tobytes() for row in photos.writer.snapshot().sha256()[-4:]]
+        assert set(order.contents) == set(newest)
+        photos.writer.commit(photos.embed(order, prefixes))
+    assert len(photos.writer.snapshot()) == 24
+
+
 def test_where_every_content_is_known_nothing_is_looked_up(photos: Photos) -> None:
     """A new model over an old folder, whatever the sizes: each file is sent with its own content, and no other."""
     for number in range(4):
