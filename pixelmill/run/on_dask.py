@@ -42,6 +42,7 @@ class DaskCluster:
             with dask.config.set(settings):
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
+                    silence_logs=logging.ERROR,
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # it listens even without a dashboard
                 )  # fmt: skip
         # Of a connection that is lost it tells with tracebacks of its own; the run tells of it in words.

@@ -3,7 +3,8 @@
     STORE/runs/<scan>.lock   locked by the process of the run
 
 An OS lock, which a dead process cannot keep: it tells a run that lives from one that was killed, at once, without
-asking a clock, and also after the machine was started anew. Where locks may not reach, a run is taken to live for days.
+asking a clock, and also after the machine was started anew. Where locks may not reach, a run of another machine is
+taken to live for days; in the file stands which one's it is.
 Whether a writer lives is another question (`presence.py`): it is one process, and just where locks do not reach it has
 to be known, by a heart that beats, lest two of them write.
 """
@@ -19,10 +20,12 @@ from pathlib import Path
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.lock import unwritable
 from pixelmill.store.master import home_of
+from pixelmill.store.presence import this_kernel
 
 RUNS = "runs"
 _SHARED_SECONDS = 7 * 86_400
 """Where a lock may not reach other machines, a sign that nobody holds counts for so long."""
+_MOST_BYTES = 256
 _DIGITS = 16
 """A name with more of them is no scan's: SQLite's integers end at 19."""
 
@@ -39,6 +42,7 @@ class Sign:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            os.pwrite(self._descriptor, this_kernel().encode(), 0)
         except OSError as error:
             raise unwritable(folder, error) from error
 
@@ -87,6 +91,8 @@ def lives(folder: Path, scan: int, *, now: float) -> bool | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.pread(descriptor, _MOST_BYTES, 0) == this_kernel().encode():  # its lock would be seen here
+            return False
         return is_shared(folder) and now - os.fstat(descriptor).st_mtime < _SHARED_SECONDS
     except OSError:  # somebody holds it, or nobody knows
         return True

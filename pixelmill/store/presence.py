@@ -43,7 +43,7 @@ class Owner:
     @classmethod
     def this(cls, place: Path) -> Owner:
         host = socket.gethostname() or "?"
-        return cls(_kernel(), f"{os.getpid()}.{_started(os.getpid())}", host, os.path.realpath(place))
+        return cls(this_kernel(), f"{os.getpid()}.{_started(os.getpid())}", host, os.path.realpath(place))
 
     @classmethod
     def parsed(cls, content: bytes) -> Owner:
@@ -56,7 +56,7 @@ class Owner:
     def is_seen_to_live(self, name: str, mine: Path) -> bool | None:
         """Whether its process lives and has the file `name` of this folder open, where `mine` is one as well; None
         where that cannot be seen from here. A copy of a store has such files of writers of the original."""
-        if self.kernel != _kernel():
+        if self.kernel != this_kernel():
             return None
         number, _, started = self.process.partition(".")
         if number == str(os.getpid()):  # within a process locks do reach
@@ -209,7 +209,7 @@ def _number(path: Path) -> int:
     return int(path.name) if path.name.isascii() and path.name.isdigit() else 0
 
 
-def _kernel() -> str:
+def this_kernel() -> str:
     """Stands for the running kernel and the process namespace here; others give other processes the same numbers."""
     with suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{Path('/proc/self/ns/pid').readlink()}"

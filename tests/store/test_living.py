@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -151,11 +152,14 @@ def test_scans_without_a_sign_stay_for_a_while(tmp_path: Path) -> None:
 def test_where_locks_may_not_reach_others_a_sign_counts_for_a_week(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a shared file system nobody may hold the sign as far as this machine sees: it must be old as well, by the
-    file system's own time."""
+    """On a shared file system nobody may hold the sign of another machine's run as far as this one sees: it must be old
+    as well, by the file system's own time. A run of this machine would be seen to hold it."""
     monkeypatch.setattr(living, "is_shared", lambda _folder: True)
     with Ledger(tmp_path) as ledger:
+        mine = planned(ledger)
+        assert living.lives(tmp_path, mine, now=time.time()) is False
         scan = planned(ledger)
+    living.sign_of(tmp_path, scan).write_text("another kernel")
     other_scans(tmp_path)
     assert left_of(tmp_path, scan) == (FILES, FILES)
     sign = living.sign_of(tmp_path, scan)
