@@ -151,7 +151,7 @@ def test_a_network_that_is_cut(
         with meanwhile(cut):
             report = night(site)
         assert_all_embedded(report)
-        assert [w for w in report.warnings if "Worker two was lost" in w and "Others did" in w]
+        assert [w for w in report.warnings if "Worker two was lost" in w and "given out again" in w]
         assert site.embedding(), "it has ended without its network"
         two.mend()
         wait_until(lambda: not site.embedding(), 240, "the worker that was cut off to end")
@@ -233,7 +233,7 @@ def test_a_blind_worker(site: Site, save_picture: SavePicture) -> None:
         assert run.wait(400) == 0, (site.folder / "run.log").read_text()
     report = (site.folder / "run.log").read_text()
     assert "Worker two was lost: It could read none of its 6 images" in report
-    assert "Others did what it left." in report
+    assert "What it left was given out again." in report
     assert_as_inline(site, folder)
 
 
