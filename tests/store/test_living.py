@@ -157,7 +157,10 @@ def test_where_locks_may_not_reach_others_a_sign_counts_for_a_week(
     monkeypatch.setattr(living, "is_shared", lambda _folder: True)
     with Ledger(tmp_path) as ledger:
         mine = planned(ledger)
-        assert living.lives(tmp_path, mine, now=time.time()) is False
+    with living.holding(tmp_path, mine):
+        assert living.lives(tmp_path, mine, now=time.time())
+    assert living.lives(tmp_path, mine, now=time.time()) is False
+    with Ledger(tmp_path) as ledger:
         scan = planned(ledger)
     living.sign_of(tmp_path, scan).write_text("another kernel")
     other_scans(tmp_path)
