@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +27,19 @@ _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo what Dask does to the environment of this process meanwhile: it leaves there what its processes are to have,
+    which the next cluster would take for what somebody has said."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
 class DaskCluster:
     """See `cluster.Cluster`."""
 
@@ -39,7 +53,7 @@ class DaskCluster:
                 "distributed.scheduler.no-workers-timeout": f"{job.worker_start_seconds:.0f}s",
                 _ENVIRONMENT: {**environment, **dict.fromkeys(_THREADS, threads_each(job))},
             }
-            with dask.config.set(settings):
+            with dask.config.set(settings), _environment_kept():
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
                     silence_logs=logging.ERROR,
@@ -96,7 +110,8 @@ class DaskCluster:
     def close(self) -> None:
         self._client.close()
         if self._local:
-            self._local.close()
+            with _environment_kept():
+                self._local.close()
 
 
 def _as_it_is(data: np.ndarray) -> np.ndarray:

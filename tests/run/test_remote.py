@@ -79,19 +79,21 @@ def test_the_processes_of_this_machine_share_its_processors(
     processes: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one that Dask starts the models have all, of very many one each: a thread for each processor. What the
-    environment says comes first. They keep what is freed, as a run in its own process does."""
+    environment says comes first, and stays as it is. They keep what is freed, as a run in its own process does."""
     from pixelmill.run import on_dask
 
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if said:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
     monkeypatch.setattr(on_dask, "LocalCluster", _one(on_dask.LocalCluster))
+    before = dict(os.environ)
     cluster = on_dask.DaskCluster(job_over(tmp_path, cluster_size=processes))
     try:
-        found = cluster._client.submit(os.environ.get, "OMP_NUM_THREADS").result()
+        found = cluster._client.submit(os.getenv, "OMP_NUM_THREADS").result()
         faults = cluster._client.submit(faults_of_memory_used_again).result()
     finally:
         cluster.close()
+    assert os.environ == before
     assert faults < 1000
     assert found == (said or str(max(len(os.sched_getaffinity(0)) // processes, 1)))
 
