@@ -46,22 +46,16 @@ class DaskCluster:
     def __init__(self, job: Job) -> None:
         self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
         self._local: LocalCluster | None = None
-        if job.cluster is None:
-            environment = dask.config.get(_ENVIRONMENT) | {"MALLOC_ARENA_MAX": 1}  # else no freed memory is kept there
-            settings = {
-                "distributed.scheduler.worker-ttl": "5 minutes",
-                "distributed.scheduler.no-workers-timeout": f"{job.worker_start_seconds:.0f}s",
-                _ENVIRONMENT: {**environment, **dict.fromkeys(_THREADS, threads_each(job))},
-            }
-            with dask.config.set(settings), _environment_kept():
+        with dask.config.set(_settings(job)), _environment_kept():
+            if job.cluster is None:
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
                     silence_logs=logging.ERROR,
                     scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # it listens even without a dashboard
                 )  # fmt: skip
-        # Of a connection that is lost it tells with tracebacks of its own; the run tells of it in words.
-        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
-        self._client = Client(job.cluster or self._local, set_as_default=False)
+            # Of a connection that is lost it tells with tracebacks of its own; the run tells of it in words.
+            logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+            self._client = Client(job.cluster or self._local, set_as_default=False)
         self._signs: dict[str, Sign] = {}
         self._addresses: dict[str, str] = {}
         self._client.subscribe_topic(_TOPIC, self._hear)
@@ -112,6 +106,18 @@ class DaskCluster:
         if self._local:
             with _environment_kept():
                 self._local.close()
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What Dask is told of a job. Of each connection it keeps the last messages, a thousand if it is told nothing: the
+    orders of as many shards."""
+    environment = dask.config.get(_ENVIRONMENT) | {"MALLOC_ARENA_MAX": 1}  # else no freed memory is kept there
+    return {
+        "distributed.scheduler.worker-ttl": "5 minutes",
+        "distributed.scheduler.no-workers-timeout": f"{job.worker_start_seconds:.0f}s",
+        "distributed.admin.low-level-log-length": 10,
+        _ENVIRONMENT: {**environment, **dict.fromkeys(_THREADS, threads_each(job))},
+    }
 
 
 def _as_it_is(data: np.ndarray) -> np.ndarray:
