@@ -166,8 +166,9 @@ def run(folder: Path, name: str, quick: bool = False, **options: object) -> Took
     lines = ["[run]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
     settings.write_text("\n".join([*lines, *map(tiny, ("tiny", "second"))]).replace("FOLDER", str(folder)))
     command = [sys.executable, "-m", "benchmarks.fanout", "--run", str(settings)]
+    threads = str(max(len(os.sched_getaffinity(0)) // int(str(options.get("cluster_size", 1))), 1))
     environment = (
-        {"OMP_NUM_THREADS": "1"}
+        {"OMP_NUM_THREADS": threads, "MALLOC_ARENA_MAX": "1"}  # as `pixelmill run` and local clusters have them
         | os.environ
         | ({"DASK_DISTRIBUTED__WORKER__PRELOAD": '["benchmarks.fanout"]'} if quick else {})
     )
