@@ -250,7 +250,7 @@ def test_two_workers_do_what_one_process_does(job: Job) -> None:
         ("dies with a shard in its hands", "Crashed: exit code -9."),
         ("dies after a shard", "Crashed: exit code -9."),
         ("hangs", "It lives, but its work has not gone forward"),
-        ("is late", "It lives, but its work has not gone forward"),
+        pytest.param("is late", "It lives, but its work has not gone forward", marks=pytest.mark.slow),
         ("lies", "It said that it was done, and has told of 0 of its 3 shards."),
     ],
 )
@@ -267,7 +267,7 @@ def test_what_a_lost_worker_left_is_done_by_the_other(way: str, why: str, job: J
     assert_as_inline(job)
 
 
-@pytest.mark.parametrize("way", ["dies in a shard", "hangs"])
+@pytest.mark.parametrize("way", ["dies in a shard", pytest.param("hangs", marks=pytest.mark.slow)])
 def test_another_settles_what_a_lost_worker_left(way: str, job: Job) -> None:
     """Whoever is lost while a matrix is settled gets nothing else to do: another worker settles it."""
     crew = Crew(settling=way, one="", two="")
@@ -290,7 +290,7 @@ def test_one_after_the_other_is_lost(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("way", "shards"),
-    [("dies before a shard", 0), ("dies in a shard", 0), ("dies after a shard", 2), ("hangs", 0), ("lies", 0)],
+    [("dies before a shard", 0), ("dies in a shard", 0), ("dies after a shard", 2), ("lies", 0)],
 )
 def test_nobody_is_left(way: str, shards: int, job: Job) -> None:
     """The run fails, after its report, and names everybody; what was handed over stays, and the next run does the rest."""
@@ -311,6 +311,7 @@ def test_a_deadline_in_the_middle(job: Job) -> None:
     rest_is_done(job)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_when_the_deadline_comes(job: Job) -> None:
     """It is given up soon after; the run fails and names it, for the next one would not do better by itself."""
     late = job.model_copy(update={"deadline": time.time() + 2.5})
