@@ -272,6 +272,7 @@ def test_the_house_keeps_the_rule(rule: str) -> None:
     assert RULES[rule](ROOT) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rule", "file", "more"), BREAKS)
 def test_what_breaks_a_rule_is_named(rule: str, file: str, more: str, house: Path) -> None:
     """A line more in one file, and the rule names that file, or its room."""

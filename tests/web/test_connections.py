@@ -104,6 +104,7 @@ def test_a_connection_is_used_again_and_each_request_has_its_time(connect: Conne
         assert status(client) == 200
 
 
+@pytest.mark.slow
 def test_who_takes_no_answer_is_left(connect: Connect) -> None:
     """A client that asks and does not read holds no memory for ever; one that reads slowly gets everything."""
     asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: identity\r\n\r\n"
