@@ -514,6 +514,20 @@ def test_a_night_has_no_more_steps(night: Collection) -> None:
     assert 30 < steps.count <= STORE_STEPS
 
 
+def test_a_new_photo_that_was_stored_but_never_told_of_is_new_when_it_is() -> None:
+    """A run stores it and dies, it is touched, another run over another folder comes to its end: it has not moved."""
+    night = Collection()
+    night.write("a.png", 0)
+    night.die(("one",), 70)
+    night.touch(night.photos / "a.png")
+    night.write("sub/c.png", 5)
+    night.die(("one",), 18)
+    night.run_over_another_folder(during=False, models=("one",), more=0)
+    report = run(night.job(("one",)))
+    assert (report.images.new, report.images.moved) == (1, 0)
+    night.teardown()
+
+
 def test_a_touched_photo_keeps_its_path_through_all_that_may_come_before_it_is_read(night: Collection) -> None:
     """The steps that the machine takes at random, once for sure: touched photos, a deadline, a run over another folder, a
     store put back, and a whole run in the end, which tells nothing."""

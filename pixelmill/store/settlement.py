@@ -34,6 +34,11 @@ _HOLDERS = (
     "WHERE held.row = ?1 AND files.row IS NULL AND NOT gone AND previous_row IS NOT NULL",
 )
 
+_WAITS = (
+    "SELECT min(held.row) FROM held JOIN files USING (path) "
+    "WHERE files.row IS NULL AND NOT gone AND unsettled AND previous_row IS NULL AND held.row >= ?"
+)
+
 AT_ONCE = 20_000
 """Rows that are changed at once at the end of a run, for which others have to wait."""
 
@@ -100,9 +105,16 @@ def tell(db: Database, holders: Holders) -> Changes:
         elsewhere = {path for path, _ in holders.elsewhere()}
         db.write_all("UPDATE files SET gone = 1 WHERE path = ?", ((path,) for path in elsewhere))
         db.write(_MARKS[-1].statement)  # of theirs as well
-        db.set_meta("told_rows", db.meta_number("rows"))
+        db.set_meta("told_rows", _told_rows(db))
     with db.as_of_now():
         return Settlement(db, db.meta_number("settled_rows"), elsewhere).changes()
+
+
+def _told_rows(db: Database) -> int:
+    """Up to which row contents have been told of: not beyond one of a file that is new, and that waits to be read again
+    since a run stored its content and died."""
+    (first,) = next(db.cells(_WAITS, (db.meta_number("settled_rows"),)), (None,))
+    return db.meta_number("rows") if first is None else int(first)
 
 
 def settle(db: Database) -> None:
