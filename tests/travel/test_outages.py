@@ -73,6 +73,6 @@ def test_a_cut_that_stays(worker: tuple[Namespace, subprocess.Popen[str]]) -> No
     told(process, "1/a")
     there.cut()
     said = told(process, "1/b")
-    assert said.startswith("StoreError Expected to hand over 1/b at s3://outages/here. ")
+    assert said.startswith("HandoverUnreachable Expected to hand over 1/b at s3://outages/here. ")
     assert "[run] handover" in said
     assert int(said.split()[-1]) < 180
