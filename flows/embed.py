@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from flows._streams import outlive_worker
 from pixelmill.run.share import do_share
 from tasks._progress import shown
 from tasks.embed import embed_for_others
@@ -23,6 +24,7 @@ def embed(handover: str, worker: str) -> None:
         handover: The folder or address where the run's orders lie, and where its rows are handed over.
         worker: The name of the worker in the settings of the run.
     """
+    outlive_worker()
     do_share(handover, worker, embed=embed_for_others, show=shown, waited=_waited())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows._streams import outlive_worker
 from settings import load_settings
 from tasks.index import list_models, update_index
 
@@ -19,5 +20,6 @@ def index(store: str | None = None, models: list[str] | None = None, config: str
         models: Models whose vectors are searched. Default: all that the store serves.
         config: A settings file other than pixelmill.toml.
     """
+    outlive_worker()
     folder = load_settings(Path(config) if config else None, {"run": {"store": store}}).run.store
     return {model: update_index(folder, model) for model in models or list_models(folder)}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows._streams import outlive_worker
 from settings import load_settings
 from tasks.maintain import compact_store, verify_store
 
@@ -18,6 +19,7 @@ def maintain(store: str | None = None, config: str | None = None) -> dict[str, i
         store: The store's folder. Default: from the settings.
         config: A settings file other than pixelmill.toml.
     """
+    outlive_worker()
     run = load_settings(Path(config) if config else None, {"run": {"store": store}}).run
     verify_store(run.store)
     return compact_store(run.store, run.keep_generations)

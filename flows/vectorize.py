@@ -11,6 +11,7 @@ from prefect.runtime import deployment
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
+from flows._streams import outlive_worker
 from flows._workers import cancel_workers, run_workers
 from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.report.model import DryRunReport, RunReport
@@ -67,6 +68,7 @@ def vectorize(
         dry_run: Only tell what would be done.
         config: The settings file. Empty: pixelmill.toml.
     """
+    outlive_worker()
     flags: dict[str, Any] = {
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,

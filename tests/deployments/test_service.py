@@ -147,6 +147,12 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     assert "Restarts" in verified(unit.read_text().replace("Restart=", "Restarts="), tmp_path / unit.name)
 
 
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if "worker" in unit.name], ids=lambda unit: unit.stem)
+def test_systemd_kills_no_run_for_another(unit: Path) -> None:
+    """A worker that was killed, or one run that took all memory, would end all that the unit has started."""
+    assert {"KillMode=process", "OOMPolicy=continue"} <= set(unit.read_text().splitlines())
+
+
 def verified(text: str, place: Path) -> str:
     """What systemd says to a unit; templates are looked at as their first instance."""
     place = place.with_name(place.name.replace("@", "@0"))
