@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from pixelmill.paths import local_path
-from pixelmill.run.options import DEVICE, RunOptions
+from pixelmill.run.options import DEVICE, SPAN, RunOptions, seconds_of
 from pixelmill.sources.address import checked_address, is_address, is_http, shown
 from settings.group import Group, LocalPath, in_words
 
@@ -19,9 +19,9 @@ DEADLINE = r"^([01]\d|2[0-3]):[0-5]\d$|^\d+(\.\d+)?[smh]$"
 WORDS = {
     DEVICE: "Expected auto, cpu, gpu, cuda or cuda:N",
     DEADLINE: "Expected a time such as 06:00, or a span such as 90m",
+    SPAN: "Expected a span such as 2m",
 }
 """What is said instead of a pattern."""
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class RunSettings(RunOptions, Group):
@@ -68,4 +68,4 @@ def parse_deadline(text: str, now: datetime) -> datetime:
         hour, minute = map(int, text.split(":"))
         moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
         return moment if moment > now else moment + timedelta(days=1)
-    return now + timedelta(seconds=float(text[:-1]) * _SECONDS[text[-1]])
+    return now + timedelta(seconds=seconds_of(text))

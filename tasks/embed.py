@@ -17,9 +17,10 @@ _NAME = "embed shard {order.number} ({order.images} images)"
 
 
 @task(name="embed", task_run_name=_NAME, cache_policy=NO_CACHE, **tried_again(SHARD))
-def embed_shard(work: AtWork, order: ShardOrder, intake: Intake) -> None:
-    """Embed what the images of a shard lack, and store it; a retry stores nothing twice."""
-    embed_and_store(work, order, intake)
+def embed_shard(work: AtWork, order: ShardOrder, intake: Intake) -> ShardOrder | None:
+    """Embed what the images of a shard lack, and store it; what is left of it, if it takes long. A retry stores nothing
+    twice."""
+    return embed_and_store(work, order, intake)
 
 
 @task(name="embed", task_run_name=_NAME, cache_policy=NO_CACHE, **tried_again(SHARD))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
 from pixelmill.travel.files import packed_files, unpacked_files
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
+from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.travel.validate import require_storable
 
 KIND = "rows"
@@ -23,8 +24,9 @@ _SHA256 = 32
 
 @dataclass(frozen=True, slots=True)
 class ShardAnswer:
-    """The rows that a shard gave, and what its worker tells of the work. `number` is the shard's; `unmeasured` are the
-    matrices that held nothing yet with which the worker could compare what it makes."""
+    """The rows that a piece of a shard gave, and what its worker tells of the work. `number` is the shard's; `unmeasured`
+    are the matrices that held nothing yet with which the worker could compare what it makes. `rest` is what is left of
+    the shard after this `piece`."""
 
     store_id: str
     run: int
@@ -32,14 +34,24 @@ class ShardAnswer:
     rows: ShardRows
     report: ShardReport
     unmeasured: tuple[str, ...] = ()
+    piece: int = 0
+    rest: ShardOrder | None = None
+
+    @property
+    def made(self) -> Iterator[tuple[bytes, str]]:
+        """The contents of which there are vectors, by sha256, each with the fingerprints of these."""
+        for fingerprint, vectors in self.rows.vectors.items():
+            yield from ((self.rows.contents[i].sha256, fingerprint) for i in vectors.index)
 
     def message(self) -> bytes:
         """The answer as it travels."""
         rows, arrays = rows_packed(self.rows)
         header = {
-            "number": self.number, "report": REPORT.dump_python(self.report), "rows": rows,
+            "number": self.number, "piece": self.piece, "report": REPORT.dump_python(self.report), "rows": rows,
             "unmeasured": self.unmeasured,
         }  # fmt: skip
+        if self.rest:
+            arrays["rest"] = np.frombuffer(self.rest.message(), np.uint8)
         return encode(Message(KIND, self.store_id, self.run, header, arrays))
 
     @classmethod
@@ -50,8 +62,11 @@ class ShardAnswer:
         try:
             rows = rows_of(message.header["rows"], message.arrays, matrices)
             report = REPORT.validate_python(message.header["report"])
-            number, unmeasured = int(message.header["number"]), tuple(map(str, message.header["unmeasured"]))
-            return cls(message.store_id, message.run, number, rows, report, unmeasured)
+            number, piece = int(message.header["number"]), int(message.header["piece"])
+            unmeasured = tuple(map(str, message.header["unmeasured"]))
+            rest = message.arrays.get("rest")
+            left = None if rest is None else ShardOrder.of(rest.tobytes(), store_id=store_id)
+            return cls(message.store_id, message.run, number, rows, report, unmeasured, piece, left)
         except (ValidationError, LookupError, TypeError, ValueError) as error:
             raise MessageRefused(f"Expected the rows of a shard. What was handed over is none: {error}") from error
 

@@ -13,12 +13,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from pixelmill.errors import PixelmillError, SettingsError
-from pixelmill.plan import Shard
 from pixelmill.run.handoff import ALIVE_SECONDS, Sign
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost, why_unreachable
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.piece import ShardPiece
 from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import Unchanged, past
 
@@ -131,7 +131,7 @@ class _Task:
     """A task that runs, or waits in the cluster: the shard that it does, or the number of the model that it settles."""
 
     what: str
-    shard: tuple[Shard, tuple[str, ...]] | None
+    piece: ShardPiece | None
     since: float
 
 
@@ -146,9 +146,9 @@ class _Watched:
         self.unchanged = Unchanged(most=3 * ALIVE_SECONDS)
         self.lost: Lost = {}
         self._settling = deque(range(len(orders.settling.get(self.worker, ()))))
-        self._waiting = deque(orders.of(self.worker))
+        self._waiting = deque(ShardPiece(shard, f, images=shard.images) for shard, f in orders.of(self.worker))
         self._running: dict[Any, _Task] = {}
-        self._tries: Counter[int] = Counter()
+        self._tries: Counter[ShardPiece] = Counter()
         self._slowest = 0.0
         """Seconds an image that a shard took, from when it was given to the cluster."""
         self._of_no_use: set[str] = set()
@@ -209,18 +209,18 @@ class _Watched:
                     task = self.cluster.submit(given, prefixes, self.worker, number, None, self._seconds_left())
                 self._running[task] = _Task(f"model {number}", None, time.monotonic())
                 continue
-            self._give(given, prefixes, *self._waiting.popleft())
+            self._give(given, prefixes, self._waiting.popleft())
         for one in () if self._waiting else self._too_slow():
-            self._give(given, prefixes, *one)
+            self._give(given, prefixes, one)
 
-    def _give(self, given: Any, prefixes: Any, shard: Shard, fingerprints: tuple[str, ...]) -> None:
-        self._tries[shard.number] += 1
-        message = _array(self.intake.order(shard, fingerprints).message())
+    def _give(self, given: Any, prefixes: Any, piece: ShardPiece) -> None:
+        self._tries[piece] += 1
+        message = _array(piece.order or self.intake.order(piece.shard, piece.fingerprints).message())
         with _asking():
             task = self.cluster.submit(
                 given, prefixes, self.worker, None, message, self._seconds_left(), avoided=self._avoided()
             )
-        self._running[task] = _Task(f"shard {shard.number}", (shard, fingerprints), time.monotonic())
+        self._running[task] = _Task(str(piece), piece, time.monotonic())
 
     def _avoided(self) -> set[str]:
         """The processes that get no more shards: they would take them up faster than others do."""
@@ -231,17 +231,17 @@ class _Watched:
         deadline = self.orders.job.deadline
         return None if deadline is None else deadline - time.time()
 
-    def _too_slow(self) -> list[tuple[Shard, tuple[str, ...]]]:
+    def _too_slow(self) -> list[ShardPiece]:
         """The shards that have taken a multiple of the time of the slowest one so far: a second process may be faster.
         Whoever is second is not counted."""
         if not self._slowest or self._processes < 2 or past(self.orders.job.deadline):
             return []
         now, running = time.monotonic(), Counter(task.what for task in self._running.values())
         return [
-            task.shard
+            task.piece
             for task in self._running.values()
-            if task.shard and running[task.what] == 1 and self._tries[task.shard[0].number] < _TRIES
-            and now - task.since > max(_SLOW_SECONDS, _SLOW * self._slowest * task.shard[0].images)
+            if task.piece and running[task.what] == 1 and self._tries[task.piece] < _TRIES
+            and now - task.since > max(_SLOW_SECONDS, _SLOW * self._slowest * task.piece.images)
         ]  # fmt: skip
 
     def _collect(self) -> None:
@@ -258,30 +258,34 @@ class _Watched:
             except Exception as error:
                 self.lost[f"{name}, {task.what}"] = f"{_in_a_line(error)}."
                 continue
-            if task.shard is None:
+            if task.piece is None:
                 self.intake.take_settled_message(data, f"{task.what}, which {name} has handed in", name)
             else:
-                self._take(data, task, *task.shard)
+                self._take(data, task, task.piece)
 
-    def _take(self, data: bytes, task: _Task, shard: Shard, fingerprints: tuple[str, ...]) -> None:
+    def _take(self, data: bytes, task: _Task, piece: ShardPiece) -> None:
         if not data:  # a process that was of no use before
             self._given_back += 1
-            self._waiting.append((shard, fingerprints))
+            self._waiting.append(piece)
             return
         what = f"{task.what}, which {self.orders.job.fan_out} has handed in"
-        did = self.intake.take_message(data, what, beside=self._processes)
-        if did is not None and did.is_of_use:
+        answer = self.intake.take_message(data, what, beside=self._processes)
+        if answer is not None and answer.report.is_of_use:
+            rest = answer.rest
+            done = piece.images - (rest.images if rest else 0)
             self._given_back = 0
-            self._slowest = max(self._slowest, (time.monotonic() - task.since) / max(shard.images, 1))
-            for key in [key for key, other in self._running.items() if other.shard and other.shard[0] == shard]:
+            self._slowest = max(self._slowest, (time.monotonic() - task.since) / max(done, 1))
+            for key in [key for key, other in self._running.items() if other.piece == piece]:
                 del self._running[key]
                 self.cluster.drop(key)
-            self._of_no_use.discard(did.place)
+            self._of_no_use.discard(answer.report.place)
+            if rest:
+                self._waiting.appendleft(piece.followed_by(rest))
             return
-        if did is not None:
-            self._of_no_use.add(did.place)
-        if self._processes > 1 and self._tries[shard.number] < _TRIES:
-            self._waiting.append((shard, fingerprints))
+        if answer is not None:
+            self._of_no_use.add(answer.report.place)
+        if self._processes > 1 and self._tries[piece] < _TRIES:
+            self._waiting.append(piece)
 
 
 def _in_a_line(error: Exception) -> str:

@@ -47,7 +47,7 @@ class RunPlace:
         orders              the job, the matrices with what workers are measured by, who does which shards
         prefixes            contents that lack nothing, where shards need it
         shard-N             the files of a shard
-        rows-N-WORKER       what became of it; the run takes it in, and away
+        rows-N-WORKER       what became of it; the run takes it in, and away. rows-N.P-WORKER: of its further pieces
         settled-MODEL-WORKER which matrix a model fills, with its first rows
         WORKER.alive        written every few seconds by a worker that lives
         stop                the deadline has come
@@ -133,8 +133,9 @@ class RunPlace:
         return None if data is None else ShardOrder.of(data)
 
     def hand_in(self, answer: ShardAnswer) -> None:
-        """Hand over what became of a shard."""
-        self._put(f"rows-{answer.number}-{answer.report.worker}", answer.message())
+        """Hand over what became of a shard, or of a piece of it. What is left of it is the worker's own affair."""
+        number = f"{answer.number}.{answer.piece:04}" if answer.piece else answer.number
+        self._put(f"rows-{number}-{answer.report.worker}", replace(answer, rest=None).message())
 
     def hand_in_settled(self, settled: Settled, orders: RunOrders, worker: str) -> None:
         number = [spec.name for spec in orders.job.specs].index(settled.model)

@@ -72,7 +72,8 @@ class Intake:
         self._began: dict[str, str] = {}
         self._least: dict[str, float] = {}
         self._unread = Unread() if unread is None else unread
-        self._taken: set[tuple[int, str, str]] = set()
+        self._taken: set[tuple[int, int, str, str]] = set()
+        self._rest: ShardOrder | None = None
 
     def order(self, shard: Shard, fingerprints: Sequence[str]) -> ShardOrder:
         """What a worker is to do with a shard."""
@@ -82,9 +83,10 @@ class Intake:
         """The message with the contents that lack nothing, for all workers; None where no shard needs it."""
         return self._given().prefixes()
 
-    def has(self, number: int, worker: str) -> bool:
-        """Whether this process has handed in a shard as a worker."""
-        return (number, worker, this_process()) in self._taken
+    def left_of(self, order: ShardOrder, worker: str) -> ShardOrder | None:
+        """What is left of a piece of a shard that this process does as a worker: all of it, unless it is stored; what
+        follows it, if it was the last to be stored."""
+        return self._rest if (order.number, order.piece, worker, this_process()) in self._taken else order
 
     def take(self, answer: ShardAnswer) -> None:
         """Store the rows of a shard, durably, and count them. Taking them twice changes nothing in the store.
@@ -104,14 +106,15 @@ class Intake:
         compact_if_needed(self._writer)
         self._note_checks(report.checks)
         self._unread.note(answer)
-        key = answer.number, report.worker, place
+        key = answer.number, answer.piece, report.worker, place
         if key not in self._taken:  # else it was handed in twice
             warnings = (*report.warnings, *(_unknown(file.absolute) for file in done.unknown))
             self.done.append(replace(report, embedded_twice=done.dropped, warnings=warnings))
         if not report.is_blind:
             self._taken.add(key)
+        self._rest = answer.rest
 
-    def take_message(self, data: bytes, what: str, *, beside: int = 1) -> ShardReport | None:
+    def take_message(self, data: bytes, what: str, *, beside: int = 1) -> ShardAnswer | None:
         """Take in a shard's rows that have travelled; None for those that cannot be used: told of as `what`.
 
         So many of a worker's processes are at work `beside` each other, and their seconds count once.
@@ -125,7 +128,7 @@ class Intake:
             return None
         for model, images in answer.report.embedded.items():
             tell(model, images)
-        return answer.report
+        return answer
 
     def take_settled(self, settled: Settled, worker: str) -> None:
         """Take note of the matrix that a model fills, made by now; its first rows are stored, unless somebody else was

@@ -224,7 +224,7 @@ def who_drifted(reports: Iterable[ShardReport]) -> set[str]:
 
 def who_did_less(shares: Mapping[str, int], reports: Iterable[ShardReport]) -> dict[str, str]:
     """Who said to be done and has not told of every shard of their share: its numbers of shards are in `shares`."""
-    told = [report.worker for report in reports]
+    told = [report.worker for report in reports if not report.has_more]
     return {
         worker: f"It said that it was done, and has told of {told.count(worker)} of its {shards} shards."
         for worker, shards in shares.items()

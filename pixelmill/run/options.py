@@ -9,15 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from pixelmill.choices import AskedPrecision, Background, Decode, FanOut, MissingDevice, VectorDtype
 from pixelmill.images.decode import DecodeOptions
 
+SPAN = r"^\d+(\.\d+)?[smh]$"
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 DEVICE = r"^(auto|cpu|gpu|cuda(:\d+)?)$"
 _DECODING = DecodeOptions()
+
+
+def seconds_of(span: str) -> float:
+    """How many seconds "90m", "2h" or "30s" are."""
+    return float(span[:-1]) * _SECONDS[span[-1]]
 
 
 class RunOptions(BaseModel):
     """How a run does its work.
 
     `precision` "auto" and `decode` None keep what a model's matrix was made with; for a new matrix they mean the
-    fastest precision that holds, and "fast". `fan_out` says who does the work: this process, `workers`, or a Dask or
+    fastest precision that holds, and "fast". A shard that takes longer than `commit_every` ("2m") is stored piece by
+    piece. `fan_out` says who does the work: this process, `workers`, or a Dask or
     Ray `cluster` (its address; None: one of `cluster_size` processes on this machine). `handover` is the folder or
     address where workers find their work and leave what they made; None: in the store. `missing_device`: what to do
     without a GPU that was asked for.
@@ -28,6 +36,7 @@ class RunOptions(BaseModel):
     device: str = Field("auto", pattern=DEVICE)
     batch_size: int = Field(32, ge=1)
     shard_size: int = Field(4096, ge=1)
+    commit_every: str = Field("2m", pattern=SPAN)
     precision: AskedPrecision = "auto"
     decode: Decode | None = None
     vector_dtype: VectorDtype = "float32"
@@ -40,6 +49,11 @@ class RunOptions(BaseModel):
     handover: str | None = None
     worker_start_seconds: float = Field(300.0, gt=0)
     missing_device: MissingDevice = "fail"
+
+    @property
+    def commit_seconds(self) -> float:
+        """Of `commit_every`."""
+        return seconds_of(self.commit_every)
 
 
 class ImageOptions(BaseModel):

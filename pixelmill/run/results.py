@@ -61,7 +61,8 @@ class ShardReport:
     `threads`), the files left for later, with the reason, those that were taken although something is wrong with them,
     by what it is, and what hung. `checks` holds, by fingerprint, how many stored vectors it has embedded again to
     compare, and the least cosine; `drifted` the models that make other vectors here, in words: it has embedded nothing
-    with them. `place` is the process that did it, on which machine."""
+    with them. `place` is the process that did it, on which machine; `has_more` tells that a further piece of the shard
+    is to follow."""
 
     worker: str = ""
     place: str = ""
@@ -79,6 +80,7 @@ class ShardReport:
     hung: tuple[Hang, ...] = ()
     checks: dict[str, tuple[int, float]] = field(default_factory=dict)
     drifted: dict[str, str] = field(default_factory=dict)
+    has_more: bool = False
 
     @property
     def is_blind(self) -> bool:

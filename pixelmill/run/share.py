@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from pixelmill.run.answer import ShardAnswer
-from pixelmill.run.handoff import place_at
+from pixelmill.run.handoff import RunPlace, place_at
 from pixelmill.run.intake import Intake
 from pixelmill.run.loaded import release_models
 from pixelmill.run.orders import RunOrders
@@ -21,6 +21,8 @@ EmbedShard = Callable[[AtWork, ShardOrder], ShardAnswer]
 """Do a shard as a worker."""
 _IN_VAIN: Final = 3
 """After so many shards in a row of which a worker could do nothing it leaves the rest to others."""
+EmbedAndStore = Callable[[AtWork, ShardOrder, Intake], ShardOrder | None]
+"""Do a shard as a worker and store it; what is left of it, if it takes long."""
 Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 """Show how far the images to embed, by model, have come while a block runs."""
 
@@ -48,25 +50,32 @@ def do_share(
                 order = None if work.stop() else place.shard(shard.number)
                 if order is None:
                     break
-                mine = replace(order, fingerprints=fingerprints)
-                try:
-                    answer = embed(work, mine)
-                except OtherVectors as other:
-                    place.hand_in(work.refusal(mine, other))
-                    raise
-                place.hand_in(answer)
-                in_vain = 0 if answer.report.is_of_use else in_vain + 1
+                of_use = _handed_in(work, replace(order, fingerprints=fingerprints), place, embed)
+                in_vain = 0 if of_use else in_vain + 1
                 if model_hangs() or in_vain == _IN_VAIN:
                     break
     finally:
         release_models()
 
 
+def _handed_in(work: AtWork, order: ShardOrder, place: RunPlace, embed: EmbedShard) -> bool:
+    """Do a shard and hand it in, piece by piece where that takes long; whether the last piece was of use."""
+    left: ShardOrder | None = order
+    while left and (left is order or not work.stop()):
+        try:
+            answer = embed(work, left)
+        except OtherVectors as other:
+            place.hand_in(work.refusal(left, other))
+            raise
+        place.hand_in(answer)
+        left = answer.rest if answer.report.is_of_use else None
+    return answer.report.is_of_use
+
+
 def do_here(
-    orders: RunOrders, intake: Intake, *, embed: Callable[[AtWork, ShardOrder, Intake], None] | None = None,
-    show: Show = nullcontext,
+    orders: RunOrders, intake: Intake, *, embed: EmbedAndStore | None = None, show: Show = nullcontext
 ) -> None:  # fmt: skip
-    """Do everybody's share in this process, and store each shard as it is done."""
+    """Do everybody's share in this process, and store each shard as it is done, in pieces where that takes long."""
     do = embed or embed_and_store
     try:
         for worker in orders.shares:
@@ -76,19 +85,23 @@ def do_here(
                 for shard, fingerprints in orders.of(worker):
                     if work.stop() or model_hangs():
                         break
-                    do(work, intake.order(shard, fingerprints), intake)
+                    left: ShardOrder | None = intake.order(shard, fingerprints)
+                    while left:
+                        left = do(work, left, intake)
+                        left = None if work.stop() or model_hangs() else left
     finally:
         release_models()
 
 
-def embed_and_store(work: AtWork, order: ShardOrder, intake: Intake) -> None:
-    """Embed what the images of a shard lack, and store it. Doing it twice does nothing the second time."""
-    if intake.has(order.number, work.worker):
-        return
+def embed_and_store(work: AtWork, order: ShardOrder, intake: Intake) -> ShardOrder | None:
+    """Embed what the images of a shard lack, and store it; what is left of it, if it takes long. Doing it twice does
+    nothing the second time."""
+    if (left := intake.left_of(order, work.worker)) is not order:
+        return left
     answer = work.embed(order)
     while True:
         try:
             intake.take(answer)
-            return
+            return answer.rest
         except Overtaken:
             answer = work.measured_anew(answer, intake.measures())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pixelmill.choices import Decode
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import MissingMatrices, Target
 from pixelmill.errors import EmbeddingFailed
@@ -24,6 +23,7 @@ from pixelmill.run.job import Job
 from pixelmill.run.loaded import is_sound, loaded_model, note_sound
 from pixelmill.run.measure import Measure
 from pixelmill.run.orders import RunOrders, Unsettled, paths_of
+from pixelmill.run.piece import TimedFiles
 from pixelmill.run.results import ShardReport, combined, this_process, told_of, unread_of
 from pixelmill.run.settle import Settled, settle
 from pixelmill.sources.found import FoundFile
@@ -82,27 +82,31 @@ class AtWork:
             self.job = self.job.model_copy(update={"deadline": deadline})
 
     def embed(self, order: ShardOrder) -> ShardAnswer:
-        """Embed what the images of a shard lack.
+        """Embed what the images of a shard lack; if it takes longer than `commit_every`, of its first ones, and the
+        answer says what is left.
 
         It ends after the batch at hand when the deadline is over, with what was embedded by then. So it does when the
         model hangs; after that nothing more is embedded in this process. Raises OtherVectors.
         """
         self._checks = {}
         matrices = sorted((self._matrices[f] for f in order.fingerprints), key=lambda m: m.provenance.decode)
+        groups = [list(group) for _, group in groupby(matrices, key=lambda matrix: matrix.provenance.decode)]
+        piece = TimedFiles(order.files, self.job.commit_seconds / max(len(groups), 1), least=self.job.batch_size)
         done: list[Result] = []
         reports: list[ShardReport] = []
-        for decode, group in groupby(matrices, key=lambda matrix: matrix.provenance.decode):
+        for group in groups:
             if not model_hangs():
-                reports.append(self._embed_group(order, list(group), decode, done))
+                reports.append(self._embed_group(order, group, piece, done))
         hung = tuple(replace(hang, worker=self.worker) for report in reports for hang in report.hung)
         warnings = tuple(
             dict.fromkeys([w for r in reports for w in r.warnings] + [self._warning] * bool(self._warning))
         )
         did = replace(combined(reports), worker=self.worker, threads=self.job.threads, place=this_process())
-        did = replace(did, hung=hung, warnings=warnings, checks=self._checks)
+        did = replace(did, hung=hung, warnings=warnings, checks=self._checks, has_more=not piece.is_all)
         unmeasured = tuple(f for f in order.fingerprints if self._measures[f].is_new)
         rows = merged([result.rows for result in done])
-        return ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured)
+        answer = ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured, order.piece)
+        return answer if piece.is_all else replace(answer, rest=order.after(piece.taken, answer.made))
 
     def settled(self, asked: Unsettled) -> Settled:
         """Which matrix a model fills, found out here. Raises Unanswered if the model hangs."""
@@ -123,21 +127,21 @@ class AtWork:
         return replace(answer, report=report, unmeasured=tuple(f for f in answer.unmeasured if measures[f].is_new))
 
     def _embed_group(
-        self, order: ShardOrder, matrices: Sequence[Matrix], decode: Decode, done: list[Result]
+        self, order: ShardOrder, matrices: Sequence[Matrix], piece: TimedFiles, done: list[Result]
     ) -> ShardReport:  # fmt: skip
         start, job = time.perf_counter(), self.job
         try:
             targets, warnings = answer(partial(self._ready, order, matrices), deadline=job.deadline)
         except Unanswered as silent:
             return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
-        options = job.decode_options(decode)
+        options = job.decode_options(matrices[0].provenance.decode)
         pipeline = Pipeline(targets, options, batch_size=job.batch_size, threads=job.threads, read=self.read)
         fingerprints = {target.fingerprint for target in targets}
 
         def missing(sha256: bytes) -> frozenset[str]:
             return order.lacking(sha256, self._prefixes) & fingerprints
 
-        result = self._run(pipeline, order.files, missing)
+        result = self._run(pipeline, piece.files(), missing)
         done.append(result)
         report, hung = told_of(result, targets), {hang.what for hang in result.hung}
         for delay in _RETRY_DELAYS:
@@ -184,7 +188,7 @@ class AtWork:
             raise OtherVectors(drifted)
         return unseen
 
-    def _run(self, pipeline: Pipeline, files: Sequence[FoundFile], missing: MissingMatrices) -> Result:
+    def _run(self, pipeline: Pipeline, files: Iterable[FoundFile], missing: MissingMatrices) -> Result:
         """What a pipeline makes of files; of what it made, if a model hangs."""
         try:
             return answer(lambda: pipeline.run(files, missing, stop=self.stop), deadline=self.job.deadline)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +22,7 @@ _SHA256: Final = 32
 class ShardOrder:
     """`fingerprints` are the matrices to fill. `contents` are stored ones that a file of the shard may hold, by sha256,
     with the matrices that lack them; `prefixes` (sorted, uint64) stand for many more that lack nothing: 8 bytes of the
-    sha256 from byte `offset` on."""
+    sha256 from byte `offset` on. `piece` counts what is left of a shard that is done piece by piece."""
 
     store_id: str
     run: int
@@ -31,6 +31,7 @@ class ShardOrder:
     files: tuple[FoundFile, ...]
     contents: Mapping[bytes, frozenset[str]] = field(default_factory=dict)
     offset: int = 0
+    piece: int = 0
 
     @property
     def images(self) -> int:
@@ -45,12 +46,21 @@ class ShardOrder:
             return frozenset()
         return frozenset(self.fingerprints)
 
+    def after(self, taken: int, made: Iterable[tuple[bytes, str]]) -> ShardOrder:
+        """What is left of it when its first `taken` files are done, and vectors of some contents were `made`: pairs of
+        sha256 and fingerprint. A copy of one of these among the other files lacks nothing more."""
+        contents = dict(self.contents)
+        for sha256, fingerprint in made:
+            contents[sha256] = contents.get(sha256, frozenset(self.fingerprints)) - {fingerprint}
+        return replace(self, files=self.files[taken:], contents=contents, piece=self.piece + 1)
+
     def message(self) -> bytes:
         """The order as it travels."""
         bits = {fingerprint: 1 << i for i, fingerprint in enumerate(self.fingerprints)}
         header: dict[str, Any] = {
-            "number": self.number, "fingerprints": self.fingerprints, "offset": self.offset, **packed_files(self.files),
+            "number": self.number, "piece": self.piece, "fingerprints": self.fingerprints, "offset": self.offset,
             "lacking": [sum(bits[f] for f in lacking) for lacking in self.contents.values()],
+            **packed_files(self.files),
         }  # fmt: skip
         digests = np.frombuffer(b"".join(self.contents), np.uint8).reshape(-1, _SHA256)
         return encode(Message(KIND, self.store_id, self.run, header, {"contents": digests}))
@@ -70,13 +80,16 @@ def _read(message: Message) -> dict[str, Any]:
     fingerprints = tuple(said["fingerprints"])
     if not all(isinstance(fingerprint, str) for fingerprint in fingerprints):
         raise ValueError("its fingerprints are none")
-    if not (is_number(said["number"], 0) and is_number(said["offset"], 0, _SHA256 - PREFIX_BYTES)):
-        raise ValueError("its number or its offset is out of range")
+    if not (is_number(said["number"], 0) and is_number(said["piece"], 0)):
+        raise ValueError("its number is out of range")
+    if not is_number(said["offset"], 0, _SHA256 - PREFIX_BYTES):
+        raise ValueError("its offset is out of range")
     if digests.shape[1:] != (_SHA256,) or digests.dtype != np.uint8:
         raise ValueError("its checksums are none")
     lacking = (_lacking(mask, fingerprints) for mask in said["lacking"])
     return {
-        "number": said["number"], "offset": said["offset"], "fingerprints": fingerprints, "files": unpacked_files(said),
+        "number": said["number"], "piece": said["piece"], "offset": said["offset"], "fingerprints": fingerprints,
+        "files": unpacked_files(said),
         "contents": dict(zip((row.tobytes() for row in digests), lacking, strict=True)),
     }  # fmt: skip
 
