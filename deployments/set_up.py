@@ -1,18 +1,19 @@
 """What Pixelmill needs on a Prefect server: work pools, their queues, deployments, automations. Makes nothing twice.
 
     python deployments/set_up.py    for the server of PREFECT_API_URL, after an installation or an upgrade
+    python deployments/set_up.py --reset    what was changed on the server is as the settings say, too
 
-What a person has paused stays paused: a deployment, a queue, an automation.
+What nobody has changed on the server follows the settings. What a person has changed or paused there stays so.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,37 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
-from pixelmill.errors import PixelmillError
-from pixelmill.proxies import settle_proxies
-from settings import Settings, load_settings
-
 ROOT = Path(__file__).parent.parent
-PREFECT_FILE = "deployments/prefect.yaml"
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # else Python sees what lies beside this script, and not the package that it is in
+
+from deployments.deploy import deploy  # noqa: E402
+from pixelmill.errors import PixelmillError  # noqa: E402
+from pixelmill.proxies import settle_proxies  # noqa: E402
+from settings import Settings, load_settings  # noqa: E402
+
 CONTAINERS = ROOT / "deployments" / "pools"
 """What pools of containers are made from: docker and kubernetes, and docker-gpu and kubernetes-gpu."""
 ZOMBIES = ROOT / "deployments" / "automations" / "crash-zombies.yaml"
 POOLS = ("cpu", "gpu")
 
 
-def set_up(settings: Settings) -> None:
-    """Make, or bring up to date, all of it. Exits with Prefect's words when it refuses a deployment."""
+def set_up(settings: Settings, *, reset: bool = False) -> None:
+    """Make, or bring up to date, all of it, and say what stays as a person made it.
+
+    Raises SettingsError for hours that Prefect does not understand. Exits with Prefect's words when it refuses a
+    deployment.
+    """
     with get_client(sync_client=True) as client:
-        pools = queues_of(settings, count_gpus())
-        for pool, queues in pools.items():
-            make_pool(client, pool)
+        pools = {}
+        for pool, queues in queues_of(settings, count_gpus()).items():
+            pools[pool] = make_pool(client, pool)
             for queue in queues:
                 make_queue(client, pool, queue)
-        deploy(client, pools)
+        said = deploy(client, pools, settings, reset=reset)
         install_automation(client, ZOMBIES)
+    for line in said:
+        print(line)
 
 
 def queues_of(settings: Settings, gpus: int) -> dict[str, list[str]]:
@@ -67,12 +77,14 @@ def count_gpus() -> int:
     return len(listed.stdout.splitlines()) if listed.returncode == 0 else 0
 
 
-def make_pool(client: SyncPrefectClient, name: str) -> None:
+def make_pool(client: SyncPrefectClient, name: str) -> str:
+    """The type of the pool; one that is there is left as it is."""
     try:
-        client.read_work_pool(name)
+        return client.read_work_pool(name).type
     except ObjectNotFound:
         kind, template = kind_of(name)
         client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+        return kind
 
 
 def kind_of(pool: str) -> tuple[str, dict[str, Any]]:
@@ -91,25 +103,6 @@ def make_queue(client: SyncPrefectClient, pool: str, name: str) -> None:
         client.create_work_queue(name, work_pool_name=pool, concurrency_limit=1)
 
 
-def deploy(client: SyncPrefectClient, pools: Collection[str] = ()) -> None:
-    """All of prefect.yaml, and `embed` for those of `pools` that are of containers, as they were paused."""
-    paused = [deployment.id for deployment in client.read_deployments() if deployment.paused]
-    _prefect_deploy(PREFECT_FILE, "--all")
-    contained = [f"--name=embed-{pool}" for pool in pools if kind_of(pool)[0] != ProcessWorker.type]
-    if contained:
-        _prefect_deploy("deployments/pools/prefect.yaml", *contained)
-    for deployment in paused:
-        client.pause_deployment(deployment)
-
-
-def _prefect_deploy(file: str, *which: str) -> None:
-    """By Prefect's own command, which forgets what was paused."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", file, *which]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # noqa: S603
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
-
-
 def install_automation(client: SyncPrefectClient, file: Path, **trigger: Any) -> None:
     """Create an automation, or bring the one of its name up to date. `trigger` replaces fields of its trigger."""
     described = yaml.safe_load(file.read_text())
@@ -123,12 +116,17 @@ def install_automation(client: SyncPrefectClient, file: Path, **trigger: Any) ->
 
 def main() -> None:
     """Exits with words when no server is named or none answers: Prefect would start one of its own, for a moment."""
+    parser = argparse.ArgumentParser(description="What Pixelmill needs on the Prefect server of PREFECT_API_URL.")
+    parser.add_argument(
+        "--reset", action="store_true", help="what was changed on the server is as the settings say, too"
+    )
+    reset = parser.parse_args().reset
     settle_proxies(os.environ)
     url = PREFECT_API_URL.value()
     if not url:
         sys.exit("Expected PREFECT_API_URL to name a server, as http://127.0.0.1:4200/api. It is not set.")
     try:
-        set_up(load_settings())
+        set_up(load_settings(), reset=reset)
     except (httpx.TransportError, PixelmillError) as error:
         sys.exit(f"{error}" if isinstance(error, PixelmillError) else f"Expected a Prefect server at {url}. {error}.")
     print(f"Pools, queues, deployments and automations are on {url}.")

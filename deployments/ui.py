@@ -1,6 +1,7 @@
 """`make ui`: Prefect server, pools, queues, deployments, automations and workers from one terminal; Ctrl-C stops all.
 
-PREFECT_SERVER_API_PORT names another port than 4200. What runs for good is in docs/operations.md.
+PREFECT_SERVER_API_PORT names another port than 4200, with a database of its own. What runs for good is in
+docs/operations.md.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Never
 
 import httpx
 
-from pixelmill.errors import PixelmillError
-from pixelmill.proxies import settle_proxies
-from settings import Settings, load_settings
+ROOT = Path(__file__).parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # else Python sees what lies beside this script, and not the package that it is in
+
+from pixelmill.errors import PixelmillError  # noqa: E402
+from pixelmill.proxies import settle_proxies  # noqa: E402
+from settings import Settings, load_settings  # noqa: E402
 
 HOST = "127.0.0.1"
+USUAL_PORT = 4200
 SERVER = "The Prefect server"
+WORKER = "The worker "
 START_SECONDS = 180.0
 STOP_SECONDS = 30.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -36,9 +43,9 @@ class Stopped(Exception):
 
 def main() -> int:
     settle_proxies(os.environ)
-    port = _port(os.environ.get("PREFECT_SERVER_API_PORT", "4200"))
+    port = _port(os.environ.get("PREFECT_SERVER_API_PORT", f"{USUAL_PORT}"))
     address = f"http://{HOST}:{port}"
-    os.environ.update({**shipped_variables(), **os.environ, "PREFECT_API_URL": f"{address}/api"})
+    os.environ.update({**shipped_variables(), **home_of(port), **os.environ, "PREFECT_API_URL": f"{address}/api"})
     for number in SIGNALS:
         signal.signal(number, interrupted)
     with tempfile.TemporaryDirectory(prefix="pixelmill-") as scratch:
@@ -50,6 +57,11 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:  # as Kubernetes sets it for a Service called prefect-server-api
         sys.exit(f"Expected PREFECT_SERVER_API_PORT to be a port. Got {text!r}.")
     return int(text)
+
+
+def home_of(port: int) -> dict[str, str]:
+    """Prefect's home, where its database is: the usual one for the usual port, else one of the port's own."""
+    return {} if port == USUAL_PORT else {"PREFECT_HOME": os.path.expanduser(f"~/.prefect/port-{port}")}  # noqa: PTH111
 
 
 def run(port: int, address: str) -> int:
@@ -113,15 +125,15 @@ def bring_up(processes: dict[str, subprocess.Popen[bytes]], settings: Settings, 
     print("Starting a Prefect server; this takes a moment.", flush=True)
     port = address.rpartition(":")[2]
     processes[SERVER] = prefect("server", "start", "--host", HOST, "--port", port, stdout=subprocess.DEVNULL)
-    from set_up import count_gpus, set_up  # imports Prefect, which reads the variables only then
+    from deployments.set_up import count_gpus, set_up  # imports Prefect, which reads the variables only then
 
     wait_for(processes, lambda: bool(prefect_version(address)), SERVER)
     set_up(settings)
     began = time.time()
     for pool in ("cpu", "gpu") if count_gpus() else ("cpu",):
         name = f"{pool} of {socket.gethostname()}"  # the same at each start: not one worker more in the list
-        processes[f"The worker {name}"] = prefect("worker", "start", "--pool", pool, "--name", name)
-        wait_for(processes, partial(worker_is_up, pool, name, began), f"The worker {name}")
+        processes[WORKER + name] = prefect("worker", "start", "--pool", pool, "--name", name)
+        wait_for(processes, partial(worker_is_up, pool, name, began), WORKER + name)
 
 
 def prefect(*arguments: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
@@ -165,12 +177,12 @@ def take_down(processes: dict[str, subprocess.Popen[bytes]]) -> None:
         return
     try:
         if processes and server.poll() is None:
-            crash_runs()
+            crash_runs({name.removeprefix(WORKER) for name in processes})
     finally:
         stop(server)
 
 
-def crash_runs() -> None:
+def crash_runs(workers: Collection[str]) -> None:
     """A worker that is stopped kills its runs and tells nobody."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
@@ -180,7 +192,14 @@ def crash_runs() -> None:
     going = FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
     with get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=going))):
-            client.set_flow_run_state(run.id, Crashed(message="`make ui` was stopped."))
+            if run.labels.get("prefect.worker.name") in workers and not is_alive(run.infrastructure_pid):
+                client.set_flow_run_state(run.id, Crashed(message="`make ui` was stopped."))
+
+
+def is_alive(process: str | None) -> bool:
+    """Whether there is such a process on this machine, told by its number, as "1234" or "machine:1234"."""
+    number = (process or "").rpartition(":")[2]
+    return number.isdecimal() and Path(f"/proc/{number}").exists()
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

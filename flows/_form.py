@@ -21,10 +21,12 @@ _OTHERS = (
     "Also open_clip:<architecture>/<pretrained>, timm:<name>, torchvision:<name>/<weights>, and your own models of "
     "pixelmill.toml."
 )
+_FIRST = catalog.recommended()
+_NAMES = list(dict.fromkeys([*(spec.name for spec in _FIRST), *catalog.names()]))
 _MODELS = {
     "uniqueItems": True,
     "anyOf": [
-        {"title": "From the catalog", "type": "array", "items": {"type": "string", "enum": catalog.names()}},
+        {"title": "From the catalog", "type": "array", "items": {"type": "string", "enum": _NAMES}},
         {"title": "Any names", "type": "array", "items": {"type": "string"}, "description": _OTHERS},
     ],
 }

@@ -148,8 +148,7 @@ def _start(job: Job, scan: int, worker: Worker, place: str) -> FlowRun:
     except ObjectNotFound as error:
         raise SettingsError(
             f"Expected a deployment {name!r} for worker {worker.name!r}, since its work_pool is {worker.work_pool!r}. "
-            "The Prefect server has none: `python deployments/set_up.py` makes those of the pools cpu, gpu, docker, "
-            "docker-gpu, kubernetes and kubernetes-gpu."
+            "The Prefect server has none: `python deployments/set_up.py` makes one for each pool of [[workers]]."
         ) from error
     return cast("FlowRun", run)
 

@@ -63,6 +63,11 @@ def get(name: str) -> ModelSpec:
     return found
 
 
+def recommended() -> list[ModelSpec]:
+    """The models to begin with, in the order of the documentation."""
+    return [spec for spec in all_models() if spec.recommended]
+
+
 def search(words: Sequence[str]) -> list[Published]:
     """The names that hold all the words, whatever their case; the catalog's first, then in the libraries' order."""
     wanted = [word.lower() for word in words]

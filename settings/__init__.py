@@ -4,6 +4,7 @@ from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.root import Settings, load_settings
 from settings.run import RunSettings, parse_deadline
+from settings.schedule import ScheduleSettings
 from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
@@ -12,6 +13,7 @@ __all__ = [
     "ImageSettings",
     "OwnModel",
     "RunSettings",
+    "ScheduleSettings",
     "Settings",
     "WebSettings",
     "WeightsSettings",

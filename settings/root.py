@@ -25,7 +25,8 @@ from pixelmill.paths import local_path
 from settings.group import IN_WORDS
 from settings.images import ImageSettings
 from settings.models import OwnModel
-from settings.run import WORDS, RunSettings
+from settings.run import DEADLINE, WORDS, RunSettings
+from settings.schedule import NIGHT_DEADLINE, ScheduleSettings
 from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
@@ -33,6 +34,7 @@ from settings.workers import WorkerSettings
 PREFIX = "PIXELMILL_"
 CONFIG_VARIABLE = "PIXELMILL_CONFIG"
 DEFAULT_FILE = Path("pixelmill.toml")
+_WORDS = WORDS | {NIGHT_DEADLINE: f'{WORDS[DEADLINE]}, or ""'}
 _SERVICE = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _ENDPOINT = re.compile(r"(tcp|udp|sctp)://")
 
@@ -49,6 +51,7 @@ class Settings(BaseSettings):
     web: WebSettings = Field(default_factory=WebSettings)
     models: dict[str, OwnModel] = {}
     workers: tuple[WorkerSettings, ...] = ()
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
 
 
 def load_settings(
@@ -145,7 +148,7 @@ def problems(error: ValidationError) -> Iterable[str]:
         elif problem["type"] == "missing":
             yield f"{name} is missing."
         else:
-            words = WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
+            words = _WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
             given = "" if problem["type"] == IN_WORDS else f" Got {problem['input']!r}."
             yield f"{name}: {words}.{given}"
 

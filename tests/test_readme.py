@@ -20,6 +20,7 @@ OURS = {"~/Pictures": "examples/images", "openai_clip_vit_b32": "demo_clip"}
 ELSEWHERE = {
     "git clone … && cd pixelmill": "there is no address yet",
     "make demo": "tests/test_install.py, and the recipe in tests/test_demo.py",
+    "python deployments/set_up.py": "tests/deployments/test_set_up.py",
     "prefect": "tests/deployments",
 }
 

@@ -103,7 +103,7 @@ def test_the_example_file_is_valid_and_shows_every_setting() -> None:
     file = Path(__file__).parent.parent / "examples" / "pixelmill.toml"
     load_settings(file)
     text = file.read_text()
-    for group in ("run", "images", "weights", "web"):
+    for group in ("run", "schedule", "images", "weights", "web"):
         annotation = Settings.model_fields[group].annotation
         assert annotation is not None
         for field in annotation.model_fields:

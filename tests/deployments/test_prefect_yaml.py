@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -15,7 +15,6 @@ from prefect.cli.deploy._models import (
     ConcurrencyLimitSpec,
     DeploymentConfig,
     PrefectYamlModel,
-    RawScheduleConfig,
     WorkPoolConfig,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy
@@ -24,16 +23,17 @@ from prefect.server.schemas.schedules import CronSchedule
 from prefect.utilities.schema_tools.validation import validate
 from prefect.workers.process import ProcessVariables
 
-from deployments.set_up import PREFECT_FILE, queues_of
+from deployments.deploy import PREFECT_FILE
+from deployments.hours import SLUGS, hours_of
+from deployments.set_up import queues_of
 from settings import RunSettings, Settings, WorkerSettings
 from tests.support.deployed import misfits
 from tests.support.prefect_server import ROOT
 
-CONFIG = yaml.safe_load((ROOT / PREFECT_FILE).read_text())
+CONFIG = yaml.safe_load(PREFECT_FILE.read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONFIG["deployments"]
-SCHEDULES = [(deployment, schedule) for deployment in DEPLOYMENTS for schedule in deployment.get("schedules", [])]
+DEFAULTS = {name: hours for name in SLUGS if (hours := hours_of(name, Settings()))}
 each_deployment = pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
-each_schedule = pytest.mark.parametrize(("deployment", "schedule"), SCHEDULES, ids=lambda part: part.get("slug"))
 
 
 def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
@@ -54,8 +54,6 @@ def problems(config: dict[str, Any]) -> Iterator[str]:
             yield from misfits(f"{name}.concurrency_limit", limit, ConcurrencyLimitSpec)
             if limit.get("collision_strategy") not in list(ConcurrencyLimitStrategy):
                 yield f"{name}.concurrency_limit: collision_strategy"
-        for schedule in deployment.get("schedules", []):
-            yield from misfits(f"{name}.schedules", schedule, RawScheduleConfig)
 
 
 def test_prefect_knows_every_key() -> None:
@@ -69,14 +67,12 @@ def test_prefect_knows_every_key() -> None:
         ([], "deployment", []),
         (["deployments", 0], "concurency_limit", 1),
         (["deployments", 0], "parameters", "deadline"),
-        (["deployments", 0, "schedules", 0], "time_zone", "UTC"),
-        (["deployments", 0, "schedules", 0], "cron", None),
         (["deployments", 0, "concurrency_limit"], "strategy", "ENQUEUE"),
         (["deployments", 0, "concurrency_limit"], "collision_strategy", "CANCEL_OLD"),
         (["deployments", 0, "work_pool"], "queue", "gpu0"),
-        (["deployments", 2, "work_pool", "job_variables"], "environment", {}),
-        (["deployments", 2, "work_pool", "job_variables"], "stream_output", "perhaps"),
-        (["deployments", 2, "work_pool", "job_variables"], "envs", {"CUDA_VISIBLE_DEVICES": "0"}),
+        (["deployments", 3, "work_pool", "job_variables"], "environment", {}),
+        (["deployments", 3, "work_pool", "job_variables"], "stream_output", "perhaps"),
+        (["deployments", 3, "work_pool", "job_variables"], "envs", {"CUDA_VISIBLE_DEVICES": "0"}),
     ],
 )
 def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object) -> None:
@@ -90,10 +86,11 @@ def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object
 
 
 def test_the_deployments_are_those_of_the_documents() -> None:
-    """`nightly`, `vectorize`, one `embed` for each pool, `maintain`, `index`."""
+    """`nightly`, `vectorize`, `demo`, one `embed` for each pool, `maintain`, `index`."""
     assert [deployment["name"] for deployment in DEPLOYMENTS] == [
         "nightly",
         "vectorize",
+        "demo",
         "embed-cpu",
         "embed-gpu",
         "maintain",
@@ -116,34 +113,31 @@ def test_parameters_fit_the_flow(deployment: dict[str, Any]) -> None:
     assert set(given) <= set(schema["properties"])
 
 
-@each_schedule
-def test_a_schedule_has_all_that_its_flow_needs(deployment: dict[str, Any], schedule: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", SLUGS)
+def test_what_runs_by_itself_has_all_that_its_flow_needs(name: str) -> None:
     """Nobody is there at night to add a parameter, or to read that one is wrong."""
-    parameters = deployment.get("parameters", {}) | schedule.get("parameters", {})
+    deployment = next(deployment for deployment in DEPLOYMENTS if deployment["name"] == name)
+    parameters = deployment.get("parameters", {})
     flow_of(deployment).validate_parameters(parameters)
     settings = {name: value for name, value in parameters.items() if name in RunSettings.model_fields}
     assert settings == parameters
     RunSettings(**settings)
 
 
-@each_schedule
-def test_a_schedule_comes_when_it_should(deployment: dict[str, Any], schedule: dict[str, Any]) -> None:
-    """nightly: once a day, eight hours before its deadline; maintain: once a week, by day; index: after the night. On a clock that is named."""
-    assert schedule["timezone"] in available_timezones()
-    cron = CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
-    first, second, third = (date.astimezone(ZoneInfo(schedule["timezone"])) for date in asyncio.run(cron.get_dates(3)))
-    days = {"nightly": 1, "maintain": 7, "index": 1}[deployment["name"]]
+@pytest.mark.parametrize(("name", "days", "hour"), [("nightly", 1, 22), ("maintain", 7, 12), ("index", 1, 6)])
+def test_what_runs_by_itself_comes_when_it_should(name: str, days: int, hour: int) -> None:
+    """By default: nightly once a day, eight hours before its deadline; maintain once a week, by day; index after the night."""
+    cron, timezone = DEFAULTS[name]
+    dates = asyncio.run(CronSchedule(cron=cron, timezone=timezone).get_dates(3))
+    first, second, third = (date.astimezone(ZoneInfo(timezone)) for date in dates)
     assert (third - second).days == (second - first).days == days
-    assert first.hour == {"nightly": 22, "maintain": 12, "index": 6}[deployment["name"]]
+    assert first.hour == hour
 
 
-def test_what_runs_by_itself_has_a_schedule() -> None:
-    """The night, the weekly maintenance and the index have one schedule each, by a name that a new deployment replaces."""
-    assert [(deployment["name"], schedule["slug"]) for deployment, schedule in SCHEDULES] == [
-        ("nightly", "nightly"),
-        ("maintain", "weekly"),
-        ("index", "daily"),
-    ]
+def test_prefects_own_command_leaves_schedules_alone() -> None:
+    """`prefect deploy` replaces the schedules of a deployment by those of the file: there are none."""
+    assert not [deployment["name"] for deployment in DEPLOYMENTS if "schedules" in deployment]
+    assert set(SLUGS) < {deployment["name"] for deployment in DEPLOYMENTS}
 
 
 @each_deployment

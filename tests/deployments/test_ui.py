@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,12 +16,13 @@ from typing import Any
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Running
 
-from deployments.set_up import deploy, install_automation
-from deployments.ui import shipped_variables
+from deployments.ui import home_of, is_alive, shipped_variables
 from tests.support import waiting
-from tests.support.deployed import inventory, nights
+from tests.support.deployed import inventory
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
 UP = "(Ctrl-C stops everything)"
@@ -29,8 +31,9 @@ UP = "(Ctrl-C stops everything)"
 class Terminal:
     """`make ui` in a terminal whose address, folder and variables are those of a server that does not run yet."""
 
-    def __init__(self, server: PrefectServer) -> None:
-        self.server = server
+    def __init__(self, server: PrefectServer, home: Path | None = None) -> None:
+        """With `home`, that folder is the person's, and the server's is found by itself."""
+        self.server, self.home = server, home
         self.log = server.home / "terminal.log"
 
     @contextmanager
@@ -53,9 +56,20 @@ class Terminal:
         return done.stderr
 
     def _command(self) -> dict[str, Any]:
-        env = {name: value for name, value in self.server.env.items() if name != "PREFECT_API_URL"}
-        port = {"PREFECT_SERVER_API_PORT": str(self.server.port)}
+        unset = {"PREFECT_API_URL", "PREFECT_HOME"} if self.home else {"PREFECT_API_URL"}
+        env = {name: value for name, value in self.server.env.items() if name not in unset}
+        port = {"PREFECT_SERVER_API_PORT": str(self.server.port)} | ({"HOME": str(self.home)} if self.home else {})
         return {"args": [sys.executable, ROOT / "deployments" / "ui.py"], "env": env | port}
+
+
+@pytest.fixture
+def demo_store() -> Iterator[Path]:
+    """Where the demo writes: in the checkout. One that was there stays."""
+    store = ROOT / "demo-store"
+    was_there = store.exists()
+    yield store
+    if not was_there:
+        shutil.rmtree(store, ignore_errors=True)
 
 
 @pytest.fixture
@@ -104,19 +118,42 @@ def test_the_set_up_needs_a_server(terminal: Terminal) -> None:
     assert (done.returncode, done.stderr.split(" to name")[0]) == (1, "Expected PREFECT_API_URL")
 
 
+def test_each_port_has_its_database() -> None:
+    """The usual port keeps Prefect's usual home, another has one of its own."""
+    assert home_of(4200) == {}
+    assert home_of(4300)["PREFECT_HOME"].endswith("/.prefect/port-4300")
+
+
+def test_only_runs_whose_process_is_gone_are_over() -> None:
+    """A process is told by its number, with or without the machine's name; a run that has none yet is nobody's."""
+    process = subprocess.Popen(["sleep", "60"])
+    assert is_alive(f"{process.pid}")
+    assert is_alive(f"millhouse:{process.pid}")
+    process.kill()
+    process.wait()
+    assert not is_alive(f"{process.pid}")
+    assert not is_alive(None)
+
+
 @pytest.mark.system
 @pytest.mark.timeout(900)
-def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
-    """Twice the same things are there; a run is scheduled; a run that goes down with it is Crashed; no process is left."""
+def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal, demo_store: Path) -> None:
+    """Twice the same things are there; the demo runs; a run that goes down with it is Crashed, one that no worker of it
+    had is left alone; no process is left."""
     server = terminal.server
     with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
         first = inventory(client)
-        assert first["deployments"] == ["embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        names = ["demo", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        assert first["deployments"] == names
         assert {"cpu", "gpu"} <= set(first["pools"])
         assert first["schedules"] == ["daily", "nightly", "weekly"]
+        assert not [one for one in client.read_deployments() for schedule in one.schedules if schedule.active]
         assert len(first["automations"]) == 1
-        wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
+        demo: Any = run_deployment("vectorize/demo", timeout=0)
+        assert server.wait_for(demo.id, seconds=300).name == "Completed"
+        assert (demo_store / "vectors.h5").is_file()
         waiting.deploy("long", "cpu")
+        elsewhere = client.create_flow_run(waiting.wait, parameters={"seconds": 1}, state=Running())
         run = waiting.start("long", 600)
         server.wait_for(run, "Running")
         process.send_signal(signal.SIGINT)
@@ -125,10 +162,32 @@ def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal) -> None:
     with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
         assert inventory(client) == first | {"deployments": sorted([*first["deployments"], "long"])}
         assert (server.run(run).state.name, server.run(run).state.message) == ("Crashed", "`make ui` was stopped.")
+        assert server.run(elsewhere.id).state.name == "Running"
         assert terminal.refusal().startswith("A Prefect server")
         process.terminate()
         assert process.wait(90) == 0
     assert server.processes() == []
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_a_second_one_on_another_port_leaves_the_first_alone(tmp_path: Path) -> None:
+    """It has a database of its own, and takes no run of the first with it."""
+    terminals = []
+    for _ in range(2):
+        server = PrefectServer(tmp_path, **shipped_variables())
+        server.home = tmp_path / ".prefect" / f"port-{server.port}"
+        terminals.append(Terminal(server, home=tmp_path))
+    first, second = terminals
+    with first.open(), first.server.used():
+        waiting.deploy("long", "cpu")
+        run = waiting.start("long", 600)
+        first.server.wait_for(run, "Running")
+        with second.open(), second.server.used(), get_client(sync_client=True) as client:
+            assert "long" not in inventory(client)["deployments"]
+        assert first.server.run(run).state.name == "Running"
+    for terminal in terminals:
+        assert (terminal.server.home / "prefect.db").is_file()
 
 
 @pytest.mark.system
@@ -142,28 +201,3 @@ def test_a_server_that_dies_ends_it_all(terminal: Terminal) -> None:
         assert process.wait(90) == 1
     assert "The Prefect server has ended by itself (exit code -9)." in terminal.log.read_text()
     assert server.processes() == []
-
-
-@pytest.mark.system
-@pytest.mark.timeout(600)
-def test_what_a_person_paused_stays_paused(prefect_server: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second set-up leaves a paused deployment, a switched-off schedule and automation as they are."""
-    monkeypatch.setenv("PREFECT_API_URL", prefect_server.url)
-    zombies = ROOT / "deployments" / "automations" / "crash-zombies.yaml"
-    with prefect_server.used(), get_client(sync_client=True) as client:
-        for pool in ("cpu", "gpu"):
-            prefect_server.prefect("work-pool", "create", pool, "--type", "process", "--overwrite")
-        deploy(client)
-        install_automation(client, zombies)
-        nightly, maintain = (
-            client.read_deployment_by_name(f"{name}") for name in ("vectorize/nightly", "maintain/maintain")
-        )
-        client.pause_deployment(nightly.id)
-        client.update_deployment_schedule(maintain.id, maintain.schedules[0].id, active=False)
-        (automation,) = client.read_automations()
-        client.pause_automation(automation.id)
-        deploy(client)
-        install_automation(client, zombies)
-        assert client.read_deployment(nightly.id).paused
-        assert not client.read_deployment(maintain.id).schedules[0].active
-        assert [found.enabled for found in client.read_automations()] == [False]

@@ -39,11 +39,22 @@ def test_no_field_offers_none() -> None:
 def test_models_are_chosen_from_the_catalog_or_named() -> None:
     """One choice offers the whole catalog, the other takes any name, also beyond the catalog and of the settings."""
     chosen, named = FORM["properties"]["models"]["anyOf"]
-    assert chosen["items"]["enum"] == catalog.names()
+    assert sorted(chosen["items"]["enum"]) == sorted(catalog.names())
     assert "enum" not in named["items"]
     assert not errors(models=["resnet50", "efficientnet_lite0"])
     assert not errors(models=["open_clip:ViT-B-32/laion2b_s34b_b79k", "my_clip", "resnet50"])
     assert errors(models=["resnet50", "resnet50"]) == ["['resnet50', 'resnet50'] has non-unique elements"]
+
+
+def test_the_recommended_models_come_first_with_their_dims_and_sizes() -> None:
+    """In the list, and in the field's description, which both of Prefect's pages show."""
+    field = FORM["properties"]["models"]
+    assert field["anyOf"][0]["items"]["enum"][:4] == [spec.name for spec in catalog.recommended()]
+    told = " ".join(field["description"].split())
+    for spec in catalog.recommended():
+        size = spec.weights.bytes or 0
+        in_words = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+        assert f"{spec.name} ({spec.dim:,} dims, {in_words}" in told
 
 
 @pytest.mark.parametrize("field", ["device", "precision", "decode"])
