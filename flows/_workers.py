@@ -25,6 +25,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
 from pixelmill.travel.patience import PATIENCE, Outage
 from pixelmill.watch.clocks import past
+from tasks._progress import reach
 
 POLL_SECONDS = 2.0
 AT_THE_ENDS_SECONDS = 120.0
@@ -74,6 +75,7 @@ class _Watch:
             is_last = not self._runs
             with self._away.noted():
                 self._place.take_in(intake)
+            reach(self._place.embedded.values())
             all_in = is_last and not self._away.why
             if self._is_given_up():
                 return

@@ -10,7 +10,6 @@ from prefect.runtime import flow_run
 
 from flows._streams import outlive_worker
 from pixelmill.run.share import do_share
-from tasks._progress import shown
 from tasks.embed import embed_for_others
 
 
@@ -25,7 +24,7 @@ def embed(handover: str, worker: str) -> None:
         worker: The name of the worker in the settings of the run.
     """
     outlive_worker()
-    do_share(handover, worker, embed=embed_for_others, show=shown, waited=_waited())
+    do_share(handover, worker, embed=embed_for_others, waited=_waited())
 
 
 def _waited() -> float:

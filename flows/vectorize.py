@@ -26,7 +26,7 @@ from pixelmill.run.steps import Steps, preview, run
 from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
-from tasks._progress import shown
+from tasks._progress import progress_of, shown
 from tasks.discover import discover_images
 from tasks.embed import embed_shard
 from tasks.plan import plan_work
@@ -83,14 +83,15 @@ def vectorize(
         return told
     check_server(job)
     check_devices(job)
-    with ending_after(job.deadline):
+    with ending_after(job.deadline), progress_of(job.store):
         return checked(run(job, AS_TASKS), job.max_failure_rate)
 
 
 def start_workers(orders: RunOrders, intake: Intake) -> Lost:
     """Have orders carried out by this process, Prefect workers or a cluster, as their job says."""
     if orders.job.fan_out == "workers":
-        return run_workers(orders, intake)
+        with shown(orders.all_images()):
+            return run_workers(orders, intake)
     if orders.job.fan_out == "inline":
         do_here(orders, intake, embed=embed_shard, show=shown)
         return {}

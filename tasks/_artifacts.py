@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger("pixelmill.tasks")
+_LONGEST = 40
+
+
+def key_of(kind: str, store: str | os.PathLike[str]) -> str:
+    """The key of a store's artifacts of one kind, as `report-photos-5f3a`: Prefect takes lowercase letters, digits and
+    dashes. The folder's name is for people; the rest, made from its whole path, keeps stores of one name apart."""
+    path = os.path.abspath(store)  # noqa: PTH100 - may hold surrogates
+    name = re.sub(r"[^a-z0-9]+", "-", os.path.basename(path).lower())[:_LONGEST].strip("-")  # noqa: PTH119
+    mark = hashlib.sha256(os.fsencode(path)).hexdigest()[:4]
+    return "-".join(filter(None, (kind, name, mark)))
 
 
 @contextmanager

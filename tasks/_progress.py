@@ -1,67 +1,124 @@
-"""Progress of a worker, on the terminal and in the Prefect UI."""
+"""Progress of a run, on the terminal and in the Prefect UI."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from pathlib import Path
 from uuid import UUID
 
-from prefect.artifacts import ProgressArtifact, update_progress_artifact
-from prefect.runtime import flow_run
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from pixelmill.embedding.progress import telling
+from pixelmill.embedding.progress import Progress, telling
 from pixelmill.progress import embedding_bars
-from tasks._artifacts import not_needed
+from pixelmill.report.model import RunReport
+from pixelmill.report.text import headline
+from tasks._artifacts import key_of, not_needed
 
 _EVERY = 5.0
 """Seconds between two updates in the UI."""
 
 
-@contextmanager
-def shown(totals: Mapping[str, int]) -> Iterator[None]:
-    """Show how far the images in `totals` (by model) are while the block embeds them.
+class RunProgress:
+    """The one progress artifact of a run, over all its models, workers and rounds; made once there is work."""
 
-    In the UI it is an artifact of the run that started this one, where people look.
-    """
-    done, told = dict.fromkeys(totals, 0), time.monotonic()
-    artifact = _artifact(totals, done) if sum(totals.values()) else None
-    with embedding_bars(totals) as advance:
+    def __init__(self, store: Path) -> None:
+        self._key = key_of("progress", store)
+        self._progress = Progress({})
+        self._artifact: UUID | None = None
+        self._before: Mapping[str, int] = {}
+        self._told = 0.0
+        self._advance: Callable[[str, int], None] | None = None
+
+    @contextmanager
+    def of(self, totals: Mapping[str, int]) -> Iterator[None]:
+        """Show how far the images in `totals` (by model) are while the block embeds them, on a terminal as well."""
+        self._before, handed_in = dict(self._progress.done), Counter[str]()
+        self._progress.expect(totals)
 
         def count(model: str, images: int) -> None:
-            nonlocal told
-            advance(model, images)
-            done[model] += images
-            if artifact and time.monotonic() - told > _EVERY:
-                told = time.monotonic()
-                _update(artifact, totals, done)
+            handed_in[model] += images
+            self.reach([handed_in])
 
-        with telling(count):
-            yield
-    if artifact:
-        _update(artifact, totals, done)
+        if self._artifact is None and any(totals.values()):
+            self._create()
+        with embedding_bars(totals) as self._advance, telling(count):
+            try:
+                yield
+            finally:
+                self._advance = None
+                self._update(self._progress.percent, self._progress.words())
+
+    def reach(self, done: Iterable[Mapping[str, int]]) -> None:
+        """At least so many are embedded in this block, together: workers say how far they are, and hand that in."""
+        for model, images in sum(map(Counter, done), Counter(self._before)).items():
+            if (more := images - self._progress.done.get(model, images)) > 0:
+                self._progress.add(model, more)
+                if self._advance:
+                    self._advance(model, more)
+        if time.monotonic() - self._told > _EVERY:
+            self._update(self._progress.percent, self._progress.words())
+
+    def end(self, report: RunReport) -> None:
+        """The last state. Images that were refused are done with: what is left is what the report says is pending."""
+        total, pending = sum(self._progress.totals.values()), sum(model.pending for model in report.models.values())
+        percent = 1000 * max(total - pending, 0) // total / 10 if total else 100.0
+        self._update(percent, f"{int(percent)}%: {headline(report)}")
+
+    def stop(self) -> None:
+        """The last state of a run that fails."""
+        self._update(self._progress.percent, f"Stopped at {self._progress.words()}")
+
+    def _create(self) -> None:
+        with not_needed("progress"):
+            made = create_progress_artifact(0.0, key=self._key, description=self._progress.words())
+            self._artifact = UUID(str(made))
+
+    def _update(self, percent: float, words: str) -> None:
+        self._told = time.monotonic()
+        if self._artifact:
+            with not_needed("progress"):
+                update_progress_artifact(self._artifact, percent, words)
 
 
-def _artifact(totals: Mapping[str, int], done: Mapping[str, int]) -> UUID | None:
-    run = UUID(flow_run.parent_flow_run_id or flow_run.id)
-    artifact: Any = ProgressArtifact(key="progress", progress=0.0, description=_words(totals, done), flow_run_id=run)
-    with not_needed("progress"):
-        created: UUID = artifact.create(_sync=True).id
-        return created
-    return None
+_shown: ContextVar[RunProgress | None] = ContextVar("progress", default=None)
 
 
-def _update(artifact: UUID, totals: Mapping[str, int], done: Mapping[str, int]) -> None:
-    with not_needed("progress"):
-        update_progress_artifact(artifact, _percent(totals, done), _words(totals, done))
+@contextmanager
+def progress_of(store: Path) -> Iterator[None]:
+    """What is embedded in the block, for a store, is shown as one."""
+    progress = RunProgress(store)
+    token = _shown.set(progress)
+    try:
+        yield
+    except BaseException:
+        progress.stop()
+        raise
+    finally:
+        _shown.reset(token)
 
 
-def _percent(totals: Mapping[str, int], done: Mapping[str, int]) -> float:
-    return round(min(100.0 * sum(done.values()) / sum(totals.values()), 100.0), 1)
+@contextmanager
+def shown(totals: Mapping[str, int]) -> Iterator[None]:
+    """Show how far the images in `totals` (by model) are while the block embeds them, as part of the run's progress."""
+    progress = _shown.get()
+    if progress is None:
+        yield
+        return
+    with progress.of(totals):
+        yield
 
 
-def _words(totals: Mapping[str, int], done: Mapping[str, int]) -> str:
-    """Cards show the description alone, and of that the beginning; the worker is in the name of its run."""
-    parts = (f"{done[model]:,} of {images:,} with {model}" for model, images in totals.items())
-    return f"{_percent(totals, done):.0f}%: {', '.join(parts)} ({flow_run.name})"
+def reach(done: Iterable[Mapping[str, int]]) -> None:
+    """Workers say that they have embedded so many images, by model, since the block in which that is shown began."""
+    if progress := _shown.get():
+        progress.reach(done)
+
+
+def end(report: RunReport) -> None:
+    """Show what became of it all, by the report."""
+    if progress := _shown.get():
+        progress.end(report)

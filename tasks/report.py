@@ -16,7 +16,8 @@ from pixelmill.run.retries import STORE
 from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
 from pixelmill.store.rows import Changes
-from tasks._artifacts import not_needed
+from tasks._artifacts import key_of, not_needed
+from tasks._progress import end
 from tasks._retries import tried_again
 
 GALLERY_SECONDS = 5.0
@@ -28,6 +29,7 @@ def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
     report = steps.report_run(job, scan, changes, outcome, started)
     show_report(job, report)
+    end(report)
     return report
 
 
@@ -36,9 +38,11 @@ def show_report(job: Job, report: RunReport | DryRunReport) -> None:
     store = f"Store {printable(report.store)}"
     gallery = job.gallery if job.gallery and answers(job.gallery) else None
     with not_needed("report"):
-        create_markdown_artifact(as_markdown(report, gallery), key="report", description=store)
+        create_markdown_artifact(as_markdown(report, gallery), key=key_of("report", job.store), description=store)
         if gallery:
-            create_link_artifact(gallery, link_text="The gallery", key="gallery", description="Search the images")
+            create_link_artifact(
+                gallery, link_text="The gallery", key=key_of("gallery", job.store), description="Search the images"
+            )
 
 
 def answers(address: str) -> bool:

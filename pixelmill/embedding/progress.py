@@ -77,12 +77,6 @@ class Progress:
             while len(marks) > 2 and now - marks[1][0] >= RECENT:
                 marks.popleft()
 
-    def reach(self, done: Mapping[str, int]) -> None:
-        """At least so many are done."""
-        for model, images in done.items():
-            if (more := images - self.done.get(model, images)) > 0:
-                self.add(model, more)
-
     @property
     def percent(self) -> float:
         """Of all images, by all models, in whole tenths: 100.0 is all of them, and nothing less."""

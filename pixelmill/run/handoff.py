@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -32,12 +32,13 @@ ALIVE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """A sign of life: how far the work of a worker has come, which never goes back while it lives, and what it is at.
-    `beat` changes each time."""
+    """A sign of life: how far the work of a worker has come, which never goes back while it lives, and what it is at;
+    how many images it has embedded in this round, by model. `beat` changes each time."""
 
     beat: int
     progress: str
     doing: str
+    done: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -60,6 +61,8 @@ class RunPlace:
     name: str = ""
     whole: str = ""
     unchanged: Unchanged = field(default_factory=lambda: Unchanged(most=3 * ALIVE_SECONDS))
+    embedded: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    """What the last signs say of each worker: its images so far, by model."""
 
     def give(self, orders: RunOrders, intake: Intake) -> None:
         """Leave orders for workers, the list of what is to do last; signs of an earlier round are taken away."""
@@ -103,7 +106,9 @@ class RunPlace:
         """The last sign of life of a worker."""
         with suppress(ValueError, TypeError):
             if data := self.handover.get(self._at(f"{worker}.alive")):
-                return Sign(**json.loads(data))
+                sign = Sign(**json.loads(data))
+                self.embedded[worker] = sign.done
+                return sign
         return None
 
     def clear(self) -> None:
@@ -142,15 +147,16 @@ class RunPlace:
         self._put(f"settled-{number}-{worker}", settled.message(orders.store_id, orders.scan))
 
     @contextmanager
-    def alive(self, worker: str) -> Iterator[Callable[[], bool]]:
-        """Say that `worker` lives, and how far its work has gone, every few seconds, while the block runs; gives a
-        function that says whether the run has told it to stop, or has taken its sign away: it counts on it no more."""
+    def alive(self, worker: str, done: Mapping[str, int] | None = None) -> Iterator[Callable[[], bool]]:
+        """Say that `worker` lives, how far its work has gone and how many images are `done`, every few seconds, while
+        the block runs; gives a function that says whether the run has told it to stop, or has taken its sign away: it
+        counts on it no more."""
         over, stopped, beats = threading.Event(), threading.Event(), 0
 
         def tell() -> None:
             nonlocal beats
             beats += 1
-            said = {"beat": beats, "progress": str(progress()), "doing": doing()}
+            said = {"beat": beats, "progress": str(progress()), "doing": doing(), "done": dict(done or {})}
             self._put(f"{worker}.alive", json.dumps(said).encode())
             if self.handover.get(self._at("stop")) is not None:
                 stopped.set()

@@ -94,6 +94,14 @@ class RunOrders:
                 images[models[fingerprint]] = images.get(models[fingerprint], 0) + shard.images
         return images
 
+    def all_images(self) -> dict[str, int]:
+        """At most so many images all are to embed together, by model."""
+        images: dict[str, int] = {}
+        for worker in self.shares:
+            for model, number in self.images(worker).items():
+                images[model] = images.get(model, 0) + number
+        return images
+
     def message(self) -> bytes:
         """The orders as they travel: without sources, and with the seconds that are left until the deadline, as the
         clocks of others are others."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Final
 
+from pixelmill.embedding.progress import telling
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.handoff import RunPlace, place_at
 from pixelmill.run.intake import Intake
@@ -28,7 +30,7 @@ Show = Callable[[Mapping[str, int]], AbstractContextManager[object]]
 
 
 def do_share(
-    handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, show: Show = nullcontext, waited: float = 0.0
+    handover: str, worker: str, *, embed: EmbedShard = AtWork.embed, waited: float = 0.0
 ) -> None:  # fmt: skip
     """Do what the orders at a place give to a worker, on its device, until the deadline; each shard is handed in there.
 
@@ -37,11 +39,11 @@ def do_share(
     While the place does not answer, what was made is kept. Raises StoreError where there are no orders, or the place is
     away for long, DeviceUnavailable, and OtherVectors.
     """
-    at_hand, in_vain = place_at(handover), 0
+    at_hand, in_vain, done = place_at(handover), 0, Counter[str]()
     orders = at_hand.orders(waited)
     place = at_hand.patient()  # from now on there is something to lose
     try:
-        with at_hand.alive(worker) as stopped, show(orders.images(worker)):
+        with at_hand.alive(worker, done) as stopped, telling(lambda model, images: done.update({model: images})):
             prefixes = place.prefixes() if worker in orders.shares else None
             work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)
             for asked in () if work.stop() else orders.settling.get(worker, ()):

@@ -127,11 +127,7 @@ def assert_shown(site: Site) -> None:
     shown = httpx.post(f"{site.server.url}/artifacts/filter", json={}).json()
     mine = [one for one in shown if one["flow_run_id"] in {run["id"] for run in parents}]
     bars = [one for one in mine if one["type"] == "progress"]
-    assert {one["data"] for one in bars} == {100.0}
-    assert {worker for one in bars for worker in ("one", "two") if f"({worker}, run 1)" in one["description"]} == {
-        "one",
-        "two",
-    }
+    assert [one["data"] for one in bars] == [100.0], "one for the run, which is the sum of its workers"
     assert any(f"{IMAGES}" in one["data"] and MODEL in one["data"] for one in mine if one["type"] == "markdown")
 
 

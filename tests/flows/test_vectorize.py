@@ -27,6 +27,7 @@ from pixelmill.run.intake import Intake
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.travel.shard_order import ShardOrder
+from tasks._artifacts import key_of
 from tests.conftest import SavePicture
 from tests.support.server import WeightsServer
 
@@ -158,12 +159,13 @@ def test_the_run_leaves_its_report_as_an_artifact(photos: Path, tmp_path: Path) 
     with gallery.running():
         up = artifacts_of(vectorize([str(photos)], store="store", precision="float32", return_state=True))
     down = artifacts_of(vectorize([str(photos)], store="store", return_state=True))
-    assert set(up) == {"progress", "report", "gallery"}
-    assert f"| `{MODEL}` | 6 | 0 | 100% |" in up["report"]
-    assert f"({gallery.url})" in up["report"]
-    assert up["gallery"] == f"[The gallery]({gallery.url})"
-    assert set(down) == {"report"}
-    assert gallery.url not in down["report"]
+    progress, report, link = (key_of(kind, "store") for kind in ("progress", "report", "gallery"))
+    assert set(up) == {progress, report, link}
+    assert f"| `{MODEL}` | 6 | 0 | 100% |" in up[report]
+    assert f"({gallery.url})" in up[report]
+    assert up[link] == f"[The gallery]({gallery.url})"
+    assert set(down) == {report}
+    assert gallery.url not in down[report]
 
 
 def test_a_server_that_is_too_busy_to_show_it_costs_no_work(

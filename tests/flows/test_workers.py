@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Artifact
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
@@ -34,6 +35,7 @@ from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from settings import load_settings
 from settings.job import make_job
+from tasks._artifacts import key_of
 from tests.conftest import SavePicture
 from tests.support.prefect_server import PrefectServer, wait_until
 
@@ -175,7 +177,14 @@ def test_two_prefect_workers_one_of_which_dies(
     if dies == "nobody":
         assert sum(did.images for did in report.workers.values()) == IMAGES
     with server.used():
+        assert [bar.data for bar in progress_bars(tmp_path / "store")] == [100.0], "one, the sum of its workers"
         assert_as_inline(tmp_path / "store", photos)
+
+
+def progress_bars(store: Path) -> list[Artifact]:
+    """Those of all runs of a store, on the server that is used."""
+    with get_client(sync_client=True) as client:
+        return [one for one in client.read_artifacts() if one.key == key_of("progress", store)]
 
 
 @pytest.mark.system
