@@ -29,12 +29,12 @@ _GROUPS = {
     "Run": ("run", "report"),
     "Look": ("search", "serve", "info", "quarantine", "export", "ensemble"),
     "Models and weights": ("models", "pull", "weights", "bench"),
-    "Store care": ("verify", "compact", "repair"),
+    "Store care": ("verify", "compact", "repair", "backup"),
     "Shell": ("completion",),
 }
 _FILES = {
     "pull": "models",
-    **dict.fromkeys(("info", "quarantine", "verify", "compact", "repair", "export"), "store"),
+    **dict.fromkeys(("info", "quarantine", "verify", "compact", "repair", "backup", "export"), "store"),
 }
 """Where a command is, if not in the file of its name."""
 

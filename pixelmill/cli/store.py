@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 
 from pixelmill.cli import common, completers
 from pixelmill.cli.main import DONE, FAILED
-from pixelmill.formatting import printable
+from pixelmill.formatting import number_of, printable
 
 if TYPE_CHECKING:
     from pixelmill.store.reader import Store
@@ -135,6 +136,29 @@ def repair(store: Path) -> None:
     for model, rows in done.to_embed.items():
         if rows:
             click.echo(f"{model}: {rows:,} rows without a vector; the next run embeds those whose file is there")
+
+
+@click.command(short_help="A whole copy, while runs go on.")
+@common.store_folder
+@click.argument("target", type=common.LocalPath(path_type=Path, file_okay=False))
+@common.as_json
+def backup(store: Path, target: Path, as_json: bool) -> None:
+    """Copy a store to TARGET, which is empty, not there, or an earlier backup: then only what is new is copied.
+
+    The copy is a store. To restore, the same the other way round: `pixelmill backup TARGET STORE`.
+    """
+    from pixelmill.progress import download_bar
+    from pixelmill.store.backup import backup as copy
+
+    with download_bar("parts") as progress:
+        done = copy(store, target, progress)
+    if as_json:
+        common.print_json(asdict(done))
+        return
+    click.echo(
+        f"{printable(str(target))}: {number_of(done.rows, 'row')}, revision {done.revision}; "
+        f"{number_of(done.copied, 'part')} copied ({common.human_bytes(done.bytes)}), {done.kept:,} there already."
+    )
 
 
 @click.command(short_help="Copy vectors out.")

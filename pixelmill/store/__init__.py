@@ -16,6 +16,7 @@ What other rooms use of it; every other module is the store's own:
     weighting    how much each of several models counts
     quarantine   reasons without their numbers (`general`)
     compact      few large parts out of many small ones
+    backup       a whole copy of a store, and the way back
     verify       whether all is whole, and `repair` where it is not
     export       the rows of a store for other programs
     master       the name of the published file, and the folder in which it really is
@@ -26,7 +27,7 @@ What other rooms use of it; every other module is the store's own:
 """
 
 __all__ = [
-    "commit", "compact", "content_sizes", "durable", "ensembles", "export", "filesystem", "generations", "ledger",
-    "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows",
-    "verify", "weighting",
+    "backup", "commit", "compact", "content_sizes", "durable", "ensembles", "export", "filesystem", "generations",
+    "ledger", "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly",
+    "rows", "verify", "weighting",
 ]  # fmt: skip

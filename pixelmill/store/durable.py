@@ -103,7 +103,7 @@ def write_new(path: Path, content: bytes | memoryview) -> None:
     """Write a file that is not there, durably but for its name. Raises FileExistsError if it is."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
-        _reserve(descriptor, len(content))
+        reserve(descriptor, len(content))
         remaining = memoryview(content)
         while remaining:
             remaining = remaining[os.write(descriptor, remaining) :]
@@ -112,7 +112,7 @@ def write_new(path: Path, content: bytes | memoryview) -> None:
         os.close(descriptor)
 
 
-def _reserve(descriptor: int, size: int) -> None:
+def reserve(descriptor: int, size: int) -> None:
     try:
         if size:
             os.posix_fallocate(descriptor, 0, size)
