@@ -81,6 +81,10 @@ class StoreBusy(StoreError):
     """Others kept the store's lock or its ledger for longer than anybody waits; a retry may succeed."""
 
 
+class StoreFull(StoreError):
+    """The disk has less room than what is to be stored takes. Nothing was begun."""
+
+
 class StoreDamaged(StoreError):
     """A part or master that is missing, truncated or altered; names the file and the rows."""
 

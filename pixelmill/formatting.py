@@ -22,6 +22,15 @@ def number_of(count: int, singular: str, plural: str = "") -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
+def human_bytes(number: float) -> str:
+    """A size such as `1.4 GB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
 def moment(isoformat: str) -> str:
     """An ISO 8601 time as `Wed 25 Nov 02:00`."""
     return datetime.fromisoformat(isoformat).strftime("%a %d %b %H:%M")

@@ -25,6 +25,7 @@ from pixelmill.report.model import (
 from pixelmill.run.job import Job
 from pixelmill.run.lost import who_is_left_out
 from pixelmill.run.results import ShardReport, WorkerModel, WorkerReport, combined
+from pixelmill.run.room import Room
 from pixelmill.run.scan import Scan
 from pixelmill.run.schedule import Schedule
 from pixelmill.store.ledger import Ledger
@@ -230,8 +231,11 @@ def _worker(did: ShardReport) -> WorkerReport:
     )
 
 
-def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], scheduled: Schedule) -> DryRunReport:
-    """What a run would do now: for each model, how many of the images seen it would embed; who would, how long."""
+def dry_run_report(
+    job: Job, scan: Scan, pending: Mapping[str, int], scheduled: Schedule, room: Room
+) -> DryRunReport:  # fmt: skip
+    """What a run would do now: for each model, how many of the images seen it would embed; who would, how long; and how
+    much of the store's disk it takes."""
     return DryRunReport(
         store=os.fspath(job.store),
         images=SeenCount(seen=scan.seen),
@@ -240,7 +244,9 @@ def dry_run_report(job: Job, scan: Scan, pending: Mapping[str, int], scheduled: 
         workers={
             share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in scheduled.shares
         },
-        failure=scan.failure,
+        bytes_needed=room.needed,
+        bytes_free=room.free,
+        failure=scan.failure or (room.words(job.store) if room.lacking else ""),
         warnings=tuple(_some(scan.problems)),
     )
 

@@ -143,8 +143,9 @@ class WorkerPlan(_Part):
 
 
 class DryRunReport(_Part):
-    """What a run would do now: for each model how many of the images seen it would embed; who would, how long;
-    `failure` is why it would fail, '' if nothing says so."""
+    """What a run would do now: for each model how many of the images seen it would embed; who would, how long; about
+    how many bytes that takes of the store's disk, and how many are free there (None: nobody knows); `failure` is why it
+    would fail, '' if nothing says so."""
 
     schema_version: int = SCHEMA_VERSION
     store: str
@@ -153,6 +154,8 @@ class DryRunReport(_Part):
     models: dict[str, PendingCount]
     plan: str
     workers: dict[str, WorkerPlan] = {}
+    bytes_needed: NonNegativeInt = 0
+    bytes_free: NonNegativeInt | None = None
     failure: str = ""
     warnings: tuple[str, ...] = ()
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pixelmill.formatting import in_words, moment, number_of, percent
+from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
 from pixelmill.store.rows import KINDS
@@ -104,7 +104,14 @@ def _twice(report: RunReport) -> str:
 
 def _preview(report: DryRunReport) -> Section:
     rows: list[Row] = [((name,), f"{model.pending:,}") for name, model in report.models.items()]
-    return Section("Models", ("model", "to embed"), rows, ("model",), report.plan)
+    return Section("Models", ("model", "to embed"), rows, ("model",), f"{report.plan}{_room(report)}")
+
+
+def _room(report: DryRunReport) -> str:
+    if report.bytes_free is None:
+        return ""
+    needed, free = human_bytes(report.bytes_needed), human_bytes(report.bytes_free)
+    return f" It takes about {needed} of the {free} that are free on the store's disk."
 
 
 def _workers(report: RunReport) -> Section:

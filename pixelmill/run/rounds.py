@@ -22,6 +22,7 @@ from pixelmill.run.measure import measure_of
 from pixelmill.run.orders import RunOrders, Unsettled
 from pixelmill.run.prepare import Prepared, plan_for, unsettled_again
 from pixelmill.run.results import ShardReport, WorkerReport
+from pixelmill.run.room import check_room
 from pixelmill.run.schedule import able_workers, schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
@@ -115,6 +116,8 @@ class _Rounds:
                 plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
             if not plan.images:
                 break
+            if turns == ROUNDS:
+                check_room(plan, outcome.matrices, self.writer.snapshot().manifest, self.job.store)
             try:
                 orders = self._orders(plan)
             except DeviceUnavailable:

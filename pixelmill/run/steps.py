@@ -20,10 +20,12 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.prepare import Prepared, prepare
 from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
+from pixelmill.run.room import room_for, vector_bytes
 from pixelmill.run.rounds import Lost, Outcome, Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
+from pixelmill.run.turn import turn
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
@@ -101,8 +103,14 @@ HERE = Steps()
 def run(job: Job, steps: Steps = HERE) -> RunReport:
     """Find what is new or missing, embed it, publish, report.
 
-    Raises WorkersLost, after the report, if work is left because those who did it were lost.
+    A run that comes while another is at work on the store waits for it. Raises WorkersLost, after the report, if work
+    is left because those who did it were lost; StoreBusy if the deadline comes before its turn.
     """
+    with turn(job.store, job.deadline):
+        return _run(job, steps)
+
+
+def _run(job: Job, steps: Steps) -> RunReport:
     started = time.time()
     scan = steps.discover(job)
     try:
@@ -127,8 +135,11 @@ def preview(job: Job) -> DryRunReport:
         scan = _scanned(job, ledger)
         pending = count_missing(job, ledger, store, scan.number)
         specs = {spec.name: spec for spec in job.specs}
-        schedule = schedule_for(job, speeds(ledger), specs, plan_of(job, pending))
-    return dry_run_report(job, scan, pending, schedule)
+        plan = plan_of(job, pending)
+        schedule = schedule_for(job, speeds(ledger), specs, plan)
+    vectors = [(images, vector_bytes(specs[model].dim, job.vector_dtype)) for model, images in pending.items()]
+    room = room_for(plan, vectors, store.manifest if store else None, job.store)
+    return dry_run_report(job, scan, pending, schedule, room)
 
 
 def _scanned(job: Job, ledger: Ledger) -> Scan:

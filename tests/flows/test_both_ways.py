@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,9 @@ def on_record(store: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_two_runs_at_once_lose_and_double_nothing(tmp_path: Path, save_picture: SavePicture) -> None:
-    """One in its process and one by Prefect, over the same pictures and into the same store."""
+def test_two_runs_at_once_embed_each_picture_once(tmp_path: Path, save_picture: SavePicture) -> None:
+    """One in its process and one by Prefect, over the same pictures and into the same store: one waits for the other, says
+    so, and has nothing left to do."""
     for seed in range(60):
         save_picture(tmp_path / f"photos/{seed}.png", seed)
     Path("pixelmill.toml").write_text("[run]\nshard_size = 8\n")
@@ -100,11 +102,15 @@ def test_two_runs_at_once_lose_and_double_nothing(tmp_path: Path, save_picture: 
     ]
     environment = {**clean_environment(), "PREFECT_HOME": str(tmp_path / "prefect")}
     started = [
-        subprocess.Popen([*command, way], env=environment, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, way], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for way in ("--prefect", "--direct")
     ]
-    reports = [json.loads(process.communicate(timeout=240)[0]) for process in started]
+    with ThreadPoolExecutor() as reading:
+        printed = list(reading.map(lambda process: process.communicate(timeout=240), started))
     assert [process.returncode for process in started] == [0, 0]
+    reports = [json.loads(stdout) for stdout, _ in printed]
+    assert sorted(report["models"][MODEL]["embedded"] for report in reports) == [0, 60]
+    assert sum("waiting for another run on" in stderr for _, stderr in printed) == 1
     assert all(report["models"][MODEL]["pending"] == 0 for report in reports)
     store = Store("store")
     assert len(store) == 60

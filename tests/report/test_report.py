@@ -30,6 +30,7 @@ from pixelmill.report.text import headline, sections, summary
 from pixelmill.run.job import Job
 from pixelmill.run.prepare import prepare
 from pixelmill.run.results import ShardReport, WorkerReport
+from pixelmill.run.room import Room
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import Schedule
 from pixelmill.run.steps import run
@@ -393,10 +394,14 @@ def test_what_waits_is_told(job: Job, put: Callable[..., Path]) -> None:
 
 def test_a_dry_run_reads_well(job: Job) -> None:
     """It says what a run would do, by model, and who would; with nothing to do it is one sentence."""
-    report = dry_run_report(job, Scan(1, 4212, 0), {"one": 312, "second": 4212}, Schedule(4212, 2, (), measured=True))
+    measured, room = Schedule(4212, 2, (), measured=True), Room(3_450_000, 92_000_000_000)
+    report = dry_run_report(job, Scan(1, 4212, 0), {"one": 312, "second": 4212}, measured, room)
     assert as_markdown(report).startswith("# A run would embed 4,212 of 4,212 images.\n")
     assert "| `one` | 312 |\n| `second` | 4,212 |" in as_markdown(report)
-    nothing = dry_run_report(job, Scan(1, 5, 0), {"one": 0}, Schedule(0, 0, (), measured=True))
+    assert next(sections(report)).note.endswith(
+        " It takes about 3.5 MB of the 92.0 GB that are free on the store's disk."
+    )
+    nothing = dry_run_report(job, Scan(1, 5, 0), {"one": 0}, Schedule(0, 0, (), measured=True), Room(0, None))
     assert as_markdown(nothing) == "# Nothing to embed.\n"
 
 

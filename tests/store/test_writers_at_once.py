@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -68,13 +69,15 @@ def numbers_in(folders: tuple[str, ...]) -> set[int]:
 
 @pytest.fixture
 def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """The four jobs, with stand-ins for models; parts are compacted when there are more than five."""
+    """The four jobs, with stand-ins for models; parts are compacted when there are more than five, and runs do not take
+    turns, as where one's lock does not reach another's machine."""
     for folder, numbers in FILES.items():
         (tmp_path / "photos" / folder).mkdir(parents=True)
         for number in numbers:
             (tmp_path / "photos" / folder / f"{number}.png").write_bytes(content(number))
     (tmp_path / "weights").write_bytes(b"weights")
     monkeypatch.setattr("pixelmill.store.compact.PART_LIMIT", 5)
+    monkeypatch.setattr("pixelmill.run.steps.turn", lambda *_: nullcontext())
     return [job(tmp_path, folders, models) for folders, models in RUNS]
 
 
