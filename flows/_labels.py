@@ -10,6 +10,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from flows._run_names import is_made_up
 from pixelmill.run.job import Job
 
 _MOST = 3
@@ -17,18 +18,49 @@ _MOST = 3
 
 
 def run_name() -> str:
-    """A run's name by its parameters alone, before the settings are read."""
+    """A run's name by its parameters alone, before the settings are read; one that somebody chose stays."""
+    return _chosen() or _by_parameters()
+
+
+def store_run_name() -> str:
+    """The name of a run that looks after a store, before the settings are read; one that somebody chose stays."""
+    return _chosen() or _by_store(flow_run.parameters.get("store"))
+
+
+def label_run(job: Job, *, dry_run: bool) -> None:
+    """Name and tag this flow run by its sources' and models' names; the UI filters by tags. A name that somebody chose
+    stays."""
+    models = [spec.name for spec in job.specs]
+    is_chosen = flow_run.name != _by_parameters()
+    name = flow_run.name if is_chosen else _name(job.sources, models, dry_run)
+    _label(name, [*map(_short, job.sources), *models])
+
+
+def label_store_run(store: Path) -> None:
+    """Name and tag this flow run by its store's name. A name that somebody chose stays."""
+    is_chosen = flow_run.name != _by_store(flow_run.parameters.get("store"))
+    _label(flow_run.name if is_chosen else _by_store(store), [_short(os.fspath(store))])
+
+
+def _label(name: str, tags: Iterable[str]) -> None:
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.id), name=name, tags=list(dict.fromkeys([*flow_run.tags, *tags])))
+
+
+def _chosen() -> str:
+    """The name that this run was given; '' for one that is made up."""
+    return "" if is_made_up(flow_run.name) else flow_run.name
+
+
+def _by_parameters() -> str:
     given = flow_run.parameters
     sources, models = given.get("sources") or ["the settings' sources"], given.get("models") or []
     return _name(sources, models, bool(given.get("dry_run")))
 
 
-def label_run(job: Job, *, dry_run: bool) -> None:
-    """Name and tag this flow run by its sources' and models' names; the UI filters by tags."""
-    models = [spec.name for spec in job.specs]
-    tags = dict.fromkeys([*flow_run.tags, *map(_short, job.sources), *models])
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(flow_run.id), name=_name(job.sources, models, dry_run), tags=list(tags))
+def _by_store(store: str | Path | None) -> str:
+    """As "maintain photos-store"."""
+    return f"{flow_run.flow_name} {_short(os.fspath(store)) if store else 'the store of the settings'}"
 
 
 def _name(sources: Iterable[str], models: Sequence[str], dry_run: bool) -> str:

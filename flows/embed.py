@@ -8,8 +8,14 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from flows._ends import ended
 from flows._streams import outlive_worker
+from pixelmill.report.text import share_in_short
+from pixelmill.run.answer import ShardAnswer
+from pixelmill.run.results import ShardReport
 from pixelmill.run.share import do_share
+from pixelmill.run.worker import AtWork
+from pixelmill.travel.shard_order import ShardOrder
 from tasks.embed import embed_for_others
 
 
@@ -24,7 +30,15 @@ def embed(handover: str, worker: str) -> None:
         worker: The name of the worker in the settings of the run.
     """
     outlive_worker()
-    do_share(handover, worker, embed=embed_for_others, waited=_waited())
+    did: list[ShardReport] = []
+
+    def embed_one(work: AtWork, order: ShardOrder) -> ShardAnswer:
+        answer = embed_for_others(work, order)
+        did.append(answer.report)
+        return answer
+
+    do_share(handover, worker, embed=embed_one, waited=_waited())
+    return ended(None, share_in_short(did))
 
 
 def _waited() -> float:

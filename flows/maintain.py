@@ -6,12 +6,17 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows._ends import ended
+from flows._labels import label_store_run, store_run_name
 from flows._streams import outlive_worker
+from pixelmill.report.upkeep import maintained, no_store
+from pixelmill.store.creation import is_missing
 from settings import load_settings
+from tasks._artifacts import show_words
 from tasks.maintain import compact_store, verify_store
 
 
-@flow(name="maintain")
+@flow(name="maintain", flow_run_name=store_run_name)
 def maintain(store: str | None = None, config: str | None = None) -> dict[str, int]:
     """Verify a store, then compact it. Fails, touching nothing, when the store is damaged.
 
@@ -21,5 +26,12 @@ def maintain(store: str | None = None, config: str | None = None) -> dict[str, i
     """
     outlive_worker()
     run = load_settings(Path(config) if config else None, {"run": {"store": store}}).run
-    verify_store(run.store)
-    return compact_store(run.store, run.keep_generations)
+    label_store_run(run.store)
+    if is_missing(run.store):
+        return ended({}, no_store(run.store))
+    images = verify_store(run.store)
+    done = compact_store(run.store, run.keep_generations)
+    message = maintained(images, done)
+    show_words("maintain", run.store, message)
+    counts = {"parts_before": done.parts_before, "parts_after": done.parts_after, "deleted": done.deleted}
+    return ended({**counts, "dropped": len(done.dropped)}, message)

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import deployment
 
+from flows._due import due_from
+from flows._ends import previewed, reported
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
 from flows._streams import outlive_worker
 from flows._workers import cancel_workers, run_workers
-from pixelmill.errors import SourceError, TooManyRefused
 from pixelmill.report.model import DryRunReport, RunReport
-from pixelmill.report.text import too_many_refused
 from pixelmill.run.cluster import run_on_cluster
 from pixelmill.run.intake import Intake
 from pixelmill.run.orders import RunOrders
@@ -23,6 +22,7 @@ from pixelmill.run.preflight import check_devices
 from pixelmill.run.rounds import Lost
 from pixelmill.run.share import do_here
 from pixelmill.run.steps import Steps, preview, run
+from pixelmill.watch.clocks import past
 from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
@@ -31,7 +31,7 @@ from tasks.discover import discover_images
 from tasks.embed import embed_shard
 from tasks.plan import plan_work
 from tasks.publish import publish_changes
-from tasks.report import report_run, show_report
+from tasks.report import report_late, report_run, show_report
 from tasks.weights import fetch_weights
 
 
@@ -75,16 +75,19 @@ def vectorize(
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
     }  # fmt: skip
-    job = make_job(load_settings(Path(config) if config else None, {"run": flags}), sources or ())
+    settings, night = load_settings(Path(config) if config else None, {"run": flags}), due_from()
+    job = make_job(settings, sources or (), due_from=night)
     label_run(job, dry_run=dry_run)
     if dry_run:
         told = preview(job)
         show_report(job, told)
-        return told
+        return previewed(told)
+    if night and past(job.deadline):
+        return reported(report_late(job), job)
     check_server(job)
     check_devices(job)
     with ending_after(job.deadline), progress_of(job.store):
-        return checked(run(job, AS_TASKS), job.max_failure_rate)
+        return reported(run(job, AS_TASKS), job)
 
 
 def start_workers(orders: RunOrders, intake: Intake) -> Lost:
@@ -104,14 +107,3 @@ AS_TASKS = Steps(
     report=report_run,
 )  # fmt: skip
 """The steps of a run as tasks of Prefect: tried again, and shown in its UI."""
-
-
-def checked(report: RunReport, most: float) -> RunReport:
-    """The report. A run that Prefect's workers do fails if it came to its end without seeing an image, or if a larger
-    share of the images was not embedded than may, so that somebody is told: raises SourceError or TooManyRefused. The
-    command has exit codes for it."""
-    if report.failure and deployment.id:
-        raise SourceError(report.failure)
-    if report.exceeded_failure_rate and deployment.id:
-        raise TooManyRefused(too_many_refused(report, most))
-    return report

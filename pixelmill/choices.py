@@ -13,6 +13,7 @@ VectorDtype = Literal["float32", "float16"]
 Background = Literal["white", "none"]
 FanOut = Literal["inline", "workers", "dask", "ray"]
 MissingDevice = Literal["fail", "cpu"]
+MissingSource = Literal["warn", "fail"]
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

@@ -61,6 +61,10 @@ class QueryError(PixelmillError, ValueError):
     """A search that cannot be answered as it was asked."""
 
 
+class TooFewVectors(QueryError):
+    """An approximate index is of no use for so few: searches compare them all."""
+
+
 class NoTextTower(QueryError):
     """Words were searched for with a model that knows pictures only."""
 

@@ -18,9 +18,13 @@ from settings.root import Settings, problems
 from settings.run import parse_deadline
 
 
-def make_job(settings: Settings, sources: Sequence[str] = (), specs: Mapping[str, ModelSpec] | None = None) -> Job:
-    """The job of a run over `sources`, or those of the settings; `specs` are models that need not be looked for. Raises
-    UnknownModel, or SettingsError when sources, models or workers are missing or named twice."""
+def make_job(
+    settings: Settings, sources: Sequence[str] = (), specs: Mapping[str, ModelSpec] | None = None, *,
+    due_from: datetime | None = None,
+) -> Job:  # fmt: skip
+    """The job of a run over `sources`, or those of the settings; `specs` are models that need not be looked for. Its
+    deadline counts from `due_from`, by default from now. Raises UnknownModel, or SettingsError when sources, models or
+    workers are missing or named twice."""
     run, names = settings.run, settings.run.models
     sources = sources or run.sources
     if not names or len(set(names)) != len(names):
@@ -41,10 +45,15 @@ def make_job(settings: Settings, sources: Sequence[str] = (), specs: Mapping[str
         devices={name: own.device for name, own in settings.models.items() if own.device},
         workers=tuple(Worker(**worker.model_dump()) for worker in settings.workers),
         gallery=settings.web.url,
-        deadline=parse_deadline(run.deadline, datetime.now().astimezone()).timestamp() if run.deadline else None,
+        deadline=_deadline(run.deadline, due_from),
         **run.options,
         **settings.images.model_dump(),
     )
+
+
+def _deadline(text: str | None, due_from: datetime | None) -> float | None:
+    begins = (due_from or datetime.now()).astimezone()
+    return parse_deadline(text, begins).timestamp() if text else None
 
 
 def _sources(sources: Sequence[str]) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ def _place(given: str) -> str:
 
 
 def parse_deadline(text: str, now: datetime) -> datetime:
-    """The moment that "06:00" (the next one on the clock of `now`) or "90m", "2h", "30s" (from `now`) names."""
+    """The moment that "06:00" (the next one on the clock of `now`) or "90m", "2h", "30s" (from `now`) names. `now` is
+    when the run begins, or was to begin: the deadline of a night that begins late may be over by then."""
     if re.fullmatch(DEADLINE, text) is None:
         raise ValueError(f"Expected a deadline such as 06:00 or 90m. Got {text!r}.")
     if ":" in text:

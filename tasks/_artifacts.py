@@ -8,6 +8,12 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact
+
+from pixelmill.formatting import printable
+from pixelmill.report.markdown import code, plain
 
 log = logging.getLogger("pixelmill.tasks")
 _LONGEST = 40
@@ -29,3 +35,10 @@ def not_needed(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.warning("%s could not be shown in the Prefect UI: %s: %s", what, type(error).__name__, error)
+
+
+def show_words(kind: str, store: Path, words: str) -> None:
+    """Make an artifact of what was done for a store, in words."""
+    with not_needed(kind):
+        text = f"{plain(words)}\n\nStore: {code(str(store))}\n"
+        create_markdown_artifact(text, key=key_of(kind, store), description=f"Store {printable(str(store))}")

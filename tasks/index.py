@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from pixelmill.errors import TooFewVectors
 from pixelmill.search import ann
 from pixelmill.store.reader import Store
 
@@ -21,8 +22,12 @@ def list_models(store: Path) -> list[str]:
 
 
 @task(name="update index", cache_policy=NO_CACHE, task_run_name="index {model}")
-def update_index(store: Path, model: str) -> float:
-    """The recall at ten of the model's index, once it holds all vectors that are there now."""
-    done = ann.update_index(store, model)
+def update_index(store: Path, model: str) -> ann.Indexed | TooFewVectors:
+    """The model's index, once it holds all vectors that are there now; or why none is of use yet."""
+    try:
+        done = ann.update_index(store, model)
+    except TooFewVectors as few:
+        log.info("model=%s no index: %s", model, few)
+        return few
     log.info("model=%s rows=%d added=%d anew=%s recall=%.3f", model, done.rows, done.added, done.anew, done.recall)
-    return done.recall
+    return done

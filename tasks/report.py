@@ -33,6 +33,14 @@ def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started
     return report
 
 
+@task(name="report", cache_policy=NO_CACHE, **tried_again(STORE))
+def report_late(job: Job) -> RunReport:
+    """Keep the report of a run that begins after its deadline; it is also an artifact of the flow run."""
+    report = steps.report_late(job)
+    show_report(job, report)
+    return report
+
+
 def show_report(job: Job, report: RunReport | DryRunReport) -> None:
     """Make artifacts of a report, and of the gallery's address if the settings have one and it is up."""
     store = f"Store {printable(report.store)}"

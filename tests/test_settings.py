@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_own_models_come_before_the_catalog() -> None:
 def test_deadlines(text: str, expected: datetime) -> None:
     """A clock time means the next one; a length counts from now."""
     assert parse_deadline(text, datetime(2026, 5, 1, 23, 0)) == expected
+
+
+def test_the_deadline_of_a_night_counts_from_when_it_was_to_begin() -> None:
+    """A run that a worker takes hours late has the deadline of its night, which may be over; by hand, it is the next."""
+    settings = load_settings(overrides={"run": {"deadline": "06:00"}})
+    begins = datetime(2026, 5, 1, 22, 0).astimezone()
+    assert make_job(settings, ["photos"], due_from=begins).deadline == datetime(2026, 5, 2, 6, 0).timestamp()
+    by_hand = make_job(settings, ["photos"]).deadline
+    assert by_hand is not None
+    assert 0 < by_hand - time.time() <= 86_400 + 3600
 
 
 def test_the_example_file_is_valid_and_shows_every_setting() -> None:

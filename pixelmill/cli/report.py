@@ -33,11 +33,11 @@ def report(store: Path, as_json: bool) -> None:
 
 def show_all(report: RunReport) -> None:
     """A report with all its tables."""
-    from pixelmill.report.text import headline, sections, summary
+    from pixelmill.report.text import headline, sections, standing_out, summary
 
     click.echo(f"{printable(report.store)}: {headline(report)}")
     click.echo(summary(report))
-    _show_lines(report.notable)
+    _show_lines(standing_out(report))
     for section in sections(report):
         click.echo(f"\n{section.title}")
         show_section(section)

@@ -104,16 +104,18 @@ def run(
 
 def _judged(report: RunReport | DryRunReport, job: Job) -> int:
     """The exit code, and why it is not DONE."""
+    from pixelmill.report.attention import End, end_of
     from pixelmill.report.model import RunReport
-    from pixelmill.report.text import too_many_refused
 
-    told, code = report.failure, FAILED
-    if not told and isinstance(report, RunReport) and report.exceeded_failure_rate:
-        told, code = too_many_refused(report, job.max_failure_rate), TOO_MANY_REFUSED
-    if not told:
-        return DONE
-    click.echo(f"Error: {printable(told)}", err=True)
-    return code
+    if isinstance(report, RunReport):
+        end = end_of(report, missing_source=job.missing_source, most=job.max_failure_rate)
+        exceeded = report.exceeded_failure_rate
+    else:
+        end, exceeded = End("failed" if report.failure else "done", report.failure), False
+    if end.words:
+        click.echo(f"{'Warning' if end.kind == 'warnings' else 'Error'}: {printable(end.words)}", err=True)
+    codes = {"done": DONE, "warnings": DONE, "refused": TOO_MANY_REFUSED, "failed": FAILED}
+    return TOO_MANY_REFUSED if exceeded and end.kind == "warnings" else codes[end.kind]
 
 
 def _by_prefect(

@@ -9,7 +9,9 @@ from datetime import datetime
 
 from pixelmill.embedding.precision import LEAST_COSINE
 from pixelmill.errors import StoreError
+from pixelmill.formatting import moment
 from pixelmill.plan import count_pending
+from pixelmill.report.attention import attention
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.history import comparable, night, notable, recorded
 from pixelmill.report.model import (
@@ -28,6 +30,7 @@ from pixelmill.run.results import ShardReport, WorkerModel, WorkerReport, combin
 from pixelmill.run.room import Room
 from pixelmill.run.scan import Scan
 from pixelmill.run.schedule import Schedule
+from pixelmill.run.unreadable import told_one_by_one, unreadable_sources, what_is_wrong
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
@@ -43,20 +46,28 @@ _PATHS = 50
 def build(
     job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
+    lost: Sequence[str] = (),
 ) -> RunReport:  # fmt: skip
     """The report of a finished run: counts of images and, for each model, of vectors. Nothing is written.
 
-    `done` is what the workers did, shard by shard, as `plan` said in words. `embedded` counts this run's vectors;
-    `quarantined` and `pending` what of the images seen is so now. README.md says what each key means.
+    `done` is what the workers did, shard by shard, as `plan` said in words, `lost` is which of them were lost.
+    `embedded` counts this run's vectors; `quarantined` and `pending` what of the images seen is so now. README.md says
+    what each key means.
     """
     _require_scan(ledger, scan)
     total, workers = combined(done), by_worker(done)
     fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
     rate = _failure_rate(total)
     hung = _hung(scan, total)
+    unreadable = unreadable_sources(
+        scan.unreadable, scan.folders, total.unread,
+        most=job.max_failure_rate, look=lambda folder: what_is_wrong(folder, job.deadline),
+    )  # fmt: skip
+    lost = (*lost, *_left_out(job, done, lost))
+    notice = tuple(filter(None, [ledger.runs.notice()]))
     report = RunReport(
         store=os.fspath(job.store),
-        started=datetime.fromtimestamp(started).astimezone().isoformat(timespec="seconds"),
+        started=_iso(started),
         seconds=round(seconds, 1),
         sources=dict(scan.folders),
         images=_images(ledger, scan, changes, fingerprints),
@@ -71,13 +82,15 @@ def build(
         exceeded_failure_rate=rate > job.max_failure_rate,
         failure=scan.failure or _hangs(hung),
         hung=hung,
+        unreadable=unreadable,
         warnings=(
+            *lost,
             *warnings,
-            *_left_out(job, done, warnings),
             *map(str, hung),
-            *filter(None, [ledger.runs.notice()]),
+            *notice,
             *_some(scan.problems),
-            *_some(total.unread),
+            *map(str, (source for source in unreadable if source not in scan.unreadable)),
+            *_some(told_one_by_one(total.unread, scan.folders, unreadable)),
             *_noted(total),
             *dict.fromkeys(total.warnings),
         ),
@@ -86,7 +99,10 @@ def build(
         plan=plan,
     )
     earlier = comparable(report, recorded(ledger, _RUNS))
-    beside = {"nights": tuple(map(night, earlier)), "notable": (*_no_images(scan), *notable(report, earlier))}
+    beside = {
+        "nights": tuple(map(night, earlier)), "notable": (*_no_images(scan), *notable(report, earlier)),
+        "attention": attention(report, earlier, (*lost, *notice)),
+    }  # fmt: skip
     return report.model_copy(update=beside)
 
 
@@ -100,6 +116,20 @@ def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunR
         return report
     lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
     return report.model_copy(update={"warnings": (*report.warnings, lost)})
+
+
+def late_report(job: Job, began: float) -> RunReport:
+    """The report of a run that began (Unix seconds) after its deadline, and looked at nothing."""
+    when, deadline = (_iso(at) for at in (began, job.deadline or began))
+    why = f"It began at {moment(when)}, after its deadline at {moment(deadline)}: the next run does the work."
+    return RunReport(
+        store=os.fspath(job.store), started=when, seconds=0.0, sources={}, models={}, attention=(why,),
+        images=ImageCounts(**dict.fromkeys(ImageCounts.model_fields, 0)),
+    )  # fmt: skip
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
 
 
 def _no_images(scan: Scan) -> list[str]:

@@ -55,15 +55,16 @@ def night(report: RunReport) -> Night:
 def notable(report: RunReport, earlier: Sequence[RunReport]) -> list[str]:
     """What stands out of a run beside `earlier` ones (newest first), in words."""
     return [
-        *_drifted(report),
+        *drifted(report),
         *_slow(report, earlier),
         *_failing(report, earlier),
-        *_shrunk(report, earlier),
+        *shrunk(report, earlier),
         *_behind(report, earlier),
     ]
 
 
-def _drifted(report: RunReport) -> Iterator[str]:
+def drifted(report: RunReport) -> Iterator[str]:
+    """Models that do not make what they made, in words."""
     for model, check in report.self_check.items():
         if not check.sound:
             yield (
@@ -98,7 +99,8 @@ def _failing(report: RunReport, earlier: Sequence[RunReport]) -> Iterator[str]:
         )
 
 
-def _shrunk(report: RunReport, earlier: Sequence[RunReport]) -> Iterator[str]:
+def shrunk(report: RunReport, earlier: Sequence[RunReport]) -> Iterator[str]:
+    """Sources with far fewer images than in the run before, in words."""
     before = earlier[0].sources if earlier else {}
     for source, seen in report.sources.items():
         if 0 < seen < SHRUNK * before.get(source, 0):  # of one that is empty the run warns

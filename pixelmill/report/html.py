@@ -7,7 +7,7 @@ from html import escape
 
 from pixelmill.formatting import printable
 from pixelmill.report.model import RunReport
-from pixelmill.report.text import Names, Report, Section, headline, sections, summary
+from pixelmill.report.text import Names, Report, Section, headline, sections, standing_out, summary
 
 WARNINGS = 20
 """Warnings that are told one by one."""
@@ -27,7 +27,7 @@ def _blocks(report: Report) -> Iterator[str]:
     yield f"<p><b>{text(headline(report))}</b></p>"
     if isinstance(report, RunReport):
         yield f"<p>{text(summary(report))} Store: <code>{text(report.store)}</code>.</p>"
-        yield from (f"<p><b>{text(line)}</b></p>" for line in report.notable)
+        yield from (f"<p><b>{text(line)}</b></p>" for line in standing_out(report))
     if report.failure:
         yield f"<p><b>Failed:</b> {text(report.failure)}</p>"
     for section in sections(report):

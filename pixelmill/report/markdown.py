@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pixelmill.formatting import printable
 from pixelmill.report.model import RunReport
-from pixelmill.report.text import Names, Report, Section, headline, sections, summary
+from pixelmill.report.text import Names, Report, Section, headline, sections, standing_out, summary
 
 WARNINGS = 20
 """Warnings that are told one by one."""
@@ -19,7 +19,7 @@ def as_markdown(report: Report, gallery: str | None = None) -> str:
     blocks = [f"# {plain(headline(report))}"]
     if isinstance(report, RunReport):
         blocks.append(f"{plain(summary(report))} Store: {code(report.store)}.")
-        blocks += [f"**{plain(line)}**" for line in report.notable]
+        blocks += [f"**{plain(line)}**" for line in standing_out(report)]
     if gallery:
         blocks.append(f"[Open the gallery]({gallery})")
     for section in sections(report):

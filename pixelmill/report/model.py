@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from pixelmill.run.results import WorkerReport
+from pixelmill.run.unreadable import UnreadableSource
 from pixelmill.store.rows import FailureGroup, FolderCount
 from pixelmill.watch.hangs import Hang
 
@@ -90,8 +91,8 @@ class RunReport(_Part):
     `failure_rate` the share of the images to be read in this run that were
     refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
     `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
-    left. `notable` is what stands out beside
-    the `nights` before.
+    left. `unreadable` are the sources of which much could not be read, and `attention` what a morning must not
+    overlook, though the run came to its end. `notable` is what stands out beside the `nights` before.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -112,6 +113,8 @@ class RunReport(_Part):
     failure: str = ""
     warnings: tuple[str, ...] = ()
     hung: tuple[Hang, ...] = ()
+    unreadable: tuple[UnreadableSource, ...] = ()
+    attention: tuple[str, ...] = ()
     self_check: dict[str, SelfCheck] = {}
     workers: dict[str, WorkerReport] = {}
     plan: str = ""

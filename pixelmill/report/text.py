@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
+from pixelmill.run.results import ShardReport, combined
 from pixelmill.store.rows import KINDS
 
 Report = RunReport | DryRunReport
@@ -34,6 +35,8 @@ def headline(report: Report) -> str:
     if isinstance(report, DryRunReport):
         most = max((model.pending for model in report.models.values()), default=0)
         return f"A run would embed {most:,} of {number_of(seen, 'image')}." if most else "Nothing to embed."
+    if report.attention and not (seen or report.models or report.sources):
+        return report.attention[0]  # it looked at nothing
     this, told = night(report), _kinds(report.images)
     embedded, pending = this.embedded, this.pending
     if not (told or embedded or pending):
@@ -41,6 +44,28 @@ def headline(report: Report) -> str:
     made = [f"{number_of(embedded, 'vector')} made in {in_words(report.seconds)}"] if embedded else []
     left = [f"{number_of(pending, 'vector')} pending"] if pending else []
     return f"{', '.join(told) or 'No image changed'}. {', '.join([*made, *left])}".removesuffix(". ") + "."
+
+
+def in_short(report: RunReport) -> str:
+    """A run as a list of runs shows it: `146 new, 140 embedded, 6 quarantined.` Of one that looked at nothing, ''."""
+    if not (report.images.seen or report.models):
+        return ""
+    made = [model.embedded for model in report.models.values() if model.embedded]
+    refused, pending = sum(group.new for group in report.failures), night(report).pending
+    counts = {kind: getattr(report.images, kind) for kind in KINDS}
+    counts |= {"embedded" if len(made) == 1 else "vectors embedded": sum(made), "quarantined": refused}
+    told = [f"{count:,} {what}" for what, count in {**counts, "pending": pending}.items() if count]
+    return f"{', '.join(told)}." if told else headline(report)
+
+
+def share_in_short(did: Sequence[ShardReport]) -> str:
+    """What one worker did, shard by shard, as a list of runs shows it: `96 read, 94 embedded with a, 2 quarantined.`"""
+    total = combined(did)
+    told = [f"{total.read:,} read"] if total.read else []
+    told += [f"{images:,} embedded with {model}" for model, images in total.embedded.items() if images]
+    told += [f"{total.refused:,} quarantined"] if total.refused else []
+    told += [f"{len(total.unread):,} could not be read"] if total.unread else []
+    return f"{', '.join(told) or 'Nothing was left to do'}."
 
 
 def summary(report: RunReport) -> str:
@@ -51,6 +76,11 @@ def summary(report: RunReport) -> str:
     fresh = " (all new)" if new and not known else f" ({new:,} new)" if new else ""
     run = f"Run of {moment(report.started)}, {in_words(report.seconds)}"
     return f"{run}: {number_of(images.seen, 'image')} seen{quarantined}{fresh if quarantined else ''}."
+
+
+def standing_out(report: RunReport) -> list[str]:
+    """What is said of a run before its tables, but for what its headline says: what somebody has to look at first."""
+    return [line for line in dict.fromkeys((*report.attention, *report.notable)) if line != headline(report)]
 
 
 def too_many_refused(report: RunReport, most: float) -> str:

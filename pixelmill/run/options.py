@@ -6,7 +6,7 @@ import os
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixelmill.choices import AskedPrecision, Background, Decode, FanOut, MissingDevice, VectorDtype
+from pixelmill.choices import AskedPrecision, Background, Decode, FanOut, MissingDevice, MissingSource, VectorDtype
 from pixelmill.images.decode import DecodeOptions
 
 SPAN = r"^\d+(\.\d+)?[smh]$"
@@ -28,7 +28,7 @@ class RunOptions(BaseModel):
     piece. `fan_out` says who does the work: this process, `workers`, or a Dask or
     Ray `cluster` (its address; None: one of `cluster_size` processes on this machine). `handover` is the folder or
     address where workers find their work and leave what they made; None: in the store. `missing_device`: what to do
-    without a GPU that was asked for.
+    without a GPU that was asked for; `missing_source`: how a run ends that could not read a source, or much of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +49,7 @@ class RunOptions(BaseModel):
     handover: str | None = None
     worker_start_seconds: float = Field(300.0, gt=0)
     missing_device: MissingDevice = "fail"
+    missing_source: MissingSource = "warn"
 
     @property
     def commit_seconds(self) -> float:

@@ -6,13 +6,12 @@ A wrong name is told at once: what stores need (NumPy, HDF5) is loaded when the 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 from pixelmill.devices import resolve_device
-from pixelmill.errors import StoreError
+from pixelmill.errors import SourceError, StoreError
 from pixelmill.run.job import Job
-from pixelmill.run.scan import source_in_time
+from pixelmill.run.scan import known_below, source_in_time
 from pixelmill.sources.address import is_address
 from pixelmill.watch.hangs import Unanswered
 
@@ -40,11 +39,30 @@ def check_weights(job: Job) -> None:
 
 
 def check_sources(job: Job) -> None:
-    """Raises SourceError for one that is not there. Addresses are asked by the run itself, once."""
+    """Raises SourceError for one that is not there, as the run does. Addresses are asked by the run itself, once."""
+    missing: dict[str, SourceError] = {}
     for source in job.sources:
         if not is_address(source.removeprefix("@")):
-            with suppress(Unanswered):  # the run does without it, and tells of it
+            try:
                 source_in_time(source, job.deadline)
+            except SourceError as error:
+                missing[source] = error
+            except Unanswered:  # the run does without it, and tells of it
+                pass
+    for source, why in missing.items():
+        if len(missing) == len(job.sources) or not _is_known(job, source):
+            raise why
+
+
+def _is_known(job: Job, source: str) -> bool:
+    """Whether the store has images from a source that is not there."""
+    from pixelmill.store.readonly import ledger_of
+
+    try:
+        with ledger_of(job.store) as ledger:
+            return ledger is not None and known_below(ledger, source)[1] > 0
+    except StoreError:
+        return False
 
 
 def check_devices(job: Job) -> None:

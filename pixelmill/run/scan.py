@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pixelmill.embedding.progress import SEEN, tell
+from pixelmill.errors import SourceError
 from pixelmill.run.rehash import rehash
+from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
+from pixelmill.sources.address import checked_address, is_address
 from pixelmill.sources.discover import Discovery, in_order
 from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
@@ -26,12 +30,15 @@ log = logging.getLogger(__name__)
 _DETOURS = 3
 """So many folders and files of one source may hang before the rest of it is left as well."""
 _STAYS = "What is known from there stays as it is on record."
+_LATE = f"The deadline came before all of it was seen. {_STAYS}"
+_NOT_REMOVED = "Nothing is marked as removed; is it mounted?"
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at (whole
-    sources first); the images seen below each source that is a folder or a pattern; and what hung."""
+    sources first); the images seen below each source that is a folder or a pattern; what hung; and the sources of which
+    images are known that could not be looked at."""
 
     number: int
     seen: int
@@ -39,6 +46,7 @@ class Scan:
     problems: tuple[str, ...] = ()
     folders: Mapping[str, int] = field(default_factory=dict)
     hung: tuple[Hang, ...] = ()
+    unreadable: tuple[UnreadableSource, ...] = ()
 
     @property
     def failure(self) -> str:
@@ -55,23 +63,25 @@ def scan_sources(
     """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again,
     elsewhere up to `max_bytes` of a file.
 
-    A folder that cannot be read, that hangs, or that is empty though images were known there (a disk that is not
-    mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends.
+    A folder that cannot be read, that hangs, that is empty or away though images were known there (a disk that is not
+    mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends. Raises
+    SourceError for a source that is none: where nothing is known of it, or there is no other.
     """
     problems: dict[str, str] = {}
     number = ledger.scans.begin()
     walk = _Walk(problems, deadline)
+    found = walk.parsed(sources, ledger)
     discovery = Discovery(
-        walk.parsed(sources), ledger.scans.is_known, ledger.scans.is_stored, ledger.scans.members, problems.__setitem__
+        found, ledger.scans.is_known, ledger.scans.is_stored, ledger.scans.members, problems.__setitem__
     )
     ledger.scans.record(number, _told(walk.files(discovery)))
     ledger.scans.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
-    folders = {}
+    folders = dict.fromkeys((place for place in walk.away if place not in walk.missing), 0)
     for source in discovery.sources:
         if source.kind in ("folder", "pattern"):
             folders[source.root] = ledger.scans.seen_under(number, source.root)
         if source not in walk.unfinished:
-            _mark_gone(ledger, number, source, discovery, problems)
+            _mark_gone(ledger, number, source, walk)
     if paranoid:
         _rehash(ledger, number, walk, threads, max_bytes)
     whole = {"paranoid", *(name for source in discovery.sources for name in (source.root, source.place))}
@@ -79,7 +89,8 @@ def scan_sources(
     told = tuple(f"{path}: {reason}" for path, reason in ordered)
     for problem in told:
         log.warning("%s", problem)
-    return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung))
+    unreadable = tuple(_unreadable(ledger, number, folders, walk))
+    return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung), unreadable)
 
 
 def _told(files: Iterator[FoundFile]) -> Iterator[FoundFile]:
@@ -109,6 +120,12 @@ def source_in_time(text: str, deadline: float | None) -> Source:
     return answer(parse, deadline=deadline)
 
 
+def known_below(ledger: Ledger, source: str) -> tuple[str, int]:
+    """The absolute place of a source, and how many images are on record below it."""
+    place = checked_address(source).rstrip("/") if is_address(source) else os.path.abspath(source)  # noqa: PTH100
+    return place, ledger.scans.images_under(place)
+
+
 class _Walk:
     """A look at all sources that nothing which hangs holds up: it is left, told of, and gone round."""
 
@@ -118,16 +135,34 @@ class _Walk:
         self.hung: list[Hang] = []
         self.unfinished: set[Source] = set()
         """The sources of which not all was seen, so that nothing can be said to be gone."""
+        self.away: dict[str, str] = {}
+        """Sources of which nothing is to be seen, though images are known from there; and why."""
+        self.missing: dict[str, set[str]] = {}
+        """The files that each list has named and that are not there, if some are."""
 
-    def parsed(self, sources: Sequence[str]) -> list[Source]:
-        """The sources that answer. Raises SourceError for what is none."""
-        found = []
+    def parsed(self, sources: Sequence[str], ledger: Ledger) -> list[Source]:
+        """The sources that answer. Raises SourceError for what is none, unless images are known from there and there is
+        another to look at."""
+        found, missing = [], dict[str, SourceError]()
         for text in sources:
             try:
                 found.append(source_in_time(text, self.deadline))
             except Unanswered as silent:
                 self._tell(text, silent)
+            except SourceError as error:
+                missing[text] = error
+        for text, why in missing.items():
+            place, known = known_below(ledger, text)
+            if not (found and known):
+                raise why
+            self.tell_away(place, "cannot be looked at", known)
         return found
+
+    def tell_away(self, place: str, what: str, known: int) -> None:
+        """Tell of a source of which nothing is to be seen, though images are known from there."""
+        told = f"{self.problems[place]}; it " if place in self.problems else ""
+        self.problems[place] = f"{told}{what}, but {known:,} are known from there. {_NOT_REMOVED}"
+        self.away[place] = what_is_wrong(place, self.deadline) or f"it {what}"
 
     def files(self, discovery: Discovery) -> Iterator[FoundFile]:
         """The image files of all sources, but for those below what hangs."""
@@ -135,13 +170,30 @@ class _Walk:
             while source not in self.unfinished:
                 files = discovery.walk(source)
                 try:
-                    yield from items_in_time(files, stage="list", what=source.place, deadline=self.deadline)
+                    yield from self._noted(
+                        source, discovery, items_in_time(files, stage="list", what=source.place, deadline=self.deadline)
+                    )
                     break
                 except Unanswered as silent:
                     self._tell(silent.hang.what, silent)
                     if not self._goes_round(discovery, source, silent.hang):
                         self.problems.setdefault(source.place, f"Not all of it was seen. {_STAYS}")
                         self.unfinished.add(source)
+
+    def _noted(self, source: Source, discovery: Discovery, files: Iterator[FoundFile]) -> Iterator[FoundFile]:
+        """The files of a source. Of those that a list names and that are not there a note is taken, and whether that is
+        so of all."""
+        if source.kind != "list":
+            yield from files
+            return
+        before, found = set(discovery.notes.missing), 0
+        for file in files:
+            found += 1
+            yield file
+        self.missing[source.place] = missing = discovery.notes.missing - before
+        if missing and not found:
+            self.problems[source.place] = f"none of its files is there. {_NOT_REMOVED}"
+            self.away[source.place] = "none of its files is there"
 
     def _goes_round(self, discovery: Discovery, source: Source, hang: Hang) -> bool:
         """Whether the walk of a source can begin anew and leave out what hung."""
@@ -155,7 +207,7 @@ class _Walk:
             self.hung.append(silent.hang)
             self.problems[what] = f"It gave no answer for {silent.hang.seconds:.0f} s. {_STAYS}"
         else:
-            self.problems[what] = f"The deadline came before all of it was seen. {_STAYS}"
+            self.problems[what] = _LATE
 
 
 def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int, max_bytes: int) -> None:
@@ -170,22 +222,42 @@ def _rehash(ledger: Ledger, scan: int, walk: _Walk, threads: int, max_bytes: int
         )
 
 
-def _mark_gone(ledger: Ledger, scan: int, source: Source, discovery: Discovery, problems: dict[str, str]) -> None:
+def _mark_gone(ledger: Ledger, scan: int, source: Source, walk: _Walk) -> None:
     if source.kind in ("file", "list"):
-        gone = sorted(discovery.notes.missing)
-        if gone and not ledger.scans.seen(scan):
-            problems[source.place] = "none of its files is there. Nothing is marked as removed; is a disk not mounted?"
-            return
-        for path in gone:
+        for path in sorted(walk.missing.get(source.place, ())) if source.place not in walk.away else ():
             ledger.scans.mark_path_gone(path)
             ledger.scans.mark_gone(scan, path)
         return
-    known = ledger.scans.images_under(source.root)
-    if known and not ledger.scans.seen_under(scan, source.root):
-        told = f"{problems[source.root]}; it " if source.root in problems else ""
-        problems[source.root] = (
-            f"{told}holds no image, but {known:,} are known from there. Nothing is marked as removed; is it mounted?"
-        )
+    known, seen = ledger.scans.images_under(source.root), ledger.scans.seen_under(scan, source.root)
+    if known and not seen:
+        walk.tell_away(source.root, "holds no image", known)
+        return
+    if seen < known and (why := what_is_wrong(source.root, walk.deadline)):
+        walk.problems[source.root] = f"{why}, since {seen:,} of {known:,} images were seen. {_STAYS}"
         return
     fitting = fits(source.place) if source.kind == "pattern" else None
-    ledger.scans.mark_gone(scan, source.root, unreadable=tuple(problems), fitting=fitting)
+    ledger.scans.mark_gone(scan, source.root, unreadable=tuple(walk.problems), fitting=fitting)
+
+
+def _unreadable(ledger: Ledger, scan: int, roots: Mapping[str, int], walk: _Walk) -> Iterator[UnreadableSource]:
+    """The sources of which images are known that could not be looked at, though there was time."""
+    for place, missing in walk.missing.items():
+        if place in walk.away:
+            count = len(missing)
+            yield UnreadableSource(source=place, images=count, unread=count, why=walk.away[place])
+    failed = {place for place, reason in walk.problems.items() if reason != _LATE}
+    for root in roots:
+        inside = [place for place in failed if f"{place}/".startswith(f"{root.rstrip('/')}/")]
+        topmost = [place for place in inside if failed.isdisjoint(_above(place))]
+        unseen = {p: ledger.scans.images_under(p) - ledger.scans.seen_under(scan, p) for p in topmost}
+        if unread := sum(unseen.values()):
+            place = max(sorted(unseen), key=lambda p: unseen[p])
+            why = walk.away.get(root) or f"{walk.problems[place].removesuffix(_STAYS).strip(' .')}, at {place}"
+            images = ledger.scans.images_under(root)
+            yield UnreadableSource(source=root, images=images, unread=unread, why=why)
+
+
+def _above(place: str) -> Iterator[str]:
+    """The folders that a path or an address lies in."""
+    while (place := place.rpartition("/")[0]) and not place.endswith("/"):
+        yield place

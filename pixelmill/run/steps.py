@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
-from pixelmill.report.build import build, close, dry_run_report
+from pixelmill.report.build import build, close, dry_run_report, late_report
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.cluster import cluster_kept
@@ -78,10 +78,19 @@ def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started
     with StoreWriter(job.store) as writer:
         report = build(
             job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.reports,
-            started=started, seconds=time.time() - started, warnings=(*outcome.warnings, *writer.warnings),
-            plan=outcome.schedule,
+            started=started, seconds=time.time() - started, warnings=writer.warnings, plan=outcome.schedule,
+            lost=outcome.warnings,
         )  # fmt: skip
         return close(writer.ledger, scan, report, started)
+
+
+def report_late(job: Job) -> RunReport:
+    """Keep the report of a run that begins after its deadline, and does nothing else."""
+    began = time.time()
+    report = late_report(job, began)
+    with StoreWriter(job.store) as writer:
+        writer.ledger.runs.record(began, report.as_json(), is_finished=False)
+    return report
 
 
 @dataclass(frozen=True, slots=True)

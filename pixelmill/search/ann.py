@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import PixelmillError, QueryError
+from pixelmill.errors import PixelmillError, TooFewVectors
 from pixelmill.search.exact import cosines, members_of, top_k
 from pixelmill.search.index_files import (
     Described,
@@ -57,7 +57,7 @@ class Indexed:
 def update_index(folder: Path, model: str) -> Indexed:
     """Bring the index of a model level with the store: add what is new, or make it if there is none.
 
-    Raises UnknownModel for a model without vectors, QueryError for fewer rows than an index is of use for, and
+    Raises UnknownModel for a model without vectors, TooFewVectors for fewer rows than an index is of use for, and
     PixelmillError without faiss.
     """
     faiss, store = _faiss(), Store(folder)
@@ -67,7 +67,7 @@ def update_index(folder: Path, model: str) -> Indexed:
         before = read_description(store, view.provenance)
         held = int(view.embedded.sum())
         if held < _A_LIST:
-            raise QueryError(f"Expected at least {_A_LIST} vectors of {model} for an index. Found {held}.")
+            raise TooFewVectors(f"Expected at least {_A_LIST} vectors of {model} for an index. Found {held}.")
         anew = before is None or held > _GROWTH * before.trained_rows
         covered = np.zeros(len(store), dtype=bool)
         if before is not None and not anew:

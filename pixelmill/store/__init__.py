@@ -15,6 +15,7 @@ What other rooms use of it; every other module is the store's own:
     ensembles    models side by side under a name
     weighting    how much each of several models counts
     quarantine   reasons without their numbers (`general`)
+    creation     whether there is a store at all
     compact      few large parts out of many small ones
     backup       a whole copy of a store, and the way back
     verify       whether all is whole, and `repair` where it is not
@@ -27,7 +28,7 @@ What other rooms use of it; every other module is the store's own:
 """
 
 __all__ = [
-    "backup", "commit", "compact", "content_sizes", "durable", "ensembles", "export", "filesystem", "generations",
-    "ledger", "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly",
-    "rows", "verify", "weighting",
+    "backup", "commit", "compact", "content_sizes", "creation", "durable", "ensembles", "export", "filesystem",
+    "generations", "ledger", "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader",
+    "readonly", "rows", "verify", "weighting",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,12 @@ from pixelmill.store.durable import BLOCK, FULL, make_folder_durably, no_space
 from pixelmill.store.manifest import Manifest
 from pixelmill.store.master import MASTER, PARTS, publish
 from pixelmill.store.revisions import PublishedMeanwhile
+from pixelmill.store.schema import LEDGER
+
+
+def is_missing(folder: Path) -> bool:
+    """Whether there is no store in a folder, nor anything that was one: a master, parts, a ledger."""
+    return not any(os.path.lexists(folder / name) for name in (MASTER, PARTS, LEDGER))
 
 
 def make_folder(folder: Path) -> None:

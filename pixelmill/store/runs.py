@@ -37,10 +37,10 @@ class Runs:
         """What has happened to the store itself since the last settled run; '' if nothing has."""
         return str(self._db.meta("notice") or "")
 
-    def record(self, started: float, report: dict[str, Any]) -> bool:
+    def record(self, started: float, report: dict[str, Any], *, is_finished: bool = True) -> bool:
         """Keep the report of the run that began at `started`, once; whether that could be done: a run does not fail for
-        a damaged table of reports."""
-        values = (started, time.time(), json.dumps(report))
+        a damaged table of reports. `is_finished`: whether it came to its end."""
+        values = (started, time.time() if is_finished else None, json.dumps(report))
         once = "WHERE NOT EXISTS (SELECT 1 FROM runs WHERE started = ?1)"
         try:
             self._db.write(f"INSERT INTO runs (started, finished, report) SELECT ?1, ?2, ?3 {once}", values)
@@ -54,7 +54,7 @@ class Runs:
         return [_report(report) for (report,) in self._nicety("SELECT report FROM runs ORDER BY id DESC LIMIT ?", most)]
 
     def last_finished(self) -> float | None:
-        """When the last run ended, in Unix seconds; None before there was one."""
+        """When the last run came to its end, in Unix seconds; None before there was one."""
         found = self._nicety("SELECT max(finished) FROM runs WHERE typeof(finished) = 'real'")
         return finished if found and isinstance(finished := found[0][0], float) else None
 

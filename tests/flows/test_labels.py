@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.utilities.names import generate_slug
 
+from flows._run_names import is_made_up
 from flows.vectorize import vectorize
 from tests.conftest import SavePicture
 
@@ -66,3 +68,28 @@ def test_a_folder_whose_name_is_no_text_has_one(save_picture: SavePicture, monke
     save_picture(Path("caf\udce9/a.png"))
     monkeypatch.chdir("caf\udce9")
     assert run_of(sources=["."]).name == f"caf� with {MODEL} (dry run)"
+
+
+def test_a_name_that_somebody_chose_stays(save_picture: SavePicture) -> None:
+    """One that Prefect made up is replaced, before the run and within it."""
+    save_picture(Path("photos/a.png"))
+    named = vectorize.with_options(flow_run_name="the big one")
+    state = named(sources=["photos"], store="store", dry_run=True, return_state=True)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(str(state.state_details.flow_run_id)))
+    assert run.name == "the big one"
+    assert set(run.tags) == {"photos", MODEL}
+
+
+@pytest.mark.parametrize(
+    ("name", "made_up"),
+    [
+        *((generate_slug(2), True) for _ in range(20)),
+        ("phi3-andromedae", True), ("alpha42-ursae-majoris-nebula", True), ("Rustic-Borek", True), ("Small-Çiğ K", True),
+        ("the big one", False), ("summer-holiday", False), ("alpha-release", False), ("photos with resnet18", False),
+        ("Small-test", False), ("2026-05-01", False), ("", False),
+    ],
+)  # fmt: skip
+def test_which_names_are_made_up(name: str, made_up: bool) -> None:
+    """Those of the server are two words of its lists; the forms of its UIs fill in stars, and goods."""
+    assert is_made_up(name) is made_up

@@ -6,8 +6,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import h5py
 import numpy as np
@@ -16,9 +14,9 @@ import torch
 from PIL import Image
 
 from flows.maintain import maintain
-from flows.vectorize import checked, vectorize
+from flows.vectorize import vectorize
 from pixelmill import catalog
-from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, TooManyRefused, UnknownModel
+from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, UnknownModel
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.plan import Shard
@@ -29,6 +27,7 @@ from pixelmill.store.reader import Store
 from pixelmill.travel.shard_order import ShardOrder
 from tasks._artifacts import key_of
 from tests.conftest import SavePicture
+from tests.support.artifacts import artifacts_of
 from tests.support.server import WeightsServer
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -196,38 +195,16 @@ def test_a_missing_gpu_is_replaced_where_the_settings_say_so(photos: Path) -> No
     assert any("Expected device 'gpu'" in w and "The CPU does its work" in w for w in report.warnings)
 
 
-def test_a_deployed_run_that_refuses_too_many_fails(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody is told; from the command line it is an exit code."""
-    report = vectorize([str(photos)], store="store")
-    refused = report.model_copy(update={"failure_rate": 0.5, "exceeded_failure_rate": True})
-    assert checked(refused, 0.05) == refused
-    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "made up")
-    assert checked(report, 0.05) == report
-    with pytest.raises(
-        TooManyRefused, match=r"50% of the images were refused.*max_failure_rate is 5%.*quarantine store"
-    ):
-        checked(refused, 0.05)
-    with pytest.raises(SourceError, match="nothing could be read"):
-        checked(report.model_copy(update={"failure": "nothing could be read"}), 0.05)
-
-
-def artifacts_of(state: Any) -> dict[str, str]:
-    """The artifacts of a flow run, by key."""
-    from prefect.client.orchestration import get_client
-
-    flow_run = UUID(str(state.state_details.flow_run_id))
-    with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts()
-    return {a.key or "": str(a.data) for a in artifacts if a.flow_run_id == flow_run}
-
-
 def test_maintenance_merges_parts_and_refuses_a_damaged_store(photos: Path, save_picture: SavePicture) -> None:
     """`maintain` verifies, then compacts; damage fails the run and names the part."""
     vectorize([str(photos)], store="store", precision="float32")
     save_picture(photos / "new.png", 100)
     vectorize([str(photos)], store="store", precision="float32")
     before = Store("store")[MODEL].read()
-    assert maintain("store") == {"parts_before": 2, "parts_after": 1, "deleted": 0, "dropped": 0}
+    state = maintain("store", return_state=True)
+    assert state.result() == {"parts_before": 2, "parts_after": 1, "deleted": 0, "dropped": 0}
+    assert state.message == "Sound: 7 images. 2 parts became 1."
+    assert artifacts_of(state)[key_of("maintain", "store")].startswith("Sound: 7 images. 2 parts became 1.")
     np.testing.assert_array_equal(Store("store")[MODEL].read(), before)
     part = next(iter(Store("store").manifest.used_parts()))
     content = bytearray(Path("store/parts", part).read_bytes())
