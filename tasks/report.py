@@ -6,6 +6,8 @@ import httpx
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from pixelmill.formatting import printable
 from pixelmill.report.markdown import as_markdown
@@ -15,8 +17,10 @@ from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
 from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
+from pixelmill.store.reader import Store
 from pixelmill.store.rows import Changes
 from tasks._artifacts import key_of, not_needed
+from tasks._assets import asset_key, materialized, matrices
 from tasks._progress import end
 from tasks._retries import tried_again
 
@@ -30,6 +34,10 @@ def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started
     report = steps.report_run(job, scan, changes, outcome, started)
     show_report(job, report)
     end(report)
+    with not_needed("assets"):
+        store = Store(job.store)
+        made = matrices(report, store.manifest.matrices, len(store), url_for("flow-run", flow_run.id))
+        materialized(made, map(asset_key, job.sources))
     return report
 
 

@@ -12,9 +12,10 @@ from pixelmill.cli.ours import prefer_ours
 
 prefer_ours()
 
+from flows.digest import digest
 from flows.embed import embed
 from flows.index import index
 from flows.maintain import maintain
 from flows.vectorize import vectorize
 
-__all__ = ["embed", "index", "maintain", "vectorize"]
+__all__ = ["digest", "embed", "index", "maintain", "vectorize"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,9 +18,22 @@ from prefect.blocks.core import Block
 from prefect.blocks.notifications import SlackWebhook
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
-from prefect.events.actions import CallWebhook, ChangeFlowRunState, SendNotification
+from prefect.events.actions import CallWebhook, ChangeFlowRunState, RunDeployment, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
+from prefect.server.events.actions import RunDeployment as RunDeploymentAction
+from prefect.server.events.schemas.automations import (
+    Automation,
+    Firing,
+    TriggeredAction,
+    TriggerState,
+)
+from prefect.server.events.schemas.automations import (
+    EventTrigger as ServerTrigger,
+)
+from prefect.server.events.schemas.events import ReceivedEvent
 
+from flows.digest import digest
+from flows.vectorize import vectorize
 from tests.support import waiting
 from tests.support.deployed import misfits
 from tests.support.notified import mails, posts
@@ -29,6 +45,7 @@ ACTIONS = {
     "change-flow-run-state": ChangeFlowRunState,
     "send-notification": SendNotification,
     "call-webhook": CallWebhook,
+    "run-deployment": RunDeployment,
 }
 NOTIFY = ("slack", "mail", "webhook")
 
@@ -48,8 +65,42 @@ def test_prefect_knows_every_key(file: Path) -> None:
             assert list(misfits("action", action, ACTIONS[action["type"]])) == []
 
 
+def rendered(name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The parameters with which a template starts its run after an event with this payload, by the server's own code."""
+    text = (ROOT / "deployments" / "automations" / f"{name}.yaml").read_text().replace("FILL-IN", SOME_ID)
+    automation = Automation.model_validate(yaml.safe_load(text) | {"id": SOME_ID})
+    now = datetime.now(UTC)
+    event = ReceivedEvent.model_validate(
+        {"id": SOME_ID, "occurred": now, "received": now, "event": "pixelmill.files.landed", "payload": payload,
+         "resource": {"prefect.resource.id": "pixelmill.folder:/photos"}}
+    )  # fmt: skip
+    trigger, action = automation.trigger, automation.actions[0]
+    assert isinstance(trigger, ServerTrigger)
+    assert isinstance(action, RunDeploymentAction)
+    firing = Firing(trigger=trigger, trigger_states={TriggerState.Triggered}, triggered=now, triggering_labels={})
+    triggered = TriggeredAction(
+        automation=automation, firing=firing, triggered=now, triggering_labels={}, triggering_event=event, action=action
+    )
+    return asyncio.run(action.render_parameters(triggered))
+
+
+@pytest.mark.parametrize("sources", [["/photos/in"], ['/a "b"', "/é"], []])
+def test_what_landed_is_what_is_embedded(sources: list[str]) -> None:
+    """The event's sources are the run's, as a list, whatever they are called."""
+    given = rendered("on-new-files", {"sources": sources})
+    assert given == {"sources": sources}
+    vectorize.validate_parameters(given)
+
+
+def test_the_digest_is_called_as_it_can_be() -> None:
+    """The names of the parameters are the flow's."""
+    (action,) = yaml.safe_load((ROOT / "deployments" / "automations" / "digest.yaml").read_text())["actions"]
+    digest.validate_parameters(action["parameters"])
+
+
 def test_a_template_is_shipped_for_each_way() -> None:
-    assert [file.stem for file in FILES] == ["crash-zombies", *sorted(f"notify-{kind}" for kind in NOTIFY)]
+    notify = [f"notify-{kind}" for kind in sorted(NOTIFY)]
+    assert [file.stem for file in FILES] == ["after-night", "crash-zombies", "digest", *notify, "on-new-files"]
 
 
 def test_the_addresses_in_the_templates_are_what_they_say() -> None:

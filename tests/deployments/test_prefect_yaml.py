@@ -86,7 +86,7 @@ def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object
 
 
 def test_the_deployments_are_those_of_the_documents() -> None:
-    """`nightly`, `vectorize`, `demo`, one `embed` for each pool, `maintain`, `index`."""
+    """`nightly`, `vectorize`, `demo`, one `embed` for each pool, `maintain`, `index`, `digest`."""
     assert [deployment["name"] for deployment in DEPLOYMENTS] == [
         "nightly",
         "vectorize",
@@ -95,6 +95,7 @@ def test_the_deployments_are_those_of_the_documents() -> None:
         "embed-gpu",
         "maintain",
         "index",
+        "digest",
     ]
 
 

@@ -30,6 +30,7 @@ from tests.support.services import PASSWORD, postgres, postgres_programs, redis
 
 DEPLOYMENTS = ROOT / "deployments"
 UNITS = sorted((DEPLOYMENTS / "systemd").glob("*.service"))
+WATCH = DEPLOYMENTS / "systemd" / "pixelmill-watch@.path"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ENVIRONMENT: dict[str, str] = SERVICES["server"]["environment"]
@@ -144,7 +145,17 @@ def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed.")
     assert verified(unit.read_text(), tmp_path / unit.name) == ""
-    assert "Restarts" in verified(unit.read_text().replace("Restart=", "Restarts="), tmp_path / unit.name)
+    assert "Users" in verified(unit.read_text().replace("User=", "Users="), tmp_path / unit.name)
+
+
+def test_systemd_takes_the_watch_of_a_folder(tmp_path: Path) -> None:
+    """It starts the service of its name, and says so where a line is wrong."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed.")
+    service = WATCH.with_suffix(".service")
+    assert verified(service.read_text(), tmp_path / service.name) == ""
+    assert verified(WATCH.read_text(), tmp_path / WATCH.name) == ""
+    assert "Pathchange" in verified(WATCH.read_text().replace("PathChanged", "Pathchange"), tmp_path / WATCH.name)
 
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if "worker" in unit.name], ids=lambda unit: unit.stem)
@@ -211,7 +222,7 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with stack.used(), get_client(sync_client=True) as client:
         found = inventory(client)
-        assert found["deployments"] == ["embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        assert found["deployments"] == ["digest", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
         assert (len(found["schedules"]), len(found["automations"])) == (3, 1)
         wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
         waiting.deploy("one", "cpu", concurrency_limit=limit)

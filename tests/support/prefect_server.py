@@ -30,7 +30,7 @@ import httpx
 
 ROOT = Path(__file__).parent.parent.parent
 PREFECT = (sys.executable, "-m", "prefect")
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 Found = TypeVar("Found")
 
