@@ -25,6 +25,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.rounds import Lost
 from pixelmill.travel.patience import PATIENCE, Outage
 from pixelmill.watch.clocks import past
+from pixelmill.watch.stopping import is_over
 from tasks._progress import reach
 
 POLL_SECONDS = 2.0
@@ -79,6 +80,8 @@ class _Watch:
             all_in = is_last and not self._away.why
             if self._is_given_up():
                 return
+            if is_over():
+                break
         self._close(intake)
 
     def _stop_in_time(self) -> None:

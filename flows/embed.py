@@ -9,6 +9,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from flows._ends import ended
+from flows._stopping import cancelled_in_order
 from flows._streams import outlive_worker
 from pixelmill.report.text import share_in_short
 from pixelmill.run.answer import ShardAnswer
@@ -20,6 +21,7 @@ from tasks.embed import embed_for_others
 
 
 @flow(name="embed")
+@cancelled_in_order
 def embed(handover: str, worker: str) -> None:
     """Embed what a run assigned to one worker. `vectorize` starts this; by hand there is nothing to start.
 

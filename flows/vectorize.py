@@ -12,6 +12,7 @@ from flows._ends import previewed, reported
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
+from flows._stopping import cancelled_in_order
 from flows._streams import outlive_worker
 from flows._workers import cancel_workers, run_workers
 from pixelmill.report.model import DryRunReport, RunReport
@@ -40,6 +41,7 @@ from tasks.weights import fetch_weights
     name="vectorize", flow_run_name=run_name,
     on_cancellation=[cancel_workers], on_crashed=[cancel_workers], on_failure=[cancel_workers],
 )  # fmt: skip
+@cancelled_in_order
 def vectorize(
     sources: Texts = None,
     models: Models = None,

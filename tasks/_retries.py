@@ -6,6 +6,7 @@ from typing import Any
 
 from pixelmill.run import retries
 from pixelmill.run.retries import Retries
+from pixelmill.watch.stopping import asked
 
 
 def tried_again(policy: Retries) -> dict[str, Any]:
@@ -21,5 +22,5 @@ def may_pass(_task: object, _run: object, state: Any) -> bool:
     try:
         state.result()
     except Exception as error:
-        return retries.may_pass(error)
+        return not asked() and retries.may_pass(error)
     return False

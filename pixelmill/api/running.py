@@ -75,8 +75,8 @@ def run(
     dry_run: Only tell what would be done, and write nothing: a DryRunReport.
 
     Raises SettingsError for what does not fit, UnknownModel, SourceError, DeviceUnavailable, WeightsError, StoreError.
-    A picture that cannot be embedded raises nothing: it is in quarantine, and counted in the report. Ctrl-C ends a run:
-    what was committed by then is stored, and the next run does the rest.
+    A picture that cannot be embedded raises nothing: it is in quarantine, and counted in the report. Ctrl-C ends a run
+    when its batch is done, stored and reported, a second one at once; the next run does the rest.
     """
     chosen = several(models)
     flags: dict[str, Any] = {

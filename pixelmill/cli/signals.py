@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0
-"""To end in order. A process that is killed then loses nothing that was committed."""
+"""To end in order, beside what a run is `_granted`. A process that is killed then loses nothing that was committed."""
 _PATIENCE = 1.0
 """A second Ctrl-C later than this is a person who will not wait; sooner, it is `timeout`, which sends two."""
 _STOPPED = "Stopped. What was committed is kept; run again to go on."
@@ -84,18 +84,24 @@ def _watch(inside: socket.socket, mine: list[signal.Signals]) -> None:
     if not number:
         return
     began = time.monotonic()
-    while (left := began + GRACE_SECONDS - time.monotonic()) > 0:
-        inside.settimeout(left)
+    while (left := began + GRACE_SECONDS + _granted() - time.monotonic()) > 0:
+        inside.settimeout(min(left, 0.5))
         try:
             again = _next(inside, [signal.SIGINT])
         except TimeoutError:
-            break
+            continue
         if not again:
             return
         if time.monotonic() - began > _PATIENCE:
             break
     say_stopped()
     os._exit(128 + number)
+
+
+def _granted() -> float:
+    """Seconds that a run has more, which finishes what is at hand and stores it."""
+    stopping = sys.modules.get("pixelmill.watch.stopping")
+    return stopping.granted() if stopping else 0.0
 
 
 def _next(inside: socket.socket, mine: list[signal.Signals]) -> int:

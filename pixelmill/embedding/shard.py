@@ -20,6 +20,7 @@ from pixelmill.sources.found import FoundFile
 from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
 from pixelmill.watch.calls import begin, go_on
 from pixelmill.watch.hangs import Hang
+from pixelmill.watch.stopping import is_late
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ class Shard:
             self._place(prepared, prepared.sha256)
 
     def finish(self) -> Result:
-        """Embed what is left, and give all."""
+        """Embed what is left, unless it is too late for that, and give all."""
         for target in self._targets:
             self._flush(target, 1)
             self._collect(target, 0)
@@ -97,7 +98,7 @@ class Shard:
 
     def _flush(self, target: Target, least: int) -> None:
         waiting = self._waiting[target.fingerprint]
-        while len(waiting) >= least and waiting:
+        while len(waiting) >= least and waiting and not is_late():
             batch = waiting[: self._embedder.batch_size]
             del waiting[: len(batch)]
             _begin(target, len(batch))

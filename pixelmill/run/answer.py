@@ -24,9 +24,9 @@ _SHA256 = 32
 
 @dataclass(frozen=True, slots=True)
 class ShardAnswer:
-    """The rows that a piece of a shard gave, and what its worker tells of the work. `number` is the shard's; `unmeasured`
-    are the matrices that held nothing yet with which the worker could compare what it makes. `rest` is what is left of
-    the shard after this `piece`."""
+    """The rows that a piece of a shard gave, and what its worker tells of the work. `number` is the shard's, `rest`
+    what is left of it after this `piece`; `unmeasured` are the matrices that held nothing yet with which the worker
+    could compare what it makes."""
 
     store_id: str
     run: int

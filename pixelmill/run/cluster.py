@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
-from pixelmill.errors import PixelmillError, SettingsError
-from pixelmill.run.handoff import ALIVE_SECONDS, Sign
+from pixelmill.errors import SettingsError
+from pixelmill.run.cluster_contract import Cluster, ClusterGone
+from pixelmill.run.handoff import ALIVE_SECONDS
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost, why_unreachable
@@ -21,6 +22,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.piece import ShardPiece
 from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import Unchanged, past
+from pixelmill.watch.stopping import asked, is_over
 
 POLL_SECONDS = 0.5
 AHEAD = 2
@@ -32,38 +34,6 @@ _SLOW_SECONDS: Final = 120.0
 """A shard that has taken so many times as long as the slowest so far, and so many seconds, goes to a second process."""
 _GIVEN_BACK: Final = 6
 """So many shards in a row a process may give back, being of no use, before the others are taken to be gone."""
-
-
-class ClusterGone(PixelmillError):
-    """A cluster that does not do what it is asked to."""
-
-
-class Cluster(Protocol):
-    """What is asked of a cluster. Whatever it raises, but for `result`, means that it is gone."""
-
-    def share(self, data: np.ndarray) -> Any:
-        """Bring bytes to the cluster once, for all tasks; what tasks are handed for them."""
-
-    def submit(self, *given: Any, avoided: Collection[str] = ()) -> Any:
-        """Have `pixelmill.run.remote.embed_remotely` called by some process of it, by none of the `avoided` ones if it
-        has others and can choose; what its result is asked of."""
-
-    def done(self, tasks: list[Any]) -> list[Any]:
-        """Those that have ended, waited for a moment."""
-
-    def result(self, task: Any) -> np.ndarray:
-        """The result of one that has ended; raises what it raised."""
-
-    def drop(self, task: Any) -> None:
-        """Take a task away, which may never have begun."""
-
-    def processes(self) -> int:
-        """How many tasks run at once."""
-
-    def signs(self) -> Mapping[str, Sign]:
-        """The last signs of life of its processes, by their names."""
-
-    def close(self) -> None: ...
 
 
 _kept: ContextVar[list[Cluster] | None] = ContextVar("kept", default=None)
@@ -154,6 +124,7 @@ class _Watched:
         self._of_no_use: set[str] = set()
         self._given_back = 0
         self._processes = 1
+        self._told_to_stop = False
 
     def until_done(self) -> Lost:
         try:
@@ -170,11 +141,23 @@ class _Watched:
             if past(orders.job.deadline):
                 self._waiting.clear()
                 self._settling.clear()
+            if asked() and self._is_over():
+                break
             self._submit(given, shared)
             self._collect()
             if self._left and (why := self._why_lost()):
                 self._give_up(why)
                 break
+
+    def _is_over(self) -> bool:
+        """Have processes hand in what they have made; whether that has been waited for long enough."""
+        if not self._told_to_stop:
+            with _asking():
+                self.cluster.stop((self.orders.store_id, self.orders.scan))
+            self._told_to_stop = True
+        for task in self._running if is_over() else ():
+            self.cluster.drop(task)
+        return is_over()
 
     @property
     def _left(self) -> int:

@@ -21,6 +21,7 @@ from pixelmill.sources.address import shown_path
 from pixelmill.travel.handover import Handover, handover_at
 from pixelmill.travel.patience import PATIENCE, Patient
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
+from pixelmill.watch import stopping
 from pixelmill.watch.calls import doing, progress
 from pixelmill.watch.clocks import Unchanged
 
@@ -51,7 +52,7 @@ class RunPlace:
         rows-N-WORKER       what became of it; the run takes it in, and away. rows-N.P-WORKER: of its further pieces
         settled-MODEL-WORKER which matrix a model fills, with its first rows
         WORKER.alive        written every few seconds by a worker that lives
-        stop                the deadline has come
+        stop                the deadline has come; "now": the run is to end within seconds
 
     Nothing of it is needed to read the store or to go on after a crash: what is embedded, the store knows, but for rows
     that nobody has taken in, which the next run does.
@@ -80,8 +81,8 @@ class RunPlace:
         self._put("orders", orders.message())
 
     def stop(self) -> None:
-        """Tell the workers that the deadline has come."""
-        self._put("stop", b"")
+        """Tell the workers that the deadline has come, or that this process was asked to stop: then they are, too."""
+        self._put("stop", b"now" if stopping.asked() else b"")
 
     def take_in(self, intake: Intake) -> None:
         """Take in what workers have handed over so far, one after the other."""
@@ -158,8 +159,10 @@ class RunPlace:
             beats += 1
             said = {"beat": beats, "progress": str(progress()), "doing": doing(), "done": dict(done or {})}
             self._put(f"{worker}.alive", json.dumps(said).encode())
-            if self.handover.get(self._at("stop")) is not None:
+            if (told := self.handover.get(self._at("stop"))) is not None:
                 stopped.set()
+                if told:
+                    stopping.ask()
 
         def beat() -> None:
             while not over.wait(ALIVE_SECONDS):

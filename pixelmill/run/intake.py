@@ -24,6 +24,7 @@ from pixelmill.store.manifest import Matrix
 from pixelmill.travel.messages import MessageRefused
 from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.calls import begin
+from pixelmill.watch.stopping import asked
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ class Intake:
         looked_at = [_empty(self._matrices[f]) for f in unmeasured if f not in self._began]
         done = self._writer.commit(rows, looked_at=looked_at)
         self._began.update((fingerprint, place) for fingerprint in unmeasured if len(rows.vectors[fingerprint].index))
-        compact_if_needed(self._writer)
+        if not asked():
+            compact_if_needed(self._writer)
         self._note_checks(report.checks)
         self._unread.note(answer)
         key = answer.number, answer.piece, report.worker, place

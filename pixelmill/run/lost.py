@@ -12,6 +12,7 @@ from pixelmill.run.handoff import ALIVE_SECONDS, RunPlace, Sign
 from pixelmill.run.results import ShardReport, combined
 from pixelmill.watch.calls import COMPUTING_SECONDS
 from pixelmill.watch.clocks import Unchanged, past
+from pixelmill.watch.stopping import asked, why_it_ends
 
 LOST_SECONDS = 12 * ALIVE_SECONDS
 """A worker that has not said for so long that it lives is lost; so is one that has not gone forward for so long when
@@ -88,7 +89,7 @@ def judge(
     if run.state not in ("waiting", "taken"):
         return _WAIT
     if is_past_deadline:
-        return Verdict(is_over=True, why="The deadline came before it began.", end_as="cancelled")
+        return Verdict(is_over=True, why=f"{why_it_ends()} before it began.", end_as="cancelled")
     if run.age <= start_seconds:
         return _WAIT
     if run.state == "taken":
@@ -138,8 +139,9 @@ def life_of_all(signs: Mapping[str, Sign], unchanged: Unchanged, left: int, dead
 
 
 def overdue(deadline: float | None) -> float | None:
-    """For how many seconds a deadline has been over; None while it is not."""
-    return time.time() - deadline if deadline is not None and past(deadline) else None
+    """For how many seconds a deadline has been over; None while it is not, and where a run that was asked to stop waits
+    for nobody for long."""
+    return time.time() - deadline if deadline is not None and past(deadline) and not asked() else None
 
 
 def why_worker_lost(life: Life, *, lost_seconds: float, starting_seconds: float) -> str:

@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster, get_worker
 
 from pixelmill.run.handoff import Sign
 from pixelmill.run.job import Job
-from pixelmill.run.remote import embed_remotely, threads_each
+from pixelmill.run.remote import embed_remotely, stop, threads_each
 
 _WAITED_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
@@ -41,7 +41,7 @@ def _environment_kept() -> Iterator[None]:
 
 
 class DaskCluster:
-    """See `cluster.Cluster`."""
+    """See `cluster_contract.Cluster`."""
 
     def __init__(self, job: Job) -> None:
         self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
@@ -94,6 +94,9 @@ class DaskCluster:
     def drop(self, task: Any) -> None:
         with suppress(Exception):
             task.cancel(force=True)
+
+    def stop(self, run: tuple[str, int]) -> None:
+        self._client.run(stop, run, wait=False)
 
     def processes(self) -> int:
         return len(self._client.nthreads())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from pixelmill.run.handoff import Sign
+from pixelmill.run.handoff import ALIVE_SECONDS, Sign
 from pixelmill.run.job import Job
 from pixelmill.run.remote import embed_remotely, threads_each
 
@@ -33,20 +33,25 @@ def _threads(job: Job) -> Iterator[None]:
 
 
 class _Signs:
-    """An actor that keeps the last signs of life of all processes."""
+    """An actor that keeps the last signs of life of all processes, and tells who gives one which run is to stop."""
 
     def __init__(self) -> None:
         self.last: dict[str, Sign] = {}
+        self.stopped: tuple[str, int] | None = None
 
-    def tell(self, place: str, sign: Sign) -> None:
+    def tell(self, place: str, sign: Sign) -> tuple[str, int] | None:
         self.last[place] = sign
+        return self.stopped
+
+    def stop(self, run: tuple[str, int]) -> None:
+        self.stopped = run
 
     def all(self) -> dict[str, Sign]:
         return self.last
 
 
 class RayCluster:
-    """See `cluster.Cluster`."""
+    """See `cluster_contract.Cluster`."""
 
     def __init__(self, job: Job) -> None:
         local: dict[str, Any] = {} if job.cluster else {"num_cpus": job.cluster_size, "include_dashboard": False}
@@ -75,6 +80,9 @@ class RayCluster:
         with suppress(Exception):
             ray.cancel(task, force=True)
 
+    def stop(self, run: tuple[str, int]) -> None:
+        self._told.stop.remote(run)
+
     def processes(self) -> int:
         found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return int(found.get("GPU" if self._gpus else "CPU", 0))
@@ -89,4 +97,4 @@ class RayCluster:
 
 
 def _embed(signs: Any, *given: Any) -> np.ndarray:
-    return embed_remotely(signs.tell.remote, *given)
+    return embed_remotely(lambda *sign: ray.get(signs.tell.remote(*sign), timeout=ALIVE_SECONDS), *given)

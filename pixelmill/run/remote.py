@@ -21,6 +21,7 @@ from pixelmill.run.orders import RunOrders
 from pixelmill.run.results import this_process
 from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
+from pixelmill.watch import stopping
 from pixelmill.watch.calls import doing, progress
 from pixelmill.watch.hangs import model_hangs
 
@@ -33,7 +34,10 @@ _IDLE: Final = 300.0
 _PAUSE: Final = 10.0
 """Seconds for which it waits before: else it would take shards up faster than others do."""
 
-Tell = Callable[[str, Sign], None]
+Tell = Callable[[str, Sign], "Run | None"]
+"""Give a sign of life; the run that is to stop, where that is how a process hears of it."""
+Run = tuple[str, int]
+"""Of which store, by its id, and which scan."""
 
 
 def _is_left_out(orders: RunOrders, worker: str) -> bool:
@@ -50,11 +54,12 @@ class _Session:
     of_no_use: int = 0
 
     @property
-    def run(self) -> tuple[str, int]:
+    def run(self) -> Run:
         return self.orders.store_id, self.orders.scan
 
 
 _session: _Session | None = None
+_stopped: Run | None = None
 _idle: threading.Timer | None = None
 _one_at_a_time = threading.Lock()
 
@@ -65,6 +70,14 @@ def threads_each(job: Job) -> str:
     return str(max(len(os.sched_getaffinity(0)) // job.cluster_size, 1))
 
 
+def stop(run: Run) -> None:
+    """Have this process bring what it does for a run to its end, and begin no more for it."""
+    global _stopped
+    _stopped = run
+    if _session and _session.run == run:
+        stopping.ask()
+
+
 def embed_remotely(
     tell: Tell, orders: np.ndarray, prefixes: np.ndarray | None, worker: str, model: int | None,
     shard: np.ndarray | None, seconds_left: float | None,
@@ -72,6 +85,10 @@ def embed_remotely(
     """Settle a model of the orders, by its number, or do a shard: messages in, a message out."""
     with _one_at_a_time, _released_when_idle(), _signs(tell):
         session = _session_of(orders, prefixes, worker)
+        if session.run == _stopped:
+            stopping.ask()
+        elif _stopped:
+            stopping.forget()
         session.work.due_in(seconds_left)
         if model is not None:
             settled = session.work.settled(session.orders.settling[worker][model])
@@ -139,7 +156,8 @@ def _signs(tell: Tell) -> Iterator[None]:
         while True:
             beats += 1
             try:
-                tell(this_process(), Sign(time.time_ns(), str(progress()), doing()))
+                if run := tell(this_process(), Sign(time.time_ns(), str(progress()), doing())):
+                    stop(run)
             except Exception as error:
                 log.debug("a sign of life did not arrive: %s", error)
             if over.wait(ALIVE_SECONDS):

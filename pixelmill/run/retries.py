@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
 from pixelmill.errors import PixelmillError, StoreBusy, WeightsUnavailable
+from pixelmill.watch.stopping import asked
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -37,7 +38,7 @@ class Retries:
                 try:
                     return step(*args, **kwargs)
                 except Exception as error:
-                    if not may_pass(error):
+                    if asked() or not may_pass(error):
                         raise
                     seconds = pause * random.uniform(1 - self.scatter, 1 + self.scatter)
                     _say(what or step.__name__, error, seconds)

@@ -27,6 +27,7 @@ from pixelmill.run.schedule import able_workers, schedule_for
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.watch.clocks import past
+from pixelmill.watch.stopping import why_it_ends
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class _Rounds:
             if is_device_missing(lost) or self._nobody_is_left():
                 break
         if past(self.job.deadline):
-            outcome.left = "The deadline came; the next run does the rest."
+            outcome.left = f"{why_it_ends()}; the next run does the rest."
             outcome.unfinished = outcome.unfinished or needs_somebody(outcome.lost)
         elif outcome.unfinished or unsettled:
             outcome.left, outcome.unfinished = "What it left was not done.", True

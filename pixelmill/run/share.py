@@ -18,6 +18,7 @@ from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.store.commit import Overtaken
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
 from pixelmill.watch.hangs import model_hangs
+from pixelmill.watch.stopping import heeded
 
 EmbedShard = Callable[[AtWork, ShardOrder], ShardAnswer]
 """Do a shard as a worker."""
@@ -36,14 +37,18 @@ def do_share(
 
     `waited` is for how many seconds it has waited for its turn: of the time until the deadline, so much is over. It
     ends when the device does not answer, and after a few shards of which it could read nothing: others do the rest.
-    While the place does not answer, what was made is kept. Raises StoreError where there are no orders, or the place is
-    away for long, DeviceUnavailable, and OtherVectors.
+    While the place does not answer, what was made is kept. A signal ends it like the deadline. Raises StoreError where
+    there are no orders, or the place is away for long, DeviceUnavailable, and OtherVectors.
     """
     at_hand, in_vain, done = place_at(handover), 0, Counter[str]()
     orders = at_hand.orders(waited)
     place = at_hand.patient()  # from now on there is something to lose
     try:
-        with at_hand.alive(worker, done) as stopped, telling(lambda model, images: done.update({model: images})):
+        with (
+            heeded(),
+            at_hand.alive(worker, done) as stopped,
+            telling(lambda model, images: done.update({model: images})),
+        ):
             prefixes = place.prefixes() if worker in orders.shares else None
             work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)
             for asked in () if work.stop() else orders.settling.get(worker, ()):

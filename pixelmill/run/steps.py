@@ -32,6 +32,7 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding, keep
 from pixelmill.store.rows import Changes
+from pixelmill.watch.stopping import asked, heeded
 
 
 def discover_images(job: Job) -> Scan:
@@ -69,7 +70,8 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
         changes = writer.ledger.changes()
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
-        compact_if_needed(writer)
+        if not asked():
+            compact_if_needed(writer)
         return changes
 
 
@@ -112,8 +114,9 @@ HERE = Steps()
 def run(job: Job, steps: Steps = HERE) -> RunReport:
     """Find what is new or missing, embed it, publish, report.
 
-    A run that comes while another is at work on the store waits for it. Raises WorkersLost, after the report, if work
-    is left because those who did it were lost; StoreBusy if the deadline comes before its turn.
+    A run that comes while another is at work on the store waits for it. A signal while images are embedded ends it like
+    its deadline; it has its effect when the report is kept. Raises WorkersLost, after the report, if work is left
+    because those who did it were lost; StoreBusy if the deadline comes before its turn.
     """
     with turn(job.store, job.deadline):
         return _run(job, steps)
@@ -127,10 +130,10 @@ def _run(job: Job, steps: Steps) -> RunReport:
             for spec in job.specs:
                 steps.fetch(spec, job.cache)
             prepared = steps.plan(job, scan.number)
-            with cluster_kept():
+            with cluster_kept(), heeded():
                 outcome = share_out(job, scan.number, prepared, steps.embed, earlier=_earlier(job))
-            changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in outcome.matrices])
-            report = steps.report(job, scan, changes, outcome, started)
+                changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in outcome.matrices])
+                report = steps.report(job, scan, changes, outcome, started)
     finally:
         release_models()
     outcome.check()

@@ -34,7 +34,8 @@ from pixelmill.travel.mapping import seen_here
 from pixelmill.travel.shard_order import ShardOrder
 from pixelmill.watch.calls import answer, begin
 from pixelmill.watch.clocks import past
-from pixelmill.watch.hangs import Unanswered, model_hangs
+from pixelmill.watch.hangs import Hang, Unanswered, model_hangs
+from pixelmill.watch.stopping import asked
 
 if TYPE_CHECKING:
     from pixelmill.models.base import EmbeddingModel
@@ -133,7 +134,7 @@ class AtWork:
         try:
             targets, warnings = answer(partial(self._ready, order, matrices), deadline=job.deadline)
         except Unanswered as silent:
-            return ShardReport(hung=(silent.hang,), seconds=time.perf_counter() - start)
+            return ShardReport(hung=_hung(silent), seconds=time.perf_counter() - start)
         options = job.decode_options(matrices[0].provenance.decode)
         pipeline = Pipeline(targets, options, batch_size=job.batch_size, threads=job.threads, read=self.read)
         fingerprints = {target.fingerprint for target in targets}
@@ -194,7 +195,7 @@ class AtWork:
             return answer(lambda: pipeline.run(files, missing, stop=self.stop), deadline=self.job.deadline)
         except Unanswered as silent:
             result = pipeline.so_far()
-            result.hung.append(silent.hang)
+            result.hung += _hung(silent)
             return result
 
     def _unchecked(self, model: str) -> str:
@@ -211,6 +212,11 @@ class AtWork:
             f"Expected worker {self.worker!r} to make of {model.spec.name} on {model.device} what its matrix holds. "
             f"{how}: its driver or libraries are others than those that made the matrix. Nothing was embedded here."
         )
+
+
+def _hung(silent: Unanswered) -> tuple[Hang, ...]:
+    """What is said to hang: nothing, where it was left because this process was asked to stop."""
+    return () if asked() else (silent.hang,)
 
 
 def loaded_for(job: Job, matrix: Matrix) -> EmbeddingModel:

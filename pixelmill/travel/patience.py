@@ -12,6 +12,7 @@ from pixelmill.errors import HandoverUnreachable
 from pixelmill.travel.handover import Handover
 from pixelmill.watch.calls import begin
 from pixelmill.watch.clocks import RunningClock
+from pixelmill.watch.stopping import asked, is_late
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,6 +80,6 @@ class Patient:
             begin("store", "the hand-over place")
             with outage.noted():
                 return act()
-            if outage.seconds > self._seconds:
+            if outage.seconds > self._seconds or is_late():
                 return act()
-            time.sleep(_PAUSE)
+            time.sleep(1.0 if asked() else _PAUSE)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar
 
-from pixelmill.watch import hangs
+from pixelmill.watch import hangs, stopping
 from pixelmill.watch.clocks import LOOK, RunningClock, past
 from pixelmill.watch.hangs import COMPUTING, Hang, LeftBehind, Unanswered, leave
 from pixelmill.watch.threads import Threads, wait_for
@@ -144,6 +144,8 @@ class Patience:
         if self._overtime is None and past(self._deadline):
             self._overtime = now
         self._tell(step)
+        if stopping.asked():
+            return stopping.is_over()
         if self._overtime is not None:
             overtime = max(OVERTIME_SECONDS, 3 * self._longest.get(step.stage, 0.0))
             return now - max(self._since, self._overtime) >= overtime

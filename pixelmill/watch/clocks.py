@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from pixelmill.watch import stopping
+
 LOOK: Final = 0.2
 """Every so many seconds a look is taken at what is waited for."""
 
@@ -42,5 +44,5 @@ class Unchanged:
 
 
 def past(deadline: float | None) -> bool:
-    """Whether a moment (Unix seconds; None: never) is over."""
-    return deadline is not None and time.time() >= deadline
+    """Whether a moment (Unix seconds; None: never) is over, or this process was asked to stop."""
+    return stopping.asked() or (deadline is not None and time.time() >= deadline)

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import Artifact
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -28,9 +29,10 @@ import flows._workers
 from flows._start import check_server
 from flows.vectorize import vectorize
 from pixelmill.errors import SettingsError, StoreDamaged, StoreError, WorkersLost
-from pixelmill.run.cluster import Cluster
+from pixelmill.run.cluster_contract import Cluster
 from pixelmill.run.job import Job
 from pixelmill.run.measure import NIGHTLY
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from settings import load_settings
@@ -64,14 +66,8 @@ def photos(tmp_path: Path, save_picture: SavePicture) -> Path:
 
 def configure(folder: Path, fan_out: str, *workers: str, **run: object) -> str:
     """A settings file; each of `workers` is TOML for one, beside its name and pool."""
-    lines = [
-        f'fan_out = "{fan_out}"',
-        'precision = "float32"',
-        "shard_size = 4",
-        "batch_size = 4",
-        f'store = "{folder}/store"',
-    ]
-    lines += [f"{name} = {value!r}" for name, value in run.items()]
+    usual = {"fan_out": fan_out, "precision": "float32", "shard_size": 4, "batch_size": 4, "store": f"{folder}/store"}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {**usual, **run}.items()]
     tables = [f'[[workers]]\nname = "{["one", "two", "three"][i]}"\n{toml}' for i, toml in enumerate(workers)]
     (folder / "pixelmill.toml").write_text("\n".join(["[run]", *lines, *tables]))
     return str(folder / "pixelmill.toml")
@@ -352,22 +348,31 @@ def test_a_gpu_that_is_not_there(server: PrefectServer, photos: Path, tmp_path: 
 def test_cancelling_stops_all_and_harms_nothing(
     fan_out: str, server: PrefectServer, photos: Path, tmp_path: Path, save_picture: SavePicture
 ) -> None:
-    """A run that is cancelled, as the UI does it, ends with all its workers within seconds; what was committed is sound,
-    and the next run does the rest."""
+    """A run that is cancelled, as the UI does it, ends with all its workers within seconds. What was embedded by then,
+    of shards that are not done too, is stored and reported, and the next run does the rest."""
     for seed in range(IMAGES, 6 * IMAGES):
         save_picture(photos / f"{seed:03}.png", seed)
-    config = configure(tmp_path, fan_out, ONE, TWO)
+    config = configure(tmp_path, fan_out, ONE, TWO, shard_size=60)
     with server.used(), server.worker("cpu"):
         run = run_deployment("vectorize/vectorize", parameters={"sources": [str(photos)], "config": config}, timeout=0)
-        wait_until(lambda: some_embedded(tmp_path / "store"), 120, "a first commit")
+        wait_until(lambda: some_embedded(tmp_path / "store", 20), 240, "a first commit")
+        time.sleep(1.0)
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(run.id, Cancelling())
-        assert server.wait_for(run.id, seconds=60).name == "Cancelled"
+            assert server.wait_for(run.id, seconds=60).name == "Cancelled"
+            states = {state.name for state in client.read_flow_run_states(run.id)}
+            assert states <= {"Scheduled", "Late", "Pending", "Running", "Cancelling", "Cancelled"}
+            told = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+            assert [artifact.type for artifact in told].count("markdown") == 1
         wait_until(lambda: not flow_processes(server), 45, "all processes of the run to end")
         assert verify(tmp_path / "store") == []
         done = int(Store(tmp_path / "store")[MODEL].embedded.sum())
         assert 0 < done < 6 * IMAGES
+        with Ledger(tmp_path / "store") as ledger:
+            (kept,) = ledger.runs.last()
+        assert kept["models"][MODEL]["embedded"] == done
         report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
+        assert report.embedded_twice == 0
         assert report.models[MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report.models[MODEL]
 
 

@@ -13,7 +13,7 @@ from pixelmill.run.remote import embed_remotely
 
 
 class ClusterHere:
-    """See `cluster.Cluster`."""
+    """See `cluster_contract.Cluster`."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -41,6 +41,9 @@ class ClusterHere:
 
     def drop(self, task: Any) -> None:
         self._results.pop(task, None)
+
+    def stop(self, run: tuple[str, int]) -> None:
+        pass
 
     def processes(self) -> int:
         return 1
