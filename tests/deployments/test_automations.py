@@ -31,6 +31,7 @@ from prefect.server.events.schemas.automations import (
     EventTrigger as ServerTrigger,
 )
 from prefect.server.events.schemas.events import ReceivedEvent
+from prefect.states import Cancelling, InfrastructurePending, Pending, Retrying, Running, Submitting
 
 from flows.digest import digest
 from flows.vectorize import vectorize
@@ -101,6 +102,20 @@ def test_the_digest_is_called_as_it_can_be() -> None:
 def test_a_template_is_shipped_for_each_way() -> None:
     notify = [f"notify-{kind}" for kind in sorted(NOTIFY)]
     assert [file.stem for file in FILES] == ["after-night", "crash-zombies", "digest", *notify, "on-new-files"]
+
+
+def test_a_run_is_watched_until_it_is_over() -> None:
+    """By Prefect's own matching: each state that has a process starts the watch anew, each other ends it, whatever its
+    name."""
+    described = yaml.safe_load((ROOT / "deployments" / "automations" / "crash-zombies.yaml").read_text())
+    trigger = ServerTrigger.model_validate(described["trigger"])
+    alive = {state().name for state in (Pending, Submitting, InfrastructurePending, Running, Retrying, Cancelling)}
+    over = {"Completed", "CompletedWithWarnings", "Failed", "Cancelled", "Crashed", "Late", "Paused", "anything else"}
+    for event in (*alive, "heartbeat", "pull-step.executed", *over):
+        name = f"prefect.flow-run.{event}"
+        assert trigger.event_pattern.match(name), event
+        assert trigger.expects(name), event
+        assert trigger.starts_after(name) == (event not in over), event
 
 
 def test_the_addresses_in_the_templates_are_what_they_say() -> None:

@@ -13,12 +13,15 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventNameFilter
+from prefect.states import Cancelled, Completed, Failed, Running
 from prefect.workers.process import ProcessWorker
 
 from deployments.set_up import ZOMBIES, install_automation
 from deployments.ui import shipped_variables
 from tests.support import waiting
-from tests.support.prefect_server import PrefectServer, having
+from tests.support.prefect_server import PrefectServer, having, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 SILENCE = 45
@@ -147,6 +150,30 @@ def test_a_run_that_died_while_the_server_was_down_is_crashed(server: PrefectSer
     assert server.wait_for(run, seconds=SOON).name == "Crashed"
     with server.worker("cpu"):
         assert server.wait_for(waiting.start("night", 0)).name == "Completed"
+
+
+def fired(run: UUID) -> bool:
+    """Whether the automation has found a run silent."""
+    triggered = EventFilter(event=EventNameFilter(name=["prefect.automation.triggered"]))
+    with get_client(sync_client=True) as client:
+        told = client.read_events(triggered, limit=50).events
+    return any(f"prefect.flow-run.{run}" in event.model_dump_json() for event in told)
+
+
+def test_runs_that_are_over_are_left_alone(server: PrefectServer) -> None:
+    """A state of any name ends the watch. A sign of life that comes late begins it anew, and changes nothing then."""
+    watch_for(SILENCE)
+    with get_client(sync_client=True) as client:
+        ends = [Completed(name="CompletedWithWarnings"), Cancelled(), Failed(name="SourcesMissing"), Completed()]
+        runs = [client.create_flow_run(waiting.wait, parameters={"seconds": 0}).id for _ in ends]
+        for run, end in zip(runs, ends, strict=True):
+            client.set_flow_run_state(run, Running())
+            client.set_flow_run_state(run, end)
+    late = runs[-1]
+    emit_event("prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{late}"})
+    wait_until(lambda: fired(late), SOON, "the watch over the last")
+    assert [server.run(run).state.name for run in runs] == [end.name for end in ends]
+    assert not any(fired(run) for run in runs if run != late)
 
 
 def test_no_process_is_left(server: PrefectServer) -> None:
