@@ -6,17 +6,22 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from pixelmill.formatting import printable
 from pixelmill.report.markdown import code, plain
 
 log = logging.getLogger("pixelmill.tasks")
 _LONGEST = 40
+_AGAIN = 300.0
+"""Seconds in which the same is told once: progress is shown every few seconds, and a server may be away for long."""
+_told: dict[str, float] = {}
 
 
 def key_of(kind: str, store: str | os.PathLike[str]) -> str:
@@ -29,12 +34,16 @@ def key_of(kind: str, store: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def not_needed(what: str) -> Iterator[None]:
-    """Whatever goes wrong in the block costs nothing but `what`: a server that is too busy, somebody who deleted it."""
+def not_needed(what: str, *, at_once: bool = False) -> Iterator[None]:
+    """Whatever goes wrong in the block costs nothing but `what`: a server that is too busy, somebody who deleted it.
+    `at_once`: a server that does not answer is not asked again, so that the work goes on."""
     try:
-        yield
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}) if at_once else nullcontext():
+            yield
     except Exception as error:
-        log.warning("%s could not be shown in the Prefect UI: %s: %s", what, type(error).__name__, error)
+        if time.monotonic() - _told.get(what, -_AGAIN) >= _AGAIN:
+            _told[what] = time.monotonic()
+            log.warning("%s could not be shown in the Prefect UI: %s: %s", what, type(error).__name__, error)
 
 
 def show_words(kind: str, store: Path, words: str) -> None:

@@ -66,21 +66,21 @@ class RunProgress:
         """The last state. Images that were refused are done with: what is left is what the report says is pending."""
         total, pending = sum(self._progress.totals.values()), sum(model.pending for model in report.models.values())
         percent = 1000 * max(total - pending, 0) // total / 10 if total else 100.0
-        self._update(percent, f"{int(percent)}%: {headline(report)}")
+        self._update(percent, f"{int(percent)}%: {headline(report)}", at_once=False)
 
     def stop(self) -> None:
         """The last state of a run that fails."""
-        self._update(self._progress.percent, f"Stopped at {self._progress.words()}")
+        self._update(self._progress.percent, f"Stopped at {self._progress.words()}", at_once=False)
 
     def _create(self) -> None:
-        with not_needed("progress"):
+        with not_needed("progress", at_once=True):
             made = create_progress_artifact(0.0, key=self._key, description=self._progress.words())
             self._artifact = UUID(str(made))
 
-    def _update(self, percent: float, words: str) -> None:
+    def _update(self, percent: float, words: str, *, at_once: bool = True) -> None:
         self._told = time.monotonic()
         if self._artifact:
-            with not_needed("progress"):
+            with not_needed("progress", at_once=at_once):
                 update_progress_artifact(self._artifact, percent, words)
 
 

@@ -178,6 +178,7 @@ def test_a_server_that_is_too_busy_to_show_it_costs_no_work(
     monkeypatch.setattr("tasks.report.create_markdown_artifact", busy)
     monkeypatch.setattr("tasks._progress.update_progress_artifact", busy)
     monkeypatch.setattr("tasks._progress._EVERY", 0.0)
+    monkeypatch.setattr("tasks._artifacts._told", {})
     report = vectorize([str(photos)], store="store", precision="float32")
     assert report.models[MODEL].embedded == 6
     for what in ("progress", "report"):
