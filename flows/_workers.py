@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from pixelmill.errors import HandoverUnreachable, SettingsError
@@ -39,10 +40,9 @@ def run_workers(orders: RunOrders, intake: Intake) -> Lost:
 
     Raises SettingsError when a worker's pool has no such deployment.
     """
-    if orders.schedule:
-        get_run_logger().info(orders.schedule)
     job = orders.job
     place, name = place_of(job, orders.store_id, orders.scan)
+    intake.at = place.at
     place.patient(AT_THE_ENDS_SECONDS).give(orders, intake)
     workers = {worker.name: worker for worker in job.workers if worker.name in orders.workers}
     runs = {worker: _start(job, orders.scan, workers[worker], name).id for worker in workers}
@@ -71,7 +71,7 @@ class _Watch:
             time.sleep(POLL_SECONDS)
             self._stop_in_time()
             if not self._away.why:
-                with self._mute.noted():
+                with self._mute.noted(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # it is asked again
                     self._look()
             is_last = not self._runs
             with self._away.noted():
@@ -113,6 +113,7 @@ class _Watch:
             self._client.set_flow_run_state(run, end(message=verdict.why), force=True)
         if verdict.is_over:
             del self._runs[worker]
+            self._place.at.pop(worker, None)
         if verdict.why:
             self.lost[worker] = verdict.why
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
+from flows._begin import begin
 from pixelmill.errors import SettingsError
 from settings import Settings, load_settings
 from tasks.digest import compose_digest, find_run, send_digest
@@ -20,6 +21,7 @@ def digest(block: str, run: str | None = None) -> str:
         block: The notification block, as slack-webhook/nights: the type's slug and the block's name.
         run: The id of the flow run. Default: the last one that ended.
     """
+    begin()
     ended = find_run(run)
     settings = settings_of(ended.parameters)
     store, gallery = (settings.run.store, settings.web.url) if settings else (None, None)

@@ -8,9 +8,9 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from flows._begin import begin
 from flows._ends import ended
 from flows._stopping import cancelled_in_order
-from flows._streams import outlive_worker
 from pixelmill.report.text import share_in_short
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.results import ShardReport
@@ -31,7 +31,7 @@ def embed(handover: str, worker: str) -> None:
         handover: The folder or address where the run's orders lie, and where its rows are handed over.
         worker: The name of the worker in the settings of the run.
     """
-    outlive_worker()
+    begin()
     did: list[ShardReport] = []
 
     def embed_one(work: AtWork, order: ShardOrder) -> ShardAnswer:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows._begin import begin
 from flows._ends import ended
 from flows._labels import label_store_run, store_run_name
-from flows._streams import outlive_worker
 from pixelmill.report.upkeep import indexed, no_store
 from pixelmill.search.ann import Indexed
 from pixelmill.store.creation import is_missing
@@ -28,7 +28,7 @@ def index(store: str | None = None, models: list[str] | None = None, config: str
         models: Models whose vectors are searched. Default: all that the store serves.
         config: A settings file other than pixelmill.toml.
     """
-    outlive_worker()
+    begin()
     folder = load_settings(Path(config) if config else None, {"run": {"store": store}}).run.store
     label_store_run(folder)
     if is_missing(folder):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows._begin import begin
 from flows._ends import ended
 from flows._labels import label_store_run, store_run_name
-from flows._streams import outlive_worker
 from pixelmill.report.upkeep import maintained, no_store
 from pixelmill.store.creation import is_missing
 from settings import load_settings
@@ -24,7 +24,7 @@ def maintain(store: str | None = None, config: str | None = None) -> dict[str, i
         store: The store's folder. Default: from the settings.
         config: A settings file other than pixelmill.toml.
     """
-    outlive_worker()
+    begin()
     run = load_settings(Path(config) if config else None, {"run": {"store": store}}).run
     label_store_run(run.store)
     if is_missing(run.store):

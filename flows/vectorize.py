@@ -7,13 +7,13 @@ from typing import Any
 
 from prefect import flow
 
+from flows._begin import begin
 from flows._due import due_from
 from flows._ends import previewed, reported
 from flows._form import Count, Deadline, Decode, Device, Models, Precision, Switch, Text, Texts, as_form
 from flows._labels import label_run, run_name
 from flows._start import check_server
 from flows._stopping import cancelled_in_order
-from flows._streams import outlive_worker
 from flows._workers import cancel_workers, run_workers
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.cluster import run_on_cluster
@@ -72,7 +72,7 @@ def vectorize(
         dry_run: Only tell what would be done.
         config: The settings file. Empty: pixelmill.toml.
     """
-    outlive_worker()
+    begin()
     flags: dict[str, Any] = {
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from pixelmill.errors import TooFewVectors
 from pixelmill.search import ann
 from pixelmill.store.reader import Store
+from pixelmill.watch.saying import saying
 
 log = logging.getLogger("pixelmill.index")
 
@@ -25,7 +26,8 @@ def list_models(store: Path) -> list[str]:
 def update_index(store: Path, model: str) -> ann.Indexed | TooFewVectors:
     """The model's index, once it holds all vectors that are there now; or why none is of use yet."""
     try:
-        done = ann.update_index(store, model)
+        with saying(f"Adding to the index of {model}"):
+            done = ann.update_index(store, model)
     except TooFewVectors as few:
         log.info("model=%s no index: %s", model, few)
         return few

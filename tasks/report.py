@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import httpx
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -12,6 +14,7 @@ from prefect.utilities.urls import url_for
 from pixelmill.formatting import printable
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.report.text import headline
 from pixelmill.run import steps
 from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
@@ -23,6 +26,8 @@ from tasks._artifacts import key_of, not_needed
 from tasks._assets import asset_key, materialized, matrices
 from tasks._progress import end
 from tasks._retries import tried_again
+
+log = logging.getLogger("pixelmill.tasks")
 
 GALLERY_SECONDS = 5.0
 """A gallery that does not answer for so long is down."""
@@ -51,6 +56,7 @@ def report_late(job: Job) -> RunReport:
 
 def show_report(job: Job, report: RunReport | DryRunReport) -> None:
     """Make artifacts of a report, and of the gallery's address if the settings have one and it is up."""
+    log.info("%s", headline(report))
     store = f"Store {printable(report.store)}"
     gallery = job.gallery if job.gallery and answers(job.gallery) else None
     with not_needed("report"):

@@ -147,6 +147,7 @@ def _warn_on_stderr() -> None:
     if not logger.handlers:
         handler = logging.StreamHandler(_Stderr())
         handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setLevel(logging.WARNING)
         logger.addHandler(handler)
     logger.propagate = False  # Prefect's own handler would say it once more
 

@@ -21,9 +21,17 @@ _listener: ContextVar[OnImages | None] = ContextVar("on_images", default=None)
 
 
 @contextmanager
-def telling(on_images: OnImages) -> Iterator[None]:
-    """Have `on_images` told of images in the block, also in threads that `watch.calls.answer` calls for it."""
-    token = _listener.set(on_images)
+def telling(on_images: OnImages, *, alone: bool = False) -> Iterator[None]:
+    """Have `on_images` told of images in the block, also in threads that `watch.calls.answer` calls for it, and whoever
+    listens around the block as well, unless it is none of their concern (`alone`)."""
+    around = None if alone else _listener.get()
+
+    def both(model: str, images: int) -> None:
+        on_images(model, images)
+        if around is not None:
+            around(model, images)
+
+    token = _listener.set(both)
     try:
         yield
     finally:

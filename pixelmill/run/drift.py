@@ -71,7 +71,7 @@ def _compared(
 ) -> Check:  # fmt: skip
     pipeline = Pipeline([Target(model, made.fingerprint)], _options(made), batch_size=SAMPLE, threads=2, read=read)
     wanted = {content.tobytes(): i for i, content in enumerate(measure.contents[part])}
-    with telling(_nobody):
+    with telling(_nobody, alone=True):
         result = pipeline.run(measure.files[part], lambda sha: frozenset({made.fingerprint} if sha in wanted else ()))
     vectors = result.rows.vectors.get(made.fingerprint)
     if vectors is None:

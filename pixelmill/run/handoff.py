@@ -64,6 +64,8 @@ class RunPlace:
     unchanged: Unchanged = field(default_factory=lambda: Unchanged(most=3 * ALIVE_SECONDS))
     embedded: dict[str, Mapping[str, int]] = field(default_factory=dict)
     """What the last signs say of each worker: its images so far, by model."""
+    at: dict[str, str] = field(default_factory=dict)
+    """What workers are at, by their last signs."""
 
     def give(self, orders: RunOrders, intake: Intake) -> None:
         """Leave orders for workers, the list of what is to do last; signs of an earlier round are taken away."""
@@ -109,6 +111,7 @@ class RunPlace:
             if data := self.handover.get(self._at(f"{worker}.alive")):
                 sign = Sign(**json.loads(data))
                 self.embedded[worker] = sign.done
+                self.at[worker] = sign.doing
                 return sign
         return None
 

@@ -66,6 +66,8 @@ class Intake:
         """Whether a new matrix is to begin with rows, or not at all."""
         self.refused: list[str] = []
         """Why something that was handed in could not be used; what it was of is to be done again."""
+        self.at: dict[str, str] = {}
+        """What those who work elsewhere are at, by their names, for the log."""
         self._writer = writer
         self._orders = orders
         self._shards: ShardOrders | None = None

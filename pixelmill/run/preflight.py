@@ -14,6 +14,7 @@ from pixelmill.run.job import Job
 from pixelmill.run.scan import known_below, source_in_time
 from pixelmill.sources.address import is_address
 from pixelmill.watch.hangs import Unanswered
+from pixelmill.watch.saying import saying
 
 
 def check(job: Job, *, writes: bool = True) -> None:
@@ -65,6 +66,7 @@ def _is_known(job: Job, source: str) -> bool:
         return False
 
 
+@saying("Looking at the devices")
 def check_devices(job: Job) -> None:
     """Raises DeviceUnavailable for a device that this process lacks; torch is left alone where none is asked for."""
     if job.fan_out == "inline" and job.missing_device == "fail":

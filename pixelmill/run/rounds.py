@@ -24,9 +24,12 @@ from pixelmill.run.prepare import Prepared, plan_for, unsettled_again
 from pixelmill.run.results import ShardReport, WorkerReport
 from pixelmill.run.room import check_room
 from pixelmill.run.schedule import able_workers, schedule_for
+from pixelmill.run.told import embedding_told
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
+from pixelmill.watch.calls import doing
 from pixelmill.watch.clocks import past
+from pixelmill.watch.saying import saying
 from pixelmill.watch.stopping import why_it_ends
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,7 @@ def _untold(unread: Sequence[str], told: set[str]) -> Iterator[str]:
             yield one
 
 
+@saying("Embedding what is missing", doing)
 def share_out(
     job: Job, scan: int, prepared: Prepared, start: Start, *, earlier: Sequence[Mapping[str, WorkerReport]] = ()
 ) -> Outcome:
@@ -224,7 +228,8 @@ class _Rounds:
     def _carried_out(self, orders: RunOrders, *, needs_rows: bool = False) -> tuple[Intake, Lost]:
         intake = Intake(self.writer, orders, self.outcome.unread)
         intake.needs_rows = needs_rows
-        lost = self.start(orders, intake)
+        with embedding_told(orders, at=intake):
+            lost = self.start(orders, intake)
         self.outcome.done += intake.done
         self.outcome.refused += intake.refused
         for settled in intake.settled.values():
@@ -245,6 +250,7 @@ class _Rounds:
         specs = {spec.name: spec for spec in job.specs}
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
         schedule = schedule_for(job, self.earlier, lacking, plan)
+        log.info("%s", schedule)
         shares = {share.worker: share.shards for share in schedule.shares}
         return self._given(plan, shares=shares, schedule=str(schedule))
 

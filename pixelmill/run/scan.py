@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.errors import SourceError
+from pixelmill.formatting import number_of
 from pixelmill.run.rehash import rehash
 from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
 from pixelmill.sources.address import checked_address, is_address
@@ -18,9 +19,10 @@ from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.pattern import fits
 from pixelmill.sources.source import Source, parse_source
-from pixelmill.watch.calls import answer, begin, items_in_time
+from pixelmill.watch.calls import answer, begin, doing, items_in_time
 from pixelmill.watch.clocks import past
 from pixelmill.watch.hangs import Hang, Unanswered, hanging
+from pixelmill.watch.saying import saying
 
 if TYPE_CHECKING:
     from pixelmill.store.ledger import Ledger
@@ -94,9 +96,11 @@ def scan_sources(
 
 
 def _told(files: Iterator[FoundFile]) -> Iterator[FoundFile]:
-    for file in files:
-        tell(SEEN, 1)
-        yield file
+    seen = 0
+    with saying("Walking through them", lambda: f"{number_of(seen, 'image')} so far, {doing()}"):
+        for seen, file in enumerate(files, 1):  # noqa: B007 - is told
+            tell(SEEN, 1)
+            yield file
 
 
 def _complete(ledger: Ledger, scan: int, discovery: Discovery) -> dict[str, Status]:

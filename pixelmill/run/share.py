@@ -14,6 +14,7 @@ from pixelmill.run.handoff import RunPlace, place_at
 from pixelmill.run.intake import Intake
 from pixelmill.run.loaded import release_models
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.told import embedding_told
 from pixelmill.run.worker import AtWork, OtherVectors
 from pixelmill.store.commit import Overtaken
 from pixelmill.travel.shard_order import ShardOrder, prefixes_in
@@ -48,6 +49,7 @@ def do_share(
             heeded(),
             at_hand.alive(worker, done) as stopped,
             telling(lambda model, images: done.update({model: images})),
+            embedding_told(orders, worker),
         ):
             prefixes = place.prefixes() if worker in orders.shares else None
             work = AtWork(orders, worker, prefixes=prefixes, stopped=stopped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from pixelmill.run.rounds import Lost, Outcome, Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
+from pixelmill.run.told import changed, found, planned
 from pixelmill.run.turn import turn
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
@@ -32,30 +34,48 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding, keep
 from pixelmill.store.rows import Changes
+from pixelmill.watch.calls import doing
+from pixelmill.watch.saying import saying
 from pixelmill.watch.stopping import asked, heeded
 
+log = logging.getLogger(__name__)
 
+
+@saying("Looking at the sources", doing)
 def discover_images(job: Job) -> Scan:
     """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over."""
+    began = time.monotonic()
     with StoreWriter(job.store) as writer:
         writer.warn()
         scan = _scanned(job, writer.ledger)
         keep(writer.folder, scan.number)
+        log.info("%s", found(scan.seen, time.monotonic() - began))
         return scan
 
 
 def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
     """Fetch and verify the weights of one model, unless they are cached; their sha256. A bar shows it on a terminal."""
-    with download_bar(f"weights {spec.name}") as progress:
-        return cache.open().fetch(spec.weights, progress=progress).sha256
+    said = ""
+
+    def show(done: int, total: int | None) -> None:
+        nonlocal said
+        said = f"{done / 1e6:,.0f} MB of {total / 1e6:,.0f}" if total else f"{done / 1e6:,.0f} MB"
+        progress(done, total)
+
+    what = f"weights {spec.name}"
+    with saying(f"Fetching {what}, unless they are here", lambda: said), download_bar(what) as progress:
+        return cache.open().fetch(spec.weights, progress=show).sha256
 
 
+@saying("Preparing models and plan", doing)
 def plan_work(job: Job, scan: int) -> Prepared:
     """The matrix that each model fills, as far as this process can tell, and the shards of images that lack one; first,
     what the workers of runs that died had handed over is taken in."""
     with StoreWriter(job.store) as writer:
         taken_in, refused = take_in_left(job, writer)
-        return replace(prepare(job, writer, scan), taken_in=taken_in, refused=refused)
+        prepared = replace(prepare(job, writer, scan), taken_in=taken_in, refused=refused)
+    log.info("%s", planned(prepared))
+    return prepared
 
 
 def embed_here(orders: RunOrders, intake: Intake) -> Lost:
@@ -64,10 +84,12 @@ def embed_here(orders: RunOrders, intake: Intake) -> Lost:
     return {}
 
 
+@saying("Publishing")
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
     """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
     with StoreWriter(job.store) as writer:
         changes = writer.ledger.changes()
+        log.info("%s", changed(changes))
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
         if not asked():
@@ -75,6 +97,7 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
         return changes
 
 
+@saying("Counting what was done, for the report")
 def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started: float) -> RunReport:
     """Count, settle and keep the report of a run that began at `started` (Unix seconds)."""
     with StoreWriter(job.store) as writer:
@@ -140,6 +163,7 @@ def _run(job: Job, steps: Steps) -> RunReport:
     return report
 
 
+@saying("Looking what a run would do", doing)
 def preview(job: Job) -> DryRunReport:
     """What a run would do. Nothing is written but a copy of the ledger in a temporary folder, which is thrown away."""
     store = store_as_it_is(job)

@@ -20,6 +20,7 @@ from pixelmill.store.lock import in_words
 from pixelmill.store.master import home_of
 from pixelmill.store.newer import refuse_newer
 from pixelmill.watch.clocks import LOOK, past
+from pixelmill.watch.saying import saying
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def turn(store: Path, deadline: float | None = None) -> Iterator[None]:
         make_folder_durably(folder)
         descriptor = os.open(folder / TURN, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        with in_words(folder):
+        with in_words(folder), saying("Taking a turn on the store", lambda: _holder(descriptor)):
             _wait(descriptor, folder, deadline)
         yield
     finally:
