@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import CancelledRun
 
 from flows._begin import begin
 from flows._due import due_from
@@ -106,6 +107,6 @@ def start_workers(orders: RunOrders, intake: Intake) -> Lost:
 
 AS_TASKS = Steps(
     discover=discover_images, fetch=fetch_weights, plan=plan_work, embed=start_workers, publish=publish_changes,
-    report=report_run,
+    report=report_run, show=show_report, stops=(CancelledRun,),
 )  # fmt: skip
 """The steps of a run as tasks of Prefect: tried again, and shown in its UI."""

@@ -35,14 +35,18 @@ class Plan:
     shards: tuple[Shard, ...]
 
 
+NO_MATRIX = "no matrix"
+"""In place of a fingerprint: a matrix that is still to be made lacks every image but those that no model can have."""
+
+
 class Coverage:
     """Which rows of one snapshot need nothing more from which matrices: embedded, or in quarantine."""
 
-    def __init__(self, store: Store, ledger: Ledger, matrices: Sequence[Matrix]) -> None:
+    def __init__(self, store: Store, ledger: Ledger, matrices: Sequence[Matrix], *, and_new: bool = False) -> None:
+        """`and_new`: also from NO_MATRIX."""
         self._rows = len(store)
         self._done: dict[str, np.ndarray] = {}
-        for matrix in matrices:
-            fingerprint = matrix.provenance.fingerprint
+        for fingerprint in [*(matrix.provenance.fingerprint for matrix in matrices), *[NO_MATRIX] * and_new]:
             current = store.manifest.matrix(fingerprint)
             done = store.embedded(current) if current else np.zeros(len(store), dtype=bool)
             done[[row for row in ledger.quarantine.rows(fingerprint) if row < len(done)]] = True
@@ -74,10 +78,12 @@ def lacking_images(ledger: Ledger, coverage: Coverage, scan: int, pending: Count
         yield file
 
 
-def count_pending(ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int) -> Counter[str]:
-    """How many images of a scan lack each of `matrices`, by fingerprint."""
+def count_pending(
+    ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int, *, and_new: bool = False
+) -> Counter[str]:  # fmt: skip
+    """How many images of a scan lack each of `matrices`, by fingerprint; `and_new`: also NO_MATRIX."""
     pending = Counter[str]()
-    for _ in lacking_images(ledger, Coverage(store, ledger, matrices), scan, pending):
+    for _ in lacking_images(ledger, Coverage(store, ledger, matrices, and_new=and_new), scan, pending):
         pass
     return pending
 

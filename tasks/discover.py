@@ -13,6 +13,6 @@ from tasks._retries import tried_again
 
 
 @task(name="discover", cache_policy=NO_CACHE, **tried_again(STORE))
-def discover_images(job: Job) -> Scan:
+def discover_images(job: Job, started: float) -> Scan:
     """Record what the sources hold now."""
-    return steps.discover_images(job)
+    return steps.discover_images(job, started)

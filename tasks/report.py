@@ -16,12 +16,10 @@ from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.report.text import headline
 from pixelmill.run import steps
+from pixelmill.run.course import Course
 from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
-from pixelmill.run.rounds import Outcome
-from pixelmill.run.scan import Scan
 from pixelmill.store.reader import Store
-from pixelmill.store.rows import Changes
 from tasks._artifacts import key_of, not_needed
 from tasks._assets import asset_key, materialized, matrices
 from tasks._progress import end
@@ -34,9 +32,9 @@ GALLERY_SECONDS = 5.0
 
 
 @task(name="report", cache_policy=NO_CACHE, **tried_again(STORE))
-def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started: float) -> RunReport:
+def report_run(job: Job, course: Course) -> RunReport:
     """Count, settle and keep the report of a run; it is also an artifact of the flow run."""
-    report = steps.report_run(job, scan, changes, outcome, started)
+    report = steps.report_run(job, course)
     show_report(job, report)
     end(report)
     with not_needed("assets"):

@@ -71,11 +71,15 @@ def _show_lines(lines: Sequence[str]) -> None:
 
 def _last(store: Path) -> RunReport:
     from pixelmill.errors import StoreError
+    from pixelmill.report.cut_off import last_cut_off
     from pixelmill.report.model import read_report
+    from pixelmill.store.reader import Store
     from pixelmill.store.readonly import ledger_of
 
     with ledger_of(store) as ledger:
         runs = ledger.runs.last(1) if ledger else []
+        if ledger and (cut_off := last_cut_off(ledger, Store(store))):
+            return cut_off
     if not runs or (runs[0] and "notable" not in runs[0]):
         raise StoreError(f"Expected a run on record in {store}. Found none: `pixelmill run` makes one.")
     report = read_report(runs[0])

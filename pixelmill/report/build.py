@@ -6,18 +6,18 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from pixelmill.embedding.precision import LEAST_COSINE
 from pixelmill.errors import StoreError
 from pixelmill.formatting import moment
-from pixelmill.plan import count_pending
-from pixelmill.report.attention import attention
+from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
-from pixelmill.report.history import comparable, night, notable, recorded
+from pixelmill.report.by_model import by_model, filled_by
+from pixelmill.report.history import comparable, night, notable, recorded, usual
 from pixelmill.report.model import (
     DryRunReport,
     ImageCounts,
-    ModelReport,
     PendingCount,
     RunReport,
     SeenCount,
@@ -26,7 +26,7 @@ from pixelmill.report.model import (
 )
 from pixelmill.run.job import Job
 from pixelmill.run.lost import who_is_left_out
-from pixelmill.run.results import ShardReport, WorkerModel, WorkerReport, combined
+from pixelmill.run.results import Ended, ShardReport, WorkerModel, WorkerReport, combined
 from pixelmill.run.room import Room
 from pixelmill.run.scan import Scan
 from pixelmill.run.schedule import Schedule
@@ -37,6 +37,7 @@ from pixelmill.store.reader import Store
 from pixelmill.store.rows import Changes
 from pixelmill.watch.hangs import Hang, hanging
 
+_NONE: Mapping[str, float] = MappingProxyType({})
 _RUNS = 50
 """How many runs back are looked through for those over the same sources."""
 _PATHS = 50
@@ -46,17 +47,20 @@ _PATHS = 50
 def build(
     job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
-    lost: Sequence[str] = (),
+    lost: Sequence[str] = (), ended: Ended = "done", error: str = "", steps: Mapping[str, float] = _NONE,
+    to_the_end: bool = True,
 ) -> RunReport:  # fmt: skip
-    """The report of a finished run: counts of images and, for each model, of vectors. Nothing is written.
+    """The report of a run: counts of images and, for each model, of vectors. Nothing is written.
 
     `done` is what the workers did, shard by shard, as `plan` said in words, `lost` is which of them were lost.
-    `embedded` counts this run's vectors; `quarantined` and `pending` what of the images seen is so now. README.md says
-    what each key means.
+    `embedded` counts this run's vectors; `quarantined` and `pending` what of the images seen is so now. `to_the_end`:
+    whether the run came to its end, however that was. docs/report.md says what each key means.
     """
-    _require_scan(ledger, scan)
+    if to_the_end:
+        _require_scan(ledger, scan)
     total, workers = combined(done), by_worker(done)
-    fingerprints = [matrix.provenance.fingerprint for matrix in matrices]
+    filled = filled_by(job, store, matrices)
+    fingerprints = [matrix.provenance.fingerprint for matrix in filled.values() if matrix]
     rate = _failure_rate(total)
     hung = _hung(scan, total)
     unreadable = unreadable_sources(
@@ -69,9 +73,12 @@ def build(
         store=os.fspath(job.store),
         started=_iso(started),
         seconds=round(seconds, 1),
+        ended=ended,
+        error=error,
+        steps=dict(steps),
         sources=dict(scan.folders),
         images=_images(ledger, scan, changes, fingerprints),
-        models=_models(job, store, ledger, scan, matrices, total, workers),
+        models=by_model(job, store, ledger, scan, filled, total, workers),
         bottleneck=total.timing.bottleneck,
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
@@ -80,7 +87,7 @@ def build(
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,
         exceeded_failure_rate=rate > job.max_failure_rate,
-        failure=scan.failure or _hangs(hung),
+        failure=scan.failure or _hangs(hung) if to_the_end else "",
         hung=hung,
         unreadable=unreadable,
         warnings=(
@@ -99,20 +106,33 @@ def build(
         plan=plan,
     )
     earlier = comparable(report, recorded(ledger, _RUNS))
+    report = report.model_copy(update={"nights": tuple(map(night, earlier))})
+    if not to_the_end:
+        return report
     beside = {
-        "nights": tuple(map(night, earlier)), "notable": (*_no_images(scan), *notable(report, earlier)),
-        "attention": attention(report, earlier, (*lost, *notice)),
-    }  # fmt: skip
-    return report.model_copy(update=beside)
+        "notable": (*_no_images(scan), *notable(report, usual(earlier))),
+        "attention": attention(report, usual(earlier), (*lost, *notice)),
+    }
+    report = report.model_copy(update=beside)
+    end = end_of(report, missing_source=job.missing_source, most=job.max_failure_rate)
+    if ended == "done" and end.kind == "failed":
+        return report.model_copy(update={"ended": "failed", "error": end.words})
+    return report
 
 
 def close(ledger: Ledger, scan: Scan, report: RunReport, started: float) -> RunReport:
     """The end of a run: what it told is known from now on, and its report is kept; it says so if it could not be. Done
     again, because it was interrupted, it does what is left."""
     ledger.settle()
-    kept = ledger.runs.record(started, report.as_json())
+    told = keep(ledger, report, started)
     ledger.scans.forget(scan.number)
-    if kept:
+    return told
+
+
+def keep(ledger: Ledger, report: RunReport, started: float, *, to_the_end: bool = True) -> RunReport:
+    """Keep the report of a run; it says so if it could not be. Of one that did not come to its end nothing is settled:
+    what it found, the next one tells."""
+    if ledger.runs.record(started, report.as_json(), is_finished=to_the_end):
         return report
     lost = f"This report could not be kept in the store: run `pixelmill repair {report.store}`."
     return report.model_copy(update={"warnings": (*report.warnings, lost)})
@@ -221,30 +241,6 @@ def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
     """All that each worker did."""
     names = dict.fromkeys(report.worker for report in done)
     return {name: combined([report for report in done if report.worker == name]) for name in names}
-
-
-def _models(
-    job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], total: ShardReport,
-    workers: Mapping[str, ShardReport],
-) -> dict[str, ModelReport]:  # fmt: skip
-    pending = count_pending(ledger, store, matrices, scan.number)
-    models = {}
-    for matrix in matrices:
-        made = matrix.provenance
-        name = made.model
-        speeds = [did.embedded.get(name, 0) / did.seconds for did in workers.values() if did.seconds]
-        models[name] = ModelReport(
-            embedded=total.embedded.get(name, 0),
-            pending=pending.get(made.fingerprint, 0),
-            quarantined=ledger.quarantine.seen(scan.number, [made.fingerprint]),
-            dim=made.dim,
-            device=total.devices.get(name, job.devices.get(name, job.device)),
-            precision=made.precision,
-            decode=made.decode,
-            images_per_second=round(sum(speeds), 1),
-            dataset=(store.manifest.matrix(made.fingerprint) or matrix).published_name,
-        )
-    return models
 
 
 def _worker(did: ShardReport) -> WorkerReport:

@@ -36,8 +36,15 @@ def speeds(ledger: Ledger) -> list[dict[str, WorkerReport]]:
 
 
 def comparable(report: RunReport, runs: Sequence[RunReport]) -> list[RunReport]:
-    """Those of `runs` (newest first) that were over the same folders as the run of `report`, at most `LAST`."""
-    return [run for run in runs if set(run.sources) == set(report.sources)][:LAST]
+    """Those of `runs` (newest first) that were over the same folders as the run of `report`, at most `LAST`; also those
+    that came to none."""
+    same = [r for r in runs if r.sources.keys() == report.sources.keys() or (r.ended != "done" and not r.sources)]
+    return same[:LAST]
+
+
+def usual(runs: Sequence[RunReport]) -> list[RunReport]:
+    """Those of `runs` that a run is compared with: what failed, or was stopped, is no measure."""
+    return [run for run in runs if run.ended == "done"]
 
 
 def night(report: RunReport) -> Night:
@@ -49,6 +56,7 @@ def night(report: RunReport) -> Night:
         pending=_pending(report),
         seconds=report.seconds,
         images_per_second=round(_speed(report), 1),
+        ended=report.ended,
     )
 
 

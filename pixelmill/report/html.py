@@ -28,7 +28,7 @@ def _blocks(report: Report) -> Iterator[str]:
     if isinstance(report, RunReport):
         yield f"<p>{text(summary(report))} Store: <code>{text(report.store)}</code>.</p>"
         yield from (f"<p><b>{text(line)}</b></p>" for line in standing_out(report))
-    if report.failure:
+    elif report.failure:
         yield f"<p><b>Failed:</b> {text(report.failure)}</p>"
     for section in sections(report):
         yield from _section(section)

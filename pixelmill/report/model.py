@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
-from pixelmill.run.results import WorkerReport
+from pixelmill.run.results import Ended, WorkerReport
 from pixelmill.run.unreadable import UnreadableSource
 from pixelmill.store.rows import FailureGroup, FolderCount
 from pixelmill.watch.hangs import Hang
@@ -72,7 +72,7 @@ class SelfCheck(_Part):
 
 class Night(_Part):
     """One run in numbers. `started` in ISO 8601; `embedded` and `pending` are vectors, of all models; images a second
-    as they were read, for all models at once."""
+    as they were read, for all models at once; `ended` says which way."""
 
     started: Moment
     new: NonNegativeInt
@@ -81,10 +81,14 @@ class Night(_Part):
     pending: NonNegativeInt
     seconds: FiniteFloat
     images_per_second: FiniteFloat
+    ended: Ended = "done"
 
 
 class RunReport(_Part):
-    """The report of a finished run. `started` in ISO 8601, `seconds` on the wall.
+    """The report of a run, however it `ended`, and for which `error`. `started` in ISO 8601, `seconds` on the wall.
+
+    `steps` are the seconds by step; with those of the "rest" they add up to `seconds`. Of a run that was cut off, only
+    what is on record of it: `seconds` until it was last heard of, the vectors that it had stored by then.
 
     `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
     holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
@@ -99,6 +103,9 @@ class RunReport(_Part):
     store: str
     started: Moment
     seconds: FiniteFloat
+    ended: Ended = "done"
+    error: str = ""
+    steps: dict[str, FiniteFloat] = {}
     sources: dict[str, NonNegativeInt]
     images: ImageCounts
     models: dict[str, ModelReport]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
-from pixelmill.run.results import ShardReport, combined
+from pixelmill.run.results import Ended, ShardReport, combined
 from pixelmill.store.rows import KINDS
 
+ENDED: Final[dict[Ended, str]] = {"done": "", "failed": "Failed", "cancelled": "Cancelled", "cut off": "Cut off"}
 Report = RunReport | DryRunReport
 Names = tuple[str, ...]
 """A cell of names: of files, folders, models. They may hold anything."""
@@ -39,11 +41,13 @@ def headline(report: Report) -> str:
         return report.attention[0]  # it looked at nothing
     this, told = night(report), _kinds(report.images)
     embedded, pending = this.embedded, this.pending
-    if not (told or embedded or pending):
+    how = ENDED[report.ended]
+    if not (told or embedded or pending or how):
         return f"Nothing new. {_all_embedded(report)}"
     made = [f"{number_of(embedded, 'vector')} made in {in_words(report.seconds)}"] if embedded else []
     left = [f"{number_of(pending, 'vector')} pending"] if pending else []
-    return f"{', '.join(told) or 'No image changed'}. {', '.join([*made, *left])}".removesuffix(". ") + "."
+    found = ", ".join(told) or ("" if how else "No image changed")
+    return ". ".join(filter(None, [how, found, ", ".join([*made, *left])])) + "."
 
 
 def in_short(report: RunReport) -> str:
@@ -80,7 +84,8 @@ def summary(report: RunReport) -> str:
 
 def standing_out(report: RunReport) -> list[str]:
     """What is said of a run before its tables, but for what its headline says: what somebody has to look at first."""
-    return [line for line in dict.fromkeys((*report.attention, *report.notable)) if line != headline(report)]
+    lines = dict.fromkeys((report.error, *report.attention, *report.notable))
+    return [line for line in lines if line and line != headline(report)]
 
 
 def too_many_refused(report: RunReport, most: float) -> str:
@@ -188,8 +193,8 @@ def _failures(report: RunReport) -> Section:
 def _nights(report: RunReport) -> Section:
     this = ("this one", *_night(night(report))[1:])
     rows: list[Row] = [this, *map(_night, report.nights)]
-    columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s")
-    return _trimmed("Last runs", columns, rows, ("started",))
+    columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s", "ended")
+    return _trimmed("Last runs", columns, rows, ("started", "ended"))
 
 
 def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: str = "") -> Section:
@@ -201,7 +206,8 @@ def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: st
 
 def _night(run: Night) -> tuple[str, ...]:
     counts = map(_count, (run.new, run.embedded, run.quarantined, run.pending))
-    return (moment(run.started), *counts, in_words(run.seconds), _count(run.images_per_second))
+    ended = ENDED[run.ended].lower()
+    return (moment(run.started), *counts, in_words(run.seconds), _count(run.images_per_second), ended)
 
 
 def _all_embedded(report: RunReport) -> str:

@@ -80,7 +80,7 @@ def _bars(totals: Mapping[str, int]) -> Iterator[None]:
         yield
 
 
-def _discover(job: Job) -> Scan:
+def _discover(job: Job, started: float) -> Scan:
     seen = 0
 
     def count(_: str, images: int) -> None:
@@ -88,7 +88,7 @@ def _discover(job: Job) -> Scan:
         seen += images
 
     with step_shown("Looking at the sources", lambda: f"{seen:,} images, {doing()}"), telling(count):
-        return steps.discover_images(job)
+        return steps.discover_images(job, started)
 
 
 def _shown(what: str, step: Callable[P, T]) -> Callable[P, T]:

@@ -113,7 +113,7 @@ class Intake:
         key = answer.number, answer.piece, report.worker, place
         if key not in self._taken:  # else it was handed in twice
             warnings = (*report.warnings, *(_unknown(file.absolute) for file in done.unknown))
-            self.done.append(replace(report, embedded_twice=done.dropped, warnings=warnings))
+            self._count(replace(report, embedded_twice=done.dropped, warnings=warnings))
         if not report.is_blind:
             self._taken.add(key)
         self._rest = answer.rest
@@ -153,7 +153,7 @@ class Intake:
             except Overtaken as late:
                 log.warning("%s: %s", settled.model, late)
                 return
-            self.done.append(replace(report, worker=worker))
+            self._count(replace(report, worker=worker))
 
     def take_settled_message(self, data: bytes, what: str, worker: str) -> None:
         """Like `take_settled`, of what has travelled."""
@@ -185,6 +185,11 @@ class Intake:
         if self._shards is None:
             self._shards = ShardOrders(self._writer, self._orders.matrices, self._orders.scan)
         return self._shards
+
+    def _count(self, report: ShardReport) -> None:
+        """Count what was stored just now; it stays on record should this run be killed."""
+        self.done.append(report)
+        self._writer.ledger.runs.tell_embedded(self._orders.scan, report.embedded)
 
     def _note_checks(self, checks: Mapping[str, tuple[int, float]]) -> None:
         """Keep the worst of what processes told: few nights are kept, and the last check stands for the run."""

@@ -13,8 +13,9 @@ from pixelmill.store.manifest import Manifest, Matrix, Provenance
 _SAMPLES: Final = 32
 
 
-def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str) -> list[Matrix]:
-    """The matrices of the store that this job could continue for a model, found without loading the model.
+def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str | None) -> list[Matrix]:
+    """The matrices of the store that this job could continue for a model, found without loading the model; without
+    `weights_sha256`, of any weights.
 
     Those of the model whose recorded choices are the job's, which for `auto` are any: of the latest generation first,
     then the one that is served, then the newest.
@@ -23,7 +24,7 @@ def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha
     return sorted(fitting, key=lambda matrix: (-matrix.provenance.generation, not matrix.serving))
 
 
-def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str) -> bool:
+def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str | None) -> bool:
     wanted: dict[str, Any] = {
         "model": spec.name,
         "backend": spec.backend,

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pixelmill.embedding.targets import Target
 
 _EXAMPLES = 5
+
+Ended = Literal["done", "failed", "cancelled", "cut off"]
+"""How a run ended: by itself, with an error, because somebody or something stopped it, or without a word (killed)."""
 
 
 class WorkerModel(BaseModel):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pixelmill.errors import DeviceUnavailable, WorkersLost
+from pixelmill.errors import DeviceUnavailable, PixelmillError, WorkersLost
 from pixelmill.plan import Plan
 from pixelmill.run.intake import Intake, Unread
 from pixelmill.run.job import Job
@@ -57,6 +57,14 @@ class Outcome:
     unfinished: bool = False
     unread: Unread = field(default_factory=Unread)
 
+    def begin(self, prepared: Prepared) -> None:
+        """Begin with what is settled, and with what was taken in, before anything is shared out."""
+        self.matrices, self.done, self.refused = (
+            list(prepared.matrices),
+            list(prepared.taken_in),
+            list(prepared.refused),
+        )
+
     @property
     def warnings(self) -> list[str]:
         return [*(f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()), *self.refused]
@@ -68,10 +76,11 @@ class Outcome:
         told = set(self.unread.read_later)
         return [replace(did, unread=tuple(_untold(did.unread, told))) for did in self.done]
 
-    def check(self) -> None:
-        """Raise WorkersLost if work is left that nobody does."""
+    def undone(self) -> PixelmillError | None:
+        """WorkersLost, if work is left that nobody does."""
         if self.unfinished:
-            raise WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))
+            return WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))
+        return None
 
 
 def _untold(unread: Sequence[str], told: set[str]) -> Iterator[str]:
@@ -83,14 +92,16 @@ def _untold(unread: Sequence[str], told: set[str]) -> Iterator[str]:
 
 @saying("Embedding what is missing", doing)
 def share_out(
-    job: Job, scan: int, prepared: Prepared, start: Start, *, earlier: Sequence[Mapping[str, WorkerReport]] = ()
-) -> Outcome:
+    job: Job, scan: int, prepared: Prepared, start: Start, *, earlier: Sequence[Mapping[str, WorkerReport]] = (),
+    outcome: Outcome | None = None,
+) -> Outcome:  # fmt: skip
     """Have the shards of a plan embedded by those whom `start` starts. What a lost one left is done by the others.
 
-    `earlier` is what the workers did in earlier runs, by which they are known to be fast or slow. Raises
-    DeviceUnavailable for a model that no worker's device holds.
+    `earlier` is what the workers did in earlier runs, by which they are known to be fast or slow; what comes of it is
+    put into `outcome` as it comes. Raises DeviceUnavailable for a model that no worker's device holds.
     """
-    outcome = Outcome(list(prepared.matrices), list(prepared.taken_in), refused=list(prepared.refused))
+    outcome = Outcome() if outcome is None else outcome
+    outcome.begin(prepared)
     if prepared.unsettled or prepared.plan.images:
         with StoreWriter(job.store) as writer:
             _Rounds(job, scan, writer, start, outcome, earlier).go(prepared.unsettled, prepared.plan)
@@ -228,10 +239,12 @@ class _Rounds:
     def _carried_out(self, orders: RunOrders, *, needs_rows: bool = False) -> tuple[Intake, Lost]:
         intake = Intake(self.writer, orders, self.outcome.unread)
         intake.needs_rows = needs_rows
-        with embedding_told(orders, at=intake):
-            lost = self.start(orders, intake)
-        self.outcome.done += intake.done
-        self.outcome.refused += intake.refused
+        try:
+            with embedding_told(orders, at=intake):
+                lost = self.start(orders, intake)
+        finally:  # what was stored is told, whatever ends this
+            self.outcome.done += intake.done
+            self.outcome.refused += intake.refused
         for settled in intake.settled.values():
             self._fill(settled.model, settled.made.fingerprint)
         return intake, lost

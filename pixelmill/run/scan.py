@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -60,10 +60,10 @@ class Scan:
 
 def scan_sources(
     ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2,
-    max_bytes: int = 1 << 30, deadline: float | None = None,
+    max_bytes: int = 1 << 30, deadline: float | None = None, on_begin: Callable[[int], object] = lambda _scan: None,
 ) -> Scan:  # fmt: skip
     """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again,
-    elsewhere up to `max_bytes` of a file.
+    elsewhere up to `max_bytes` of a file. `on_begin` hears the scan's number before anything is looked at.
 
     A folder that cannot be read, that hangs, that is empty or away though images were known there (a disk that is not
     mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends. Raises
@@ -71,6 +71,7 @@ def scan_sources(
     """
     problems: dict[str, str] = {}
     number = ledger.scans.begin()
+    on_begin(number)
     walk = _Walk(problems, deadline)
     found = walk.parsed(sources, ledger)
     discovery = Discovery(

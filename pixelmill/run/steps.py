@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from pixelmill.errors import StoreBusy, reason_of
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
-from pixelmill.report.build import build, close, dry_run_report, late_report
+from pixelmill.report.build import build, close, dry_run_report, keep, late_report
+from pixelmill.report.cut_off import tell_of_cut_off
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.cluster import cluster_kept
+from pixelmill.run.course import Course
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.left import take_in_left
@@ -22,7 +26,7 @@ from pixelmill.run.prepare import Prepared, prepare
 from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
 from pixelmill.run.room import room_for, vector_bytes
-from pixelmill.run.rounds import Lost, Outcome, Start, share_out
+from pixelmill.run.rounds import Lost, Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
@@ -32,7 +36,9 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_copy import ledger_to_try_on
-from pixelmill.store.living import holding, keep
+from pixelmill.store.living import holding
+from pixelmill.store.living import keep as keep_alive
+from pixelmill.store.master import MASTER, home_of
 from pixelmill.store.rows import Changes
 from pixelmill.watch.calls import doing
 from pixelmill.watch.saying import saying
@@ -40,15 +46,23 @@ from pixelmill.watch.stopping import asked, heeded
 
 log = logging.getLogger(__name__)
 
+_NOTHING_SEEN = Scan(0, 0, 0)
+"""In place of the scan of a run that ended before it had seen its sources."""
+
 
 @saying("Looking at the sources", doing)
-def discover_images(job: Job) -> Scan:
-    """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over."""
+def discover_images(job: Job, started: float) -> Scan:
+    """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over. Runs
+    that were killed get their report; should it be this one, it is on record that it began at `started`."""
     began = time.monotonic()
     with StoreWriter(job.store) as writer:
         writer.warn()
-        scan = _scanned(job, writer.ledger)
-        keep(writer.folder, scan.number)
+        runs = writer.ledger.runs
+        tell_of_cut_off(writer, started)
+        models = [spec.name for spec in job.specs]
+        scan = _scanned(job, writer.ledger, on_begin=lambda number: runs.begin(started, number, models))
+        runs.tell_seen(scan.number, scan.folders)
+        keep_alive(writer.folder, scan.number)
         log.info("%s", found(scan.seen, time.monotonic() - began))
         return scan
 
@@ -98,15 +112,33 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
 
 
 @saying("Counting what was done, for the report")
-def report_run(job: Job, scan: Scan, changes: Changes, outcome: Outcome, started: float) -> RunReport:
-    """Count, settle and keep the report of a run that began at `started` (Unix seconds)."""
+def report_run(job: Job, course: Course) -> RunReport:
+    """Count, settle and keep the report of a run that has come to its end."""
+    assert course.scan
     with StoreWriter(job.store) as writer:
-        report = build(
-            job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.reports,
-            started=started, seconds=time.time() - started, warnings=writer.warnings, plan=outcome.schedule,
-            lost=outcome.warnings,
-        )  # fmt: skip
-        return close(writer.ledger, scan, report, started)
+        report = _counted(job, writer, course, course.scan)
+        return close(writer.ledger, course.scan, report, course.started)
+
+
+def report_end(job: Job, course: Course) -> RunReport | None:
+    """Count and keep the report of a run that failed, or was stopped, before it came to its end; None where there is no
+    store to keep it."""
+    if not (home_of(job.store) / MASTER).exists():
+        return None
+    with StoreWriter(job.store) as writer:
+        report = _counted(job, writer, course, course.scan or _NOTHING_SEEN, to_the_end=False)
+        return keep(writer.ledger, report, course.started, to_the_end=False)
+
+
+def _counted(job: Job, writer: StoreWriter, course: Course, scan: Scan, *, to_the_end: bool = True) -> RunReport:
+    outcome, changes = course.outcome, course.changes or Changes()
+    report = build(
+        job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.reports,
+        started=course.started, seconds=0.0, warnings=writer.warnings, plan=outcome.schedule, lost=outcome.warnings,
+        ended=course.ended, error=course.error, to_the_end=to_the_end,
+    )  # fmt: skip
+    seconds, steps = course.seconds()
+    return report.model_copy(update={"seconds": seconds, "steps": steps})
 
 
 def report_late(job: Job) -> RunReport:
@@ -121,46 +153,78 @@ def report_late(job: Job) -> RunReport:
 @dataclass(frozen=True, slots=True)
 class Steps:
     """How each step of a run is carried out: by default in this process, once. A flow hands in tasks, which are tried
-    again and shown; `embed` is how workers are started."""
+    again and shown; `embed` is how workers are started. `show` is handed the report of a run that did not come to its
+    end, and `stops` are the exceptions by which, beside those that are no `Exception`, somebody cancels it."""
 
-    discover: Callable[[Job], Scan] = discover_images
+    discover: Callable[[Job, float], Scan] = discover_images
     fetch: Callable[[ModelSpec, CacheSpec], object] = fetch_weights
     plan: Callable[[Job, int], Prepared] = plan_work
     embed: Start = embed_here
     publish: Callable[[Job, Sequence[str]], Changes] = publish_changes
-    report: Callable[[Job, Scan, Changes, Outcome, float], RunReport] = report_run
+    report: Callable[[Job, Course], RunReport] = report_run
+    show: Callable[[Job, RunReport], object] = lambda _job, _report: None
+    stops: tuple[type[BaseException], ...] = ()
 
 
 HERE = Steps()
 
 
 def run(job: Job, steps: Steps = HERE) -> RunReport:
-    """Find what is new or missing, embed it, publish, report.
+    """Find what is new or missing, embed it, publish, report; however it ends, a report is left of it.
 
     A run that comes while another is at work on the store waits for it. A signal while images are embedded ends it like
     its deadline; it has its effect when the report is kept. Raises WorkersLost, after the report, if work is left
     because those who did it were lost; StoreBusy if the deadline comes before its turn.
     """
-    with turn(job.store, job.deadline):
-        return _run(job, steps)
+    course = Course()
+    with ExitStack() as until_then:
+        until_then.callback(release_models)
+        try:
+            return _carried_out(job, steps, course, until_then)
+        except BaseException as error:
+            if not course.is_told:
+                _tell(job, steps, course, error)
+            raise
 
 
-def _run(job: Job, steps: Steps) -> RunReport:
-    started = time.time()
-    scan = steps.discover(job)
-    try:
-        with holding(job.store, scan.number):
-            for spec in job.specs:
-                steps.fetch(spec, job.cache)
-            prepared = steps.plan(job, scan.number)
-            with cluster_kept(), heeded():
-                outcome = share_out(job, scan.number, prepared, steps.embed, earlier=_earlier(job))
-                changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in outcome.matrices])
-                report = steps.report(job, scan, changes, outcome, started)
-    finally:
-        release_models()
-    outcome.check()
+def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) -> RunReport:
+    """The report, once it is kept. `until_then` ends when there is nothing more to tell."""
+    with course.step("turn"):
+        until_then.enter_context(turn(job.store, job.deadline))
+    with course.step("discover"):
+        scan = course.scan = steps.discover(job, course.started)
+    until_then.enter_context(holding(job.store, scan.number))
+    with course.step("weights"):
+        for spec in job.specs:
+            steps.fetch(spec, job.cache)
+    with course.step("plan"):
+        prepared = steps.plan(job, scan.number)
+        course.outcome.begin(prepared)
+    with cluster_kept(), heeded():
+        with course.step("embed"):
+            share_out(job, scan.number, prepared, steps.embed, earlier=_earlier(job), outcome=course.outcome)
+        with course.step("publish"):
+            course.changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in course.outcome.matrices])
+        undone = course.outcome.undone()
+        course.end(undone, is_cancelled=asked())
+        with course.step("report"):
+            report = steps.report(job, course)
+            course.is_told = True
+    if undone:
+        raise undone
     return report
+
+
+def _tell(job: Job, steps: Steps, course: Course, error: BaseException) -> None:
+    """Leave the report of a run that `error` ends. What goes wrong with that stays beside it."""
+    course.end(error, is_cancelled=isinstance(error, steps.stops) or not isinstance(error, Exception))
+    if isinstance(error, StoreBusy) and len(course.took) > 1:  # who has waited that long for a lock does not wait again
+        return
+    try:
+        if report := report_end(job, course):
+            steps.show(job, report)
+    except Exception as failed:
+        log.warning("The report of this run could not be kept: %s", reason_of(failed))
 
 
 @saying("Looking what a run would do", doing)
@@ -178,10 +242,10 @@ def preview(job: Job) -> DryRunReport:
     return dry_run_report(job, scan, pending, schedule, room)
 
 
-def _scanned(job: Job, ledger: Ledger) -> Scan:
+def _scanned(job: Job, ledger: Ledger, on_begin: Callable[[int], object] = lambda _scan: None) -> Scan:
     return scan_sources(
         ledger, job.sources,
-        paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline,
+        paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline, on_begin=on_begin,
     )  # fmt: skip
 
 

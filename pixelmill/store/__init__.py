@@ -10,7 +10,8 @@ What other rooms use of it; every other module is the store's own:
     content_sizes  which contents have a size in bytes; `sha256_of` rows
     readonly     `ledger_of` a store, to read beside writers or on read-only media
     ledger_copy  a ledger to try things out on
-    living       which runs live: `keep`, `holding`
+    living       which runs live: `keep`, `holding`, `lives`
+    runs         what is on record of a run that has not left its report yet (`Begun`)
     generations  which matrix of a model is served, filled or old
     ensembles    models side by side under a name
     weighting    how much each of several models counts
@@ -30,5 +31,5 @@ What other rooms use of it; every other module is the store's own:
 __all__ = [
     "backup", "commit", "compact", "content_sizes", "creation", "durable", "ensembles", "export", "filesystem",
     "generations", "ledger", "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader",
-    "readonly", "rows", "verify", "weighting",
+    "readonly", "rows", "runs", "verify", "weighting",
 ]  # fmt: skip

@@ -30,6 +30,7 @@ _RULES = {
         AND (typeof(value) <> 'integer' OR value NOT BETWEEN 0 AND {MOST - 1})
         OR key = 'store_id' AND typeof(value) <> 'text' OR key = 'rehashed' AND typeof(value) <> 'blob'
         OR key LIKE 'checks %' AND NOT is_json(CAST(value AS BLOB), 'list')
+        OR key LIKE 'begun %' AND NOT is_json(CAST(value AS BLOB), 'dict')
     """,
 }
 """What a row of a table must not be, beside of other types than the table declares."""

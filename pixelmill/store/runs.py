@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from pixelmill.store.database import Cell, Database
 from pixelmill.store.sqlite_errors import LedgerDamaged
@@ -13,11 +14,25 @@ from pixelmill.store.sqlite_errors import LedgerDamaged
 log = logging.getLogger(__name__)
 
 CHECKS_KEPT = 30
+_BEGUN: Final = "begun "
+"""And when a run began: the key of what is on record of it until it leaves its report."""
 
 _UNEVEN_SECONDS = 3600.0
 """A clock that is set right by less has not jumped."""
 _LEFT_ALONE_SECONDS = 60 * 86_400.0
 """Seconds between two writers of a store, at most; what is longer is a clock that jumped."""
+
+
+class Begun(NamedTuple):
+    """What is on record of a run that has left no report yet: when it began and was last heard of (Unix seconds), its
+    scan, its models, the vectors that it has stored by model, and the images seen below its sources."""
+
+    started: float
+    scan: int
+    last: float
+    models: tuple[str, ...]
+    embedded: Mapping[str, int] = {}
+    sources: Mapping[str, int] = {}
 
 
 class Runs:
@@ -37,6 +52,33 @@ class Runs:
         """What has happened to the store itself since the last settled run; '' if nothing has."""
         return str(self._db.meta("notice") or "")
 
+    def begin(self, started: float, scan: int, models: Sequence[str]) -> None:
+        """Say that the run began at `started` (Unix seconds) whose scan this is: should it be killed, that is known."""
+        self._keep(Begun(started, scan, started, tuple(models)))
+
+    def begun(self) -> list[Begun]:
+        """The runs that have left no report yet, the oldest first."""
+        query = "SELECT value FROM meta WHERE key >= ? AND key < ?"
+        kept = self._nicety(query, _BEGUN, f"{_BEGUN}~")
+        return sorted((begun for (told,) in kept if (begun := _begun(_report(told)))), key=lambda begun: begun.started)
+
+    def tell_seen(self, scan: int, sources: Mapping[str, int]) -> None:
+        """Say of the run of a scan which sources it has seen, with how many images."""
+        for begun in self._of(scan):
+            self._keep(begun._replace(last=time.time(), sources=dict(sources)))
+
+    def tell_embedded(self, scan: int, embedded: Mapping[str, int]) -> None:
+        """Say of the run of a scan that it has stored so many vectors more, by model."""
+        for begun in self._of(scan):
+            total = {m: begun.embedded.get(m, 0) + embedded.get(m, 0) for m in {**begun.embedded, **embedded}}
+            self._keep(begun._replace(last=time.time(), embedded=total))
+
+    def _of(self, scan: int) -> list[Begun]:
+        return [begun for begun in self.begun() if begun.scan == scan]
+
+    def _keep(self, begun: Begun) -> None:
+        self._db.set_meta(f"{_BEGUN}{begun.started!r}", json.dumps(begun._asdict()))
+
     def record(self, started: float, report: dict[str, Any], *, is_finished: bool = True) -> bool:
         """Keep the report of the run that began at `started`, once; whether that could be done: a run does not fail for
         a damaged table of reports. `is_finished`: whether it came to its end."""
@@ -47,6 +89,7 @@ class Runs:
         except LedgerDamaged as error:
             log.warning("the report cannot be kept in %s (%s): run `pixelmill repair`", self._db.path, error)
             return False
+        self._db.write("DELETE FROM meta WHERE key = ?", (f"{_BEGUN}{started!r}",))
         return True
 
     def last(self, most: int = 14) -> list[dict[str, Any]]:
@@ -103,6 +146,16 @@ class Runs:
         """A text that is kept under a key; '' for none, and for what is no text."""
         found = self._db.meta(key)
         return found if isinstance(found, str) else ""
+
+
+def _begun(told: dict[str, Any]) -> Begun | None:
+    """What was told of a run, as it was kept; None for what was damaged since."""
+    try:
+        counts = ({str(k): int(count) for k, count in told[name].items()} for name in ("embedded", "sources"))
+        times = float(told["started"]), int(told["scan"]), float(told["last"])
+        return Begun(*times, tuple(map(str, told["models"])), *counts)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _report(text: object) -> dict[str, Any]:

@@ -25,7 +25,17 @@ from tests.conftest import SavePicture
 from tests.support.prefect_server import clean_environment
 
 MODEL = "efficientnet_lite0"
-UNLIKE = {"store", "started", "seconds", "images_per_second", "reading_seconds", "bottleneck", "advice", "before"}
+UNLIKE = {
+    "store",
+    "started",
+    "seconds",
+    "steps",
+    "images_per_second",
+    "reading_seconds",
+    "bottleneck",
+    "advice",
+    "before",
+}
 """What two runs of the same way do not have in common."""
 
 

@@ -563,7 +563,10 @@ def test_reports_of_older_programs_are_read(kept: Path) -> None:
     raw = json.loads(kept.read_text())
     report = read_report(raw)
     assert report is not None
-    assert {key: value for key, value in report.as_json().items() if key in raw} == raw
+    told = report.as_json()
+    for night in told["nights"]:
+        assert night.pop("ended") == "done"
+    assert {key: value for key, value in told.items() if key in raw} == raw
     assert headline(report)
     assert {section.title for section in sections(report)} >= {"Models"}
     assert comparable(report, [report]) == [report]

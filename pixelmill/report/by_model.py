@@ -1,0 +1,55 @@
+"""What a run has done by model, and what waits: of every model of its job, whatever became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pixelmill.plan import NO_MATRIX, count_pending
+from pixelmill.report.model import ModelReport
+from pixelmill.run.job import Job
+from pixelmill.run.matrices import existing_matrices
+from pixelmill.run.results import ShardReport
+from pixelmill.run.scan import Scan
+from pixelmill.store.ledger import Ledger
+from pixelmill.store.manifest import Matrix
+from pixelmill.store.reader import Store
+
+
+def by_model(
+    job: Job, store: Store, ledger: Ledger, scan: Scan, filled: Mapping[str, Matrix | None], total: ShardReport,
+    workers: Mapping[str, ShardReport],
+) -> dict[str, ModelReport]:  # fmt: skip
+    """What each model of a job did in a run, and what of the images seen waits for it now."""
+    found = [matrix for matrix in filled.values() if matrix]
+    pending = count_pending(ledger, store, found, scan.number, and_new=len(found) < len(filled))
+    models = {}
+    for spec in job.specs:
+        name, matrix = spec.name, filled[spec.name]
+        made = matrix.provenance if matrix else None
+        speeds = [did.embedded.get(name, 0) / did.seconds for did in workers.values() if did.seconds]
+        models[name] = ModelReport(
+            embedded=total.embedded.get(name, 0),
+            pending=pending.get(made.fingerprint if made else NO_MATRIX, 0),
+            quarantined=ledger.quarantine.seen(scan.number, [made.fingerprint] if made else []),
+            dim=made.dim if made else spec.dim,
+            device=total.devices.get(name, job.devices.get(name, job.device)),
+            precision=made.precision if made else job.precision,
+            decode=made.decode if made else job.decode or "fast",
+            images_per_second=round(sum(speeds), 1),
+            dataset=_dataset(store, matrix) if matrix else name,
+        )
+    return models
+
+
+def filled_by(job: Job, store: Store, matrices: Sequence[Matrix]) -> dict[str, Matrix | None]:
+    """By model the matrix that it fills: of one that the run did not come to, that which it could go on with; None for
+    one that is still to be made."""
+    made = {matrix.provenance.model: matrix for matrix in matrices}
+    return {
+        spec.name: made.get(spec.name) or next(iter(existing_matrices(store.manifest, job, spec, None)), None)
+        for spec in job.specs
+    }
+
+
+def _dataset(store: Store, matrix: Matrix) -> str:
+    return (store.manifest.matrix(matrix.provenance.fingerprint) or matrix).published_name

@@ -1,0 +1,65 @@
+"""What a run has come to so far: however it ends, its report is made of that."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pixelmill.errors import reason_of
+from pixelmill.run.results import Ended
+from pixelmill.run.rounds import Outcome
+from pixelmill.run.scan import Scan
+from pixelmill.store.rows import Changes
+
+REST = "rest"
+"""Under this name stand the seconds of a run that belong to none of its steps."""
+
+
+@dataclass(slots=True)
+class Course:
+    """The way of a run up to now: what the sources hold, what was embedded, what was published; which way it ended, and
+    for which error, in one line. `started` in Unix seconds."""
+
+    started: float = field(default_factory=time.time)
+    scan: Scan | None = None
+    outcome: Outcome = field(default_factory=Outcome)
+    changes: Changes | None = None
+    ended: Ended = "done"
+    error: str = ""
+    is_told: bool = False
+    """Whether the run has left its report."""
+    took: dict[str, float] = field(default_factory=dict)
+    """Seconds by step, of those that are over."""
+    began: float = field(default_factory=time.monotonic)
+    step_began: tuple[str, float] | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """The block is a step of the run."""
+        self.step_began = name, time.monotonic()
+        try:
+            yield
+        finally:
+            self.took, self.step_began = self._by_step(), None
+
+    def end(self, error: BaseException | None, *, is_cancelled: bool = False) -> None:
+        """Take note of what the run has ended with, if not well."""
+        if error is not None or is_cancelled:
+            self.ended = "cancelled" if is_cancelled else "failed"
+            self.error = "It was asked to stop." if error is None else " ".join(reason_of(error).split())
+
+    def seconds(self) -> tuple[float, dict[str, float]]:
+        """For how long the run has gone on, to a tenth, and of that by step, to a hundredth; with the rest, the steps
+        add up to all of it."""
+        whole = math.ceil((time.monotonic() - self.began) * 10) / 10
+        steps = {name: math.floor(took * 100) / 100 for name, took in self._by_step().items()}
+        return whole, {**steps, REST: round(whole - sum(steps.values()), 2)}
+
+    def _by_step(self) -> dict[str, float]:
+        if self.step_began is None:
+            return self.took
+        name, began = self.step_began
+        return {**self.took, name: self.took.get(name, 0.0) + time.monotonic() - began}
