@@ -199,7 +199,11 @@ def crash_runs(workers: Collection[str]) -> None:
 def is_alive(process: str | None) -> bool:
     """Whether there is such a process on this machine, told by its number, as "1234" or "machine:1234"."""
     number = (process or "").rpartition(":")[2]
-    return number.isdecimal() and Path(f"/proc/{number}").exists()
+    try:
+        state = Path(f"/proc/{number or 0}/stat").read_text().rpartition(")")[2].split()[0]
+        return state not in ("Z", "X")  # dead, though nobody has taken notice
+    except OSError:
+        return False
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -9,11 +9,12 @@ from prefect import flow, get_run_logger
 
 from flows._begin import begin
 from pixelmill.errors import SettingsError
+from pixelmill.version import VERSION
 from settings import Settings, load_settings
 from tasks.digest import compose_digest, find_run, send_digest
 
 
-@flow(name="digest")
+@flow(name="digest", version=VERSION)
 def digest(block: str, run: str | None = None) -> str:
     """Send the digest of a run of `vectorize`; what it is about in one line.
 

@@ -17,10 +17,11 @@ from pixelmill.run.results import ShardReport
 from pixelmill.run.share import do_share
 from pixelmill.run.worker import AtWork
 from pixelmill.travel.shard_order import ShardOrder
+from pixelmill.version import VERSION
 from tasks.embed import embed_for_others
 
 
-@flow(name="embed")
+@flow(name="embed", version=VERSION)
 @cancelled_in_order
 def embed(handover: str, worker: str) -> None:
     """Embed what a run assigned to one worker. `vectorize` starts this; by hand there is nothing to start.

@@ -12,12 +12,13 @@ from flows._labels import label_store_run, store_run_name
 from pixelmill.report.upkeep import indexed, no_store
 from pixelmill.search.ann import Indexed
 from pixelmill.store.creation import is_missing
+from pixelmill.version import VERSION
 from settings import load_settings
 from tasks._artifacts import show_words
 from tasks.index import list_models, update_index
 
 
-@flow(name="index", flow_run_name=store_run_name)
+@flow(name="index", version=VERSION, flow_run_name=store_run_name)
 def index(store: str | None = None, models: list[str] | None = None, config: str | None = None) -> dict[str, float]:
     """Add to each model's index the vectors that came since; the recall at ten that was measured, by model.
 

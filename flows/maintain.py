@@ -11,12 +11,13 @@ from flows._ends import ended
 from flows._labels import label_store_run, store_run_name
 from pixelmill.report.upkeep import maintained, no_store
 from pixelmill.store.creation import is_missing
+from pixelmill.version import VERSION
 from settings import load_settings
 from tasks._artifacts import show_words
 from tasks.maintain import compact_store, verify_store
 
 
-@flow(name="maintain", flow_run_name=store_run_name)
+@flow(name="maintain", version=VERSION, flow_run_name=store_run_name)
 def maintain(store: str | None = None, config: str | None = None) -> dict[str, int]:
     """Verify a store, then compact it. Fails, touching nothing, when the store is damaged.
 

@@ -24,6 +24,7 @@ from pixelmill.run.preflight import check_devices
 from pixelmill.run.rounds import Lost
 from pixelmill.run.share import do_here
 from pixelmill.run.steps import Steps, preview, run
+from pixelmill.version import VERSION
 from pixelmill.watch.clocks import past
 from pixelmill.watch.exit import ending_after
 from settings import load_settings
@@ -39,7 +40,7 @@ from tasks.weights import fetch_weights
 
 @as_form
 @flow(
-    name="vectorize", flow_run_name=run_name,
+    name="vectorize", version=VERSION, flow_run_name=run_name,
     on_cancellation=[cancel_workers], on_crashed=[cancel_workers], on_failure=[cancel_workers],
 )  # fmt: skip
 @cancelled_in_order

@@ -96,8 +96,9 @@ def names_of(model: Any) -> set[str]:
 
 
 def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sources, store, models and workers reach Pixelmill through variables that it knows."""
+    """Sources, store, models, workers and hours reach Pixelmill through variables that it knows."""
     values = {"MODELS": "resnet18,vit_b_16", "FAN_OUT": "workers", "WORKERS": '[{"name": "gpu0", "work_pool": "gpu"}]'}
+    values |= {"NIGHTLY": "0 20 * * *", "DEADLINE": "8h"}
     for name, value in SERVICES["worker-gpu"]["environment"].items():
         if name.startswith("PIXELMILL_"):
             monkeypatch.setenv(name, re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], value))
@@ -106,6 +107,7 @@ def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -
     assert settings.run.models == ("resnet18", "vit_b_16")
     assert settings.run.handover == "/handover"
     assert [worker.work_pool for worker in settings.workers] == ["gpu"]
+    assert (settings.schedule.nightly, settings.schedule.deadline) == ("0 20 * * *", "8h")
 
 
 def test_the_store_of_compose_is_for_runs_alone() -> None:

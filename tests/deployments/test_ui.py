@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import prefect
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
@@ -103,7 +105,9 @@ def test_a_prefect_server_that_runs_already_is_left_alone(terminal: Terminal) ->
     """It says which version runs there, and how to use it."""
     address = str(PREFECT_API_URL.value()).removesuffix("/api")
     terminal.server.port = int(address.rpartition(":")[2])
-    assert terminal.refusal().startswith(f"A Prefect server (3.8.8) already runs at {address}. Stop it, or")
+    assert terminal.refusal().startswith(
+        f"A Prefect server ({prefect.__version__}) already runs at {address}. Stop it, or"
+    )
     assert httpx.get(f"{address}/api/health").is_success
 
 
@@ -130,6 +134,8 @@ def test_only_runs_whose_process_is_gone_are_over() -> None:
     assert is_alive(f"{process.pid}")
     assert is_alive(f"millhouse:{process.pid}")
     process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive(f"{process.pid}")  # dead, though nobody has taken notice
     process.wait()
     assert not is_alive(f"{process.pid}")
     assert not is_alive(None)
@@ -143,7 +149,7 @@ def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal, demo_store: P
     server = terminal.server
     with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
         first = inventory(client)
-        names = ["demo", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        names = ["demo", "digest", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
         assert first["deployments"] == names
         assert {"cpu", "gpu"} <= set(first["pools"])
         assert first["schedules"] == ["daily", "nightly", "weekly"]

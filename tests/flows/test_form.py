@@ -12,6 +12,7 @@ from flows.embed import embed
 from flows.maintain import maintain
 from flows.vectorize import vectorize
 from pixelmill import catalog
+from pixelmill.version import VERSION
 
 FORM: dict[str, Any] = parameter_schema(vectorize).model_dump()
 """As `prefect deploy` sends it."""
@@ -19,6 +20,12 @@ FORM: dict[str, Any] = parameter_schema(vectorize).model_dump()
 
 def errors(**parameters: Any) -> list[str]:
     return [error.message for error in validate(parameters, FORM)]
+
+
+@pytest.mark.parametrize("flow", [vectorize, embed, maintain], ids=lambda flow: flow.name)
+def test_a_flow_says_which_version_it_is_of(flow: Any) -> None:
+    """Whoever deploys it, from the checkout or from a wheel: Prefect takes it as the deployment's version."""
+    assert flow.version == VERSION
 
 
 @pytest.mark.parametrize("flow", [vectorize, embed, maintain], ids=lambda flow: flow.name)
