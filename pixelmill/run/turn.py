@@ -57,7 +57,7 @@ def _wait(descriptor: int, folder: Path, deadline: float | None) -> None:
         waited = time.monotonic() - began
         if past(deadline):
             raise StoreBusy(
-                f"Expected a turn on {folder} before the deadline. Another run has it still, {_holder(descriptor)}. "
+                f"Expected a turn on {folder} in time. Another run has it still, {_holder(descriptor)}. "
                 "Nothing was begun: the next run does what that one leaves."
             )
         if waited >= told * TELL_EVERY:
