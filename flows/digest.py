@@ -1,4 +1,4 @@
-"""Tell how a night ended, good or bad: headline, picture and links, by one of Prefect's notification blocks."""
+"""Tell how a night ended, good or bad: headline, pictures and links, by one of Prefect's notification blocks."""
 
 from __future__ import annotations
 

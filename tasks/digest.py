@@ -30,7 +30,7 @@ from prefect.logging import LogEavesdropper
 from prefect.utilities.urls import url_for
 
 from pixelmill.errors import PixelmillError, SettingsError
-from pixelmill.report.digest import Digest, Ended, digest, picture_in, report_of
+from pixelmill.report.digest import Digest, Ended, digest, pictures_in, report_of
 from pixelmill.report.history import TIMED, recorded
 from pixelmill.report.model import RunReport
 from pixelmill.store.readonly import ledger_of
@@ -43,11 +43,11 @@ _COLOURS = {"Completed": NotifyType.SUCCESS, "Failed": NotifyType.FAILURE, "Cras
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A digest, the colour that chats give it, and the picture that goes with it, as JPEG."""
+    """A digest, the colour that chats give it, and the pictures that go with it: JPEG by file name."""
 
     digest: Digest
     colour: NotifyType
-    picture: bytes | None = None
+    pictures: dict[str, bytes]
 
 
 @task(name="find run", cache_policy=NO_CACHE)
@@ -72,7 +72,7 @@ def compose_digest(run: UUID, store: Path | None, gallery: str | None) -> Told:
     with get_client(sync_client=True) as client:
         ended = _as_ended(client.read_flow_run(run))
     report = report_of(ended, _reports(store)) if store else None
-    return Told(digest(ended, report, gallery), _COLOURS.get(ended.state, NotifyType.WARNING), _picture(run))
+    return Told(digest(ended, report, gallery), _COLOURS.get(ended.state, NotifyType.WARNING), _pictures(run))
 
 
 def was_not_sent(_task: object, _run: object, state: Any) -> bool:
@@ -92,7 +92,7 @@ def send_digest(block: str, told: Told) -> None:
     as_html = all(each.notify_format == NotifyFormat.HTML for each in client)
     with TemporaryDirectory() as folder, LogEavesdropper("apprise", logging.WARNING) as heard:
         sent = client.notify(
-            title=told.digest.subject, notify_type=told.colour, attach=_attached(Path(folder), told.picture),
+            title=told.digest.subject, notify_type=told.colour, attach=_attached(Path(folder), told.pictures),
             body=told.digest.as_html() if as_html else told.digest.as_text(),
             body_format=NotifyFormat.HTML if as_html else NotifyFormat.TEXT,
         )  # fmt: skip
@@ -113,24 +113,22 @@ def _loaded(block: str) -> AbstractAppriseNotificationBlock:
     return found
 
 
-def _attached(folder: Path, picture: bytes | None) -> str | None:
-    if picture is None:
-        return None
-    file = folder / "night.jpg"
-    file.write_bytes(picture)
-    return str(file)
+def _attached(folder: Path, pictures: dict[str, bytes]) -> list[str] | None:
+    for name, jpeg in pictures.items():
+        (folder / name).write_bytes(jpeg)
+    return [str(folder / name) for name in pictures] or None
 
 
-def _picture(run: UUID) -> bytes | None:
-    """The picture of the report that a run shows in the Prefect UI."""
+def _pictures(run: UUID) -> dict[str, bytes]:
+    """The pictures of the report that a run shows in the Prefect UI."""
     mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
     with get_client(sync_client=True) as client:
-        shown = client.read_artifacts(artifact_filter=mine)
+        shown = [each.data for each in client.read_artifacts(artifact_filter=mine) if isinstance(each.data, str)]
     try:
-        return next(filter(None, (picture_in(each.data) for each in shown if isinstance(each.data, str))), None)
+        return {name: jpeg for markdown in shown for name, jpeg in pictures_in(markdown).items()}
     except (OSError, ValueError) as error:
-        log.warning("The digest goes without a picture: %s", error)
-        return None
+        log.warning("The digest goes without pictures: %s", error)
+        return {}
 
 
 def _as_ended(run: FlowRun) -> Ended:

@@ -22,7 +22,7 @@ SUBJECT = 150
 """Characters of a subject, at most."""
 CLOCKS = 60.0
 """Seconds that the clocks of the server and of the machine that has the runs may be apart."""
-_EMBEDDED = re.compile(r"data:image/webp;base64,([A-Za-z0-9+/=]+)")
+_PICTURES = re.compile(r"^## (.+)$|data:image/webp;base64,([A-Za-z0-9+/=]+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,19 @@ def report_of(run: Ended, reports: Sequence[RunReport]) -> RunReport | None:
     return started[min(during)] if during else None
 
 
-def picture_in(markdown: str) -> bytes | None:
-    """The first picture that a report in Markdown embeds, as JPEG, which every mail program shows; None without one.
+def pictures_in(markdown: str) -> dict[str, bytes]:
+    """The pictures that a report in Markdown embeds, named by their sections, as JPEG, which every mail program shows.
     Raises OSError for one that is damaged."""
-    found = _EMBEDDED.search(markdown)
-    if found is None:
-        return None
-    with Image.open(BytesIO(b64decode(found[1])), formats=["WEBP"]) as picture, BytesIO() as written:
+    title, found = "report", {}
+    for section, embedded in _PICTURES.findall(markdown):
+        title = section or title
+        if embedded:
+            found[f"{'-'.join(re.findall('[a-z]+', title.lower()))}.jpg"] = _as_jpeg(b64decode(embedded))
+    return found
+
+
+def _as_jpeg(webp: bytes) -> bytes:
+    with Image.open(BytesIO(webp), formats=["WEBP"]) as picture, BytesIO() as written:
         picture.convert("RGB").save(written, "JPEG", quality=88)
         return written.getvalue()
 

@@ -224,7 +224,16 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with stack.used(), get_client(sync_client=True) as client:
         found = inventory(client)
-        assert found["deployments"] == ["digest", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
+        assert found["deployments"] == [
+            "demo",
+            "digest",
+            "embed-cpu",
+            "embed-gpu",
+            "index",
+            "maintain",
+            "nightly",
+            "vectorize",
+        ]
         assert (len(found["schedules"]), len(found["automations"])) == (3, 1)
         wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
         waiting.deploy("one", "cpu", concurrency_limit=limit)

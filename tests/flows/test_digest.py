@@ -27,7 +27,7 @@ def failed_run() -> str:
     """The id of a run that ended before it did anything, but for an artifact with a picture."""
     webp = BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 30)).save(webp, "WEBP")
-    told = f"![The new images](data:image/webp;base64,{b64encode(webp.getvalue()).decode()})"
+    told = f"## New images\n\n![Some](data:image/webp;base64,{b64encode(webp.getvalue()).decode()})"
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(flow(name="vectorize")(lambda: None), name="photos", state=Failed(message="No."))
         client.create_artifact(ArtifactCreate(key="report", type="markdown", data=told, flow_run_id=run.id))
@@ -51,9 +51,9 @@ def test_a_run_that_failed_is_told_by_mail_and_as_json() -> None:
     (mail,) = mailed
     assert mail["Subject"] == subject
     assert "<h2>No.</h2>" in mail.get_body(("html",)).get_content()
-    assert 'src="cid:night.jpg"' in mail.get_body(("html",)).get_content()
+    assert 'src="cid:new-images.jpg"' in mail.get_body(("html",)).get_content()
     assert "No." in mail.get_body(("plain",)).get_content()
-    (shown,) = (part.get_payload(decode=True) for part in mail.walk() if part.get_filename() == "night.jpg")
+    (shown,) = (part.get_payload(decode=True) for part in mail.walk() if part.get_filename() == "new-images.jpg")
     (posted_picture,) = (b64decode(each["base64"]) for each in body["attachments"])
     assert shown == posted_picture
     with Image.open(BytesIO(shown)) as picture:

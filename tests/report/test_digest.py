@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pixelmill.report.digest import CLOCKS, SUBJECT, WARNINGS, Ended, digest, picture_in, report_of
+from pixelmill.report.digest import CLOCKS, SUBJECT, WARNINGS, Ended, digest, pictures_in, report_of
 from pixelmill.report.model import RunReport, read_report
 from pixelmill.report.text import headline, summary
 
@@ -95,15 +95,15 @@ def test_the_report_is_that_of_the_run(report: RunReport) -> None:
     assert report_of(ended(began=None, at=began), reports) is None
 
 
-def test_the_picture_is_that_of_the_report() -> None:
-    """The one that its Markdown embeds, as JPEG; a damaged one is an error, none is none."""
+def test_the_pictures_are_those_of_the_report() -> None:
+    """All that its Markdown embeds, as JPEG, named by their sections; a damaged one is an error, none is none."""
     webp = BytesIO()
     Image.new("RGB", (40, 30), (200, 30, 30)).save(webp, "WEBP")
-    embedded = b64encode(webp.getvalue()).decode()
-    found = picture_in(f"# All embedded\n\n![The new images](data:image/webp;base64,{embedded})\n\n| a |\n")
-    assert found
-    with Image.open(BytesIO(found)) as picture:
-        assert (picture.format, picture.size) == ("JPEG", (40, 30))
-    assert picture_in("# All embedded") is None
+    picture = f"![Some](data:image/webp;base64,{b64encode(webp.getvalue()).decode()})"
+    found = pictures_in(f"# All embedded\n\n## New images\n\n{picture}\n\n| a |\n\n## Last runs\n\n{picture}\n")
+    assert list(found) == ["new-images.jpg", "last-runs.jpg"]
+    with Image.open(BytesIO(found["last-runs.jpg"])) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (40, 30))
+    assert pictures_in("# All embedded\n\n## Models\n") == {}
     with pytest.raises(OSError, match="identify"):
-        picture_in("![x](data:image/webp;base64,AAAA)")
+        pictures_in("![x](data:image/webp;base64,AAAA)")
