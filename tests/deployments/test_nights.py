@@ -24,7 +24,7 @@ from tasks._artifacts import key_of
 from tests.support.notified import posts
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 IMAGES = 500
 DEPLOYED = ("nightly", "maintain", "index")
 
@@ -141,6 +141,8 @@ def test_a_night_that_a_worker_takes_after_its_deadline(server: PrefectServer, t
 
         run = wait_until(ended, 240, "a night that a schedule made")
         client._client.delete(f"/deployments/{nightly.id}/schedules/{made[0]['id']}")
+        active = {"flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}}
+        wait_until(lambda: client._client.post("/flow_runs/filter", json=active).json() == [], 240, "the last of them")
     assert run["state"]["name"] == WITH_WARNINGS
     assert "after its deadline at" in run["state"]["message"]
     assert len(Store(tmp_path / "store")) == 0

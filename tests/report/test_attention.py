@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows._ends import in_words
 from pixelmill.choices import MissingSource
+from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
+from pixelmill.cli.run import _judged
 from pixelmill.report.attention import End, attention, end_of
 from pixelmill.report.model import ImageCounts, ModelReport, RunReport, SelfCheck
 from pixelmill.report.text import headline, in_short, share_in_short
+from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.results import ShardReport
 from pixelmill.run.unreadable import GONE, UnreadableSource
 from pixelmill.store.rows import FailureGroup
@@ -113,3 +117,25 @@ def test_a_workers_share_in_short() -> None:
     did = ShardReport(read=48, refused=1, embedded={"a": 47}, unread=("/p/x.png: broken",))
     assert share_in_short([did, did]) == "96 read, 94 embedded with a, 2 quarantined, 2 could not be read."
     assert share_in_short([]) == "Nothing was left to do."
+
+
+@pytest.mark.parametrize(
+    ("told", "missing_source", "code"),
+    [
+        (report(), "warn", DONE),
+        (report(unreadable=(AWAY,), attention=(TOLD,)), "warn", DONE),
+        (report(unreadable=(AWAY,), attention=(TOLD,)), "fail", FAILED),
+        (report(unreadable=(AWAY,), attention=(TOLD,), exceeded_failure_rate=True), "warn", TOO_MANY_REFUSED),
+        (report(unreadable=(AWAY,), attention=(TOLD,), exceeded_failure_rate=True), "fail", FAILED),
+        (report(exceeded_failure_rate=True), "warn", TOO_MANY_REFUSED),
+        (report(failure="Nothing."), "warn", FAILED),
+    ],
+)
+def test_exit_codes(
+    told: RunReport, missing_source: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """Those of the command, with the words on stderr: as the state in Prefect, but that more unread images than may be
+    are told by their own code."""
+    job = Job(sources=("photos",), store=tmp_path, specs=(), cache=CacheSpec(), missing_source=missing_source)
+    assert _judged(told, job) == code
+    assert (TOLD in capsys.readouterr().err) is (TOLD in told.attention)
