@@ -59,7 +59,7 @@ def in_short(report: RunReport) -> str:
     counts = {kind: getattr(report.images, kind) for kind in KINDS}
     counts |= {"embedded" if len(made) == 1 else "vectors embedded": sum(made), "quarantined": refused}
     told = [f"{count:,} {what}" for what, count in {**counts, "pending": pending}.items() if count]
-    return f"{', '.join(told)}." if told else headline(report)
+    return f"{', '.join(told)}." if told else f"Nothing new. {_all_embedded(report)}"
 
 
 def share_in_short(did: Sequence[ShardReport]) -> str:

@@ -53,6 +53,7 @@ def test_a_good_night_says_what_it_did() -> None:
     assert in_short(report(models=2)) == "146 new, 280 vectors embedded, 6 quarantined."
     idle = report(embedded=0, images=ImageCounts(**{**COUNTS, "seen": 500}), failures=())
     assert in_short(idle) == "Nothing new. All 500 images are embedded with model0."
+    assert in_short(idle.model_copy(update={"ended": "failed"})) == in_short(idle), "the state says that it failed"
 
 
 def test_a_night_that_the_deadline_ended_says_so() -> None:
