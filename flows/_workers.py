@@ -23,7 +23,7 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.lost import LOST_SECONDS, Queue, Verdict, WorkerRun, judge, life_of
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.rounds import Lost
+from pixelmill.run.outcome import Lost
 from pixelmill.travel.patience import PATIENCE, Outage
 from pixelmill.watch.clocks import past
 from pixelmill.watch.stopping import is_over

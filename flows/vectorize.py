@@ -20,8 +20,8 @@ from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.cluster import run_on_cluster
 from pixelmill.run.intake import Intake
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.preflight import check_devices
-from pixelmill.run.rounds import Lost
 from pixelmill.run.share import do_here
 from pixelmill.run.steps import Steps, preview, run
 from pixelmill.version import VERSION

@@ -53,6 +53,10 @@ class WorkersLost(PixelmillError, RuntimeError):
     """Workers died or could not start, and nobody was left to do their work."""
 
 
+class ModelsLeftOut(PixelmillError, RuntimeError):
+    """A run is done but for models that could not be had: it embedded with the others."""
+
+
 class PrefectUnavailable(PixelmillError, ConnectionError):
     """Prefect's API, which keeps the order of a run, does not answer or does not start."""
 

@@ -19,8 +19,8 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.lost import LOST_SECONDS, life_of_all, why_cluster_lost, why_unreachable
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.piece import ShardPiece
-from pixelmill.run.rounds import Lost
 from pixelmill.watch.clocks import Unchanged, past
 from pixelmill.watch.stopping import asked, is_over
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pixelmill.errors import reason_of
+from pixelmill.run.outcome import Outcome
 from pixelmill.run.results import Ended
-from pixelmill.run.rounds import Outcome
 from pixelmill.run.scan import Scan
 from pixelmill.store.rows import Changes
 

@@ -18,9 +18,9 @@ from pixelmill.run.cluster import run_on_cluster
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.preflight import check_devices
 from pixelmill.run.retries import DOWNLOAD, SHARD, STORE
-from pixelmill.run.rounds import Lost
 from pixelmill.run.scan import Scan
 from pixelmill.run.share import do_here, embed_and_store
 from pixelmill.run.steps import Steps

@@ -16,7 +16,7 @@ from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.settle import Settled
+from pixelmill.run.settle import NotLoaded, Settled
 from pixelmill.sources.address import shown_path
 from pixelmill.travel.handover import Handover, handover_at
 from pixelmill.travel.patience import PATIENCE, Patient
@@ -146,7 +146,7 @@ class RunPlace:
         number = f"{answer.number}.{answer.piece:04}" if answer.piece else answer.number
         self._put(f"rows-{number}-{answer.report.worker}", replace(answer, rest=None).message())
 
-    def hand_in_settled(self, settled: Settled, orders: RunOrders, worker: str) -> None:
+    def hand_in_settled(self, settled: Settled | NotLoaded, orders: RunOrders, worker: str) -> None:
         number = [spec.name for spec in orders.job.specs].index(settled.model)
         self._put(f"settled-{number}-{worker}", settled.message(orders.store_id, orders.scan))
 

@@ -16,7 +16,7 @@ from pixelmill.run.measure import Measure, measure_of
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.results import ShardReport, this_process
 from pixelmill.run.retries import SHARD
-from pixelmill.run.settle import Settled
+from pixelmill.run.settle import NotLoaded, Settled
 from pixelmill.run.shard_orders import ShardOrders
 from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.compact import compact_if_needed
@@ -134,11 +134,14 @@ class Intake:
             tell(model, images)
         return answer
 
-    def take_settled(self, settled: Settled, worker: str) -> None:
+    def take_settled(self, settled: Settled | NotLoaded, worker: str) -> None:
         """Take note of the matrix that a model fills, made by now; its first rows are stored, unless somebody else was
         first. Raises MessageRefused for a new one of which the worker could read no image, where another may."""
         if self._is_settled(settled.model):
             log.info("%s settled %s when that was done", worker, settled.model)
+            return
+        if isinstance(settled, NotLoaded):
+            self.done.append(ShardReport(worker, not_loaded={settled.model: settled.why}))
             return
         writer = self._writer
         if self.needs_rows and settled.rows and not settled.rows.vectors:

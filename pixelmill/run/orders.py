@@ -71,7 +71,8 @@ class RunOrders:
         Raises DeviceUnavailable for a device that is not there, unless the settings let the CPU stand in.
         """
         named = {w.name: w.device for w in self.job.workers}
-        asked = _visible(named.get(worker, self.job.device))
+        is_used = worker in named or any(spec.name not in self.job.devices for spec in self.job.specs)
+        asked = _visible(named.get(worker, self.job.device)) if is_used else "cpu"
         fall_back = self.job.missing_device == "cpu"
         device, warning = usable_device(asked, fall_back=fall_back)
         asked_by_model = {} if worker in named else self.job.devices

@@ -6,10 +6,12 @@ A wrong name is told at once: what stores need (NumPy, HDF5) is loaded when the 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pixelmill.devices import resolve_device
-from pixelmill.errors import SourceError, StoreError
+from pixelmill.errors import DeviceUnavailable, PixelmillError, SourceError, StoreError, WeightsError
+from pixelmill.models.base import ModelSpec
 from pixelmill.run.job import Job
 from pixelmill.run.scan import known_below, source_in_time
 from pixelmill.sources.address import is_address
@@ -32,11 +34,15 @@ def check(job: Job, *, writes: bool = True) -> None:
 
 
 def check_weights(job: Job) -> None:
-    """Raises WeightsError for a file that is not there and cannot come: on this machine, or without a network."""
+    """Raises WeightsError if no model has its file, on this machine or without a network: where one has, the run does
+    without the others."""
     cache = job.cache.open()
-    for spec in job.specs:
+
+    def require(spec: ModelSpec) -> None:
         if job.cache.offline or spec.weights.url.startswith("file:"):
             cache.fetch(spec.weights)
+
+    _for_one(job, require, WeightsError)
 
 
 def check_sources(job: Job) -> None:
@@ -68,10 +74,28 @@ def _is_known(job: Job, source: str) -> bool:
 
 @saying("Looking at the devices")
 def check_devices(job: Job) -> None:
-    """Raises DeviceUnavailable for a device that this process lacks; torch is left alone where none is asked for."""
-    if job.fan_out == "inline" and job.missing_device == "fail":
-        for device in {job.device, *job.devices.values()} - {"auto", "cpu"}:
+    """Raises DeviceUnavailable if this process lacks the devices of all models; torch is left alone where none is asked
+    for."""
+
+    def require(spec: ModelSpec) -> None:
+        device = job.devices.get(spec.name, job.device)
+        if device not in ("auto", "cpu"):
             resolve_device(device)
+
+    if job.fan_out == "inline" and job.missing_device == "fail":
+        _for_one(job, require, DeviceUnavailable)
+
+
+def _for_one(job: Job, require: Callable[[ModelSpec], None], error: type[PixelmillError]) -> None:
+    """Require something of one model at least. Raises the first one's error if that fails for all."""
+    failed = []
+    for spec in job.specs:
+        try:
+            require(spec)
+        except error as missing:
+            failed.append(missing)
+    if failed and len(failed) == len(job.specs):
+        raise failed[0]
 
 
 def _check_store(job: Job, *, writes: bool) -> None:

@@ -63,9 +63,9 @@ class ShardReport:
     store had them already, on which devices, how long the stages took (with reading and decoding summed over
     `threads`), the files left for later, with the reason, those that were taken although something is wrong with them,
     by what it is, and what hung. `checks` holds, by fingerprint, how many stored vectors it has embedded again to
-    compare, and the least cosine; `drifted` the models that make other vectors here, in words: it has embedded nothing
-    with them. `place` is the process that did it, on which machine; `has_more` tells that a further piece of the shard
-    is to follow."""
+    compare, and the least cosine; `drifted` the models that make other vectors here, in words, and `not_loaded` those
+    that could not be had here, and why: it has embedded nothing with them. `place` is the process that did it, on which
+    machine; `has_more` tells that a further piece of the shard is to follow."""
 
     worker: str = ""
     place: str = ""
@@ -83,6 +83,7 @@ class ShardReport:
     hung: tuple[Hang, ...] = ()
     checks: dict[str, tuple[int, float]] = field(default_factory=dict)
     drifted: dict[str, str] = field(default_factory=dict)
+    not_loaded: dict[str, str] = field(default_factory=dict)
     has_more: bool = False
 
     @property
@@ -155,6 +156,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             hung=(*total.hung, *report.hung),
             checks={**total.checks, **report.checks},
             drifted={**total.drifted, **report.drifted},
+            not_loaded={**total.not_loaded, **report.not_loaded},
         )
     return replace(total, timing=timing)
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
 
-from pixelmill.errors import DeviceUnavailable, PixelmillError, WorkersLost
+from pixelmill.errors import DeviceUnavailable
 from pixelmill.plan import Plan
-from pixelmill.run.intake import Intake, Unread
+from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.lost import (
     is_device_missing,
@@ -19,14 +18,22 @@ from pixelmill.run.lost import (
     who_is_left_out,
 )
 from pixelmill.run.measure import measure_of
+from pixelmill.run.models_left_out import (
+    Reasons,
+    for_no_device,
+    left_out,
+    nobody_loads,
+    who_cannot_load,
+    without,
+)
 from pixelmill.run.orders import RunOrders, Unsettled
+from pixelmill.run.outcome import Lost, Outcome
 from pixelmill.run.prepare import Prepared, plan_for, unsettled_again
 from pixelmill.run.results import ShardReport, WorkerReport
 from pixelmill.run.room import check_room
 from pixelmill.run.schedule import able_workers, schedule_for
 from pixelmill.run.told import embedding_told
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.manifest import Matrix
 from pixelmill.watch.calls import doing
 from pixelmill.watch.clocks import past
 from pixelmill.watch.saying import saying
@@ -37,57 +44,8 @@ log = logging.getLogger(__name__)
 ROUNDS = 3
 """How often work is shared out: once, and twice more what lost workers left."""
 
-Lost = dict[str, str]
-"""Who was lost, and why, by the worker's name."""
 Start = Callable[[RunOrders, Intake], Lost]
 """Have orders carried out, hand what comes of them to the intake, and wait for everybody."""
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What the workers did, and the matrices that they filled; who was to do what, in words; who was lost, and why;
-    what became of the work that lost ones left; whether the run fails for it."""
-
-    matrices: list[Matrix] = field(default_factory=list)
-    done: list[ShardReport] = field(default_factory=list)
-    schedule: str = ""
-    lost: Lost = field(default_factory=dict)
-    left: str = "What it left was given out again."
-    refused: list[str] = field(default_factory=list)
-    unfinished: bool = False
-    unread: Unread = field(default_factory=Unread)
-
-    def begin(self, prepared: Prepared) -> None:
-        """Begin with what is settled, and with what was taken in, before anything is shared out."""
-        self.matrices, self.done, self.refused = (
-            list(prepared.matrices),
-            list(prepared.taken_in),
-            list(prepared.refused),
-        )
-
-    @property
-    def warnings(self) -> list[str]:
-        return [*(f"Worker {name} was lost: {reason} {self.left}" for name, reason in self.lost.items()), *self.refused]
-
-    @property
-    def reports(self) -> list[ShardReport]:
-        """What the workers did, without the files that one could not read and another could; what nobody could read
-        counts once."""
-        told = set(self.unread.read_later)
-        return [replace(did, unread=tuple(_untold(did.unread, told))) for did in self.done]
-
-    def undone(self) -> PixelmillError | None:
-        """WorkersLost, if work is left that nobody does."""
-        if self.unfinished:
-            return WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))
-        return None
-
-
-def _untold(unread: Sequence[str], told: set[str]) -> Iterator[str]:
-    for one in unread:
-        if one not in told:
-            told.add(one)
-            yield one
 
 
 @saying("Embedding what is missing", doing)
@@ -98,7 +56,8 @@ def share_out(
     """Have the shards of a plan embedded by those whom `start` starts. What a lost one left is done by the others.
 
     `earlier` is what the workers did in earlier runs, by which they are known to be fast or slow; what comes of it is
-    put into `outcome` as it comes. Raises DeviceUnavailable for a model that no worker's device holds.
+    put into `outcome` as it comes. A model that nobody can load is left out; raises DeviceUnavailable if no worker's
+    device holds any.
     """
     outcome = Outcome() if outcome is None else outcome
     outcome.begin(prepared)
@@ -125,6 +84,10 @@ class _Rounds:
 
     def go(self, unsettled: Sequence[Unsettled], plan: Plan) -> None:
         outcome = self.outcome
+        if too_large := left_out(self.job, for_no_device(self.job, self._wanted(unsettled, plan))):
+            self._leave_out(too_large)
+            unsettled = [one for one in unsettled if one.model not in too_large]
+            plan = plan_for(self.job, self.writer, outcome.matrices, self.scan)
         turns = ROUNDS
         while turns:
             if unsettled:
@@ -176,12 +139,25 @@ class _Rounds:
                 break  # those who are left cannot take it over
             intake, lost = self._carried_out(self._given(settling=settling), needs_rows=turn < ROUNDS - 1)
             self.outcome.lost |= lost
-            unsettled = [one for one in unsettled if one.model not in intake.settled]
+            self._leave_out(nobody_loads(self.job, self.outcome.done))
+            done = {*intake.settled, *self.outcome.models_left_out}
+            unsettled = [one for one in unsettled if one.model not in done]
             # One whose device is missing keeps its share: another settles, and does not do it all in silence.
             self._without({name: why for name, why in self.outcome.lost.items() if not is_device_missing({name: why})})
             if not unsettled or past(self.job.deadline) or self._nobody_is_left():
                 break
         return unsettled
+
+    def _wanted(self, unsettled: Sequence[Unsettled], plan: Plan) -> set[str]:
+        """The models that have something to do."""
+        lacking = {m.provenance.model for m in self.outcome.matrices if plan.pending.get(m.provenance.fingerprint)}
+        return lacking | {one.model for one in unsettled}
+
+    def _leave_out(self, reasons: Reasons) -> None:
+        """Go on without models that cannot be had."""
+        self.outcome.models_left_out |= reasons
+        self.outcome.matrices = [m for m in self.outcome.matrices if m.provenance.model not in reasons]
+        self.job = without(self.job, reasons)
 
     def _nobody_is_left(self) -> bool:
         return (self.job.fan_out == "workers" and not self.job.workers) or is_without_workers(self.outcome.lost)
@@ -196,7 +172,7 @@ class _Rounds:
 
     def _one_round(self, orders: RunOrders) -> tuple[Lost, list[str], list[str]]:
         """Have orders carried out; who was lost meanwhile, and who gets no more for what they did; the models that
-        nobody makes any more as they are stored; what was handed in and could not be used."""
+        nobody makes any more as they are stored; what was handed in and could not be used, and what did not load."""
         intake, lost = self._carried_out(orders)
         did = intake.done
         drifted = self._nobody_makes(did)
@@ -210,7 +186,9 @@ class _Rounds:
         self.outcome.lost |= lost
         for name, reason in lost.items():
             log.warning("worker %s was lost: %s", name, reason)
-        return lost, drifted, intake.refused
+        self._leave_out(nobody_loads(self.job, self.outcome.done))
+        elsewhere = {model for report in did for model in report.not_loaded} - self.outcome.models_left_out.keys()
+        return lost, drifted, [*intake.refused, *elsewhere]
 
     def _nobody_makes(self, did: Sequence[ShardReport]) -> list[str]:
         """The models of which all who could embed with them make other vectors than are stored."""
@@ -262,7 +240,7 @@ class _Rounds:
             return self._given(plan, shares=None)
         specs = {spec.name: spec for spec in job.specs}
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
-        schedule = schedule_for(job, self.earlier, lacking, plan)
+        schedule = schedule_for(job, self.earlier, lacking, plan, avoiding=who_cannot_load(self.outcome.done))
         log.info("%s", schedule)
         shares = {share.worker: share.shards for share in schedule.shares}
         return self._given(plan, shares=shares, schedule=str(schedule))

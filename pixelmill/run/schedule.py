@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pixelmill.errors import DeviceUnavailable
 from pixelmill.formatting import in_words
@@ -13,6 +14,8 @@ from pixelmill.plan import Plan, Shard
 from pixelmill.run.job import Job, Worker
 from pixelmill.run.results import WorkerReport
 from pixelmill.run.throughput import Throughput
+
+_NOBODY: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -56,19 +59,24 @@ class Schedule:
 
 
 def schedule_for(
-    job: Job, earlier: Iterable[Mapping[str, WorkerReport]], specs: Mapping[str, ModelSpec], plan: Plan
-) -> Schedule:
-    """The shares of a job's workers, by what `earlier` runs tell of their speed. A cluster counts as one worker."""
+    job: Job, earlier: Iterable[Mapping[str, WorkerReport]], specs: Mapping[str, ModelSpec], plan: Plan, *,
+    avoiding: Mapping[str, Collection[str]] = _NOBODY,
+) -> Schedule:  # fmt: skip
+    """The shares of a job's workers, by what `earlier` runs tell of their speed; none of a model for those whom it is
+    `avoiding`. A cluster counts as one worker."""
     workers = job.workers if job.fan_out == "workers" else (Worker(name=job.fan_out, device=job.device),)
     throughput = Throughput(job.specs, earlier, {worker.name: worker.device for worker in workers})
-    scheduled = schedule(plan, specs, workers, throughput)
+    scheduled = schedule(plan, specs, workers, throughput, avoiding=avoiding)
     if job.fan_out in ("dask", "ray"):
         for share in scheduled.shares:
             share.reading, share.computing = share.reading / job.parallel, share.computing / job.parallel
     return scheduled
 
 
-def schedule(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker], throughput: Throughput) -> Schedule:
+def schedule(
+    plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worker], throughput: Throughput, *,
+    avoiding: Mapping[str, Collection[str]] = _NOBODY,
+) -> Schedule:  # fmt: skip
     """Give each (shard, model) to the worker that is done first with it; the model that takes longest goes first.
 
     `specs` are the models by the fingerprint of the matrix that lacks images. A model stays off a device that it does
@@ -77,7 +85,10 @@ def schedule(plan: Plan, specs: Mapping[str, ModelSpec], workers: Sequence[Worke
     """
     shares = {worker.name: Share(worker.name) for worker in workers}
     wanted = {fingerprint: spec for fingerprint, spec in specs.items() if plan.pending.get(fingerprint)}
-    able = {fingerprint: able_workers(spec, workers) for fingerprint, spec in wanted.items()}
+    able = {
+        fingerprint: [w for w in able_workers(spec, workers) if w.name not in avoiding.get(spec.name, ())]
+        for fingerprint, spec in wanted.items()
+    }
 
     def seconds(fingerprint: str, worker: Worker) -> float:
         return throughput.model(worker.name, worker.device, wanted[fingerprint]) * plan.pending[fingerprint]

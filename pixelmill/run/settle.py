@@ -60,10 +60,12 @@ class Settled:
         return encode(Message(KIND, store_id, run, header, arrays))
 
     @classmethod
-    def of(cls, data: bytes, store_id: str) -> Settled:
+    def of(cls, data: bytes, store_id: str) -> Settled | NotLoaded:
         """What a message holds, of a store. Raises MessageRefused."""
         message = decode(data, KIND, store_id=store_id)
         said = message.header
+        if "not_loaded" in said:
+            return NotLoaded(str(said.get("model")), str(said["not_loaded"]))
         try:
             made = Provenance.model_validate(said["made"])
             rows = (
@@ -75,6 +77,18 @@ class Settled:
             return cls(str(said["model"]), made, checks, rows, REPORT.validate_python(said["report"]))
         except (ValidationError, LookupError, TypeError, ValueError) as error:
             raise MessageRefused(f"Expected what a worker settled. What was handed over is none: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """A model could not be had where it was to be settled, and why."""
+
+    model: str
+    why: str
+
+    def message(self, store_id: str, run: int) -> bytes:
+        """It, as it travels."""
+        return encode(Message(KIND, store_id, run, {"model": self.model, "not_loaded": self.why}, {}))
 
 
 def settle(job: Job, asked: Unsettled, *, first_rows: bool = True, read: ReadFile | None = None) -> Settled:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from pixelmill.errors import StoreBusy, reason_of
+from pixelmill.errors import PixelmillError, StoreBusy, reason_of
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
 from pixelmill.report.build import build, close, dry_run_report, keep, late_report
@@ -21,12 +21,14 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.left import take_in_left
 from pixelmill.run.loaded import release_models
+from pixelmill.run.models_left_out import Reasons, left_out, without
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.prepare import Prepared, prepare
 from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
 from pixelmill.run.room import room_for, vector_bytes
-from pixelmill.run.rounds import Lost, Start, share_out
+from pixelmill.run.rounds import Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
@@ -173,8 +175,9 @@ def run(job: Job, steps: Steps = HERE) -> RunReport:
     """Find what is new or missing, embed it, publish, report; however it ends, a report is left of it.
 
     A run that comes while another is at work on the store waits for it. A signal while images are embedded ends it like
-    its deadline; it has its effect when the report is kept. Raises WorkersLost, after the report, if work is left
-    because those who did it were lost; StoreBusy if the deadline comes before its turn.
+    its deadline; it has its effect when the report is kept. Raises, after the report, WorkersLost if work is left
+    because those who did it were lost, and ModelsLeftOut if it is that of models that cannot be had; StoreBusy if the
+    deadline comes before its turn.
     """
     course = Course()
     with ExitStack() as until_then:
@@ -195,14 +198,14 @@ def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) 
         scan = course.scan = steps.discover(job, course.started)
     until_then.enter_context(holding(job.store, scan.number))
     with course.step("weights"):
-        for spec in job.specs:
-            steps.fetch(spec, job.cache)
+        course.outcome.models_left_out = _fetched(job, steps)
     with course.step("plan"):
-        prepared = steps.plan(job, scan.number)
+        prepared = steps.plan(without(job, course.outcome.models_left_out), scan.number)
         course.outcome.begin(prepared)
     with cluster_kept(), heeded():
         with course.step("embed"):
-            share_out(job, scan.number, prepared, steps.embed, earlier=_earlier(job), outcome=course.outcome)
+            able = without(job, course.outcome.models_left_out)
+            share_out(able, scan.number, prepared, steps.embed, earlier=_earlier(job), outcome=course.outcome)
         with course.step("publish"):
             course.changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in course.outcome.matrices])
         undone = course.outcome.undone()
@@ -213,6 +216,18 @@ def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) 
     if undone:
         raise undone
     return report
+
+
+def _fetched(job: Job, steps: Steps) -> Reasons:
+    """Fetch the weights of all models; why those are left out that cannot be had. Raises the first one's error where
+    none can."""
+    failed: dict[str, Exception] = {}
+    for spec in job.specs:
+        try:
+            steps.fetch(spec, job.cache)
+        except (PixelmillError, OSError) as error:
+            failed[spec.name] = error
+    return left_out(job, failed)
 
 
 def _tell(job: Job, steps: Steps, course: Course, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,10 +23,12 @@ from pixelmill.run.drift import Check, ReadFile, checked
 from pixelmill.run.job import Job
 from pixelmill.run.loaded import is_sound, loaded_model, note_sound
 from pixelmill.run.measure import Measure
+from pixelmill.run.models_left_out import why
 from pixelmill.run.orders import RunOrders, Unsettled, paths_of
 from pixelmill.run.piece import TimedFiles
 from pixelmill.run.results import ShardReport, combined, this_process, told_of, unread_of
-from pixelmill.run.settle import Settled, settle
+from pixelmill.run.retries import SHARD
+from pixelmill.run.settle import NotLoaded, Settled, settle
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.store.manifest import Matrix
@@ -39,6 +42,8 @@ from pixelmill.watch.stopping import asked
 
 if TYPE_CHECKING:
     from pixelmill.models.base import EmbeddingModel
+
+log = logging.getLogger(__name__)
 
 _RETRY_DELAYS = (1.0, 4.0)
 """Seconds before files that could not be read are tried again."""
@@ -71,6 +76,8 @@ class AtWork:
         self.read = reader_for(self.job, worker)
         self._checks: dict[str, tuple[int, float]] = {}
         self._stopped = stopped
+        self._not_loaded: dict[str, str] = {}
+        """By model, why it cannot be had here."""
 
     def stop(self) -> bool:
         """Whether no more is to be begun."""
@@ -103,15 +110,23 @@ class AtWork:
             dict.fromkeys([w for r in reports for w in r.warnings] + [self._warning] * bool(self._warning))
         )
         did = replace(combined(reports), worker=self.worker, threads=self.job.threads, place=this_process())
+        asked = {matrix.provenance.model for matrix in matrices}
+        not_loaded = {model: reason for model, reason in self._not_loaded.items() if model in asked}
         did = replace(did, hung=hung, warnings=warnings, checks=self._checks, has_more=not piece.is_all)
+        did = replace(did, not_loaded=not_loaded)
         unmeasured = tuple(f for f in order.fingerprints if self._measures[f].is_new)
         rows = merged([result.rows for result in done])
         answer = ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured, order.piece)
         return answer if piece.is_all else replace(answer, rest=order.after(piece.taken, answer.made))
 
-    def settled(self, asked: Unsettled) -> Settled:
+    def settled(self, asked: Unsettled) -> Settled | NotLoaded:
         """Which matrix a model fills, found out here. Raises Unanswered if the model hangs."""
-        found = settle(self.job, asked, read=self.read)
+        try:
+            found = SHARD.around(settle, f"settling {asked.model}")(self.job, asked, read=self.read)
+        except Unanswered:
+            raise
+        except Exception as error:  # whatever a library makes of a file, or a device of a model
+            return NotLoaded(asked.model, why(asked.model, error))
         warnings = (*found.report.warnings, *[self._warning] * bool(self._warning))
         return replace(found, report=replace(found.report, worker=self.worker, warnings=warnings))
 
@@ -135,6 +150,8 @@ class AtWork:
             targets, warnings = answer(partial(self._ready, order, matrices), deadline=job.deadline)
         except Unanswered as silent:
             return ShardReport(hung=_hung(silent), seconds=time.perf_counter() - start)
+        if not targets:
+            return ShardReport(seconds=time.perf_counter() - start)
         options = job.decode_options(matrices[0].provenance.decode)
         pipeline = Pipeline(targets, options, batch_size=job.batch_size, threads=job.threads, read=self.read)
         fingerprints = {target.fingerprint for target in targets}
@@ -167,7 +184,19 @@ class AtWork:
         return targets, self._require(targets) if order.files else ()
 
     def _targets(self, matrices: Sequence[Matrix]) -> list[Target]:
-        return [Target(loaded_for(self.job, matrix), matrix.provenance.fingerprint) for matrix in matrices]
+        """The models that fill matrices, loaded; of those that cannot be had it is noted why."""
+        return [target for matrix in matrices if (target := self._target(matrix))]
+
+    def _target(self, matrix: Matrix) -> Target | None:
+        model = matrix.provenance.model
+        if model not in self._not_loaded:
+            try:
+                loaded = SHARD.around(loaded_for, f"loading {model}")(self.job, matrix)
+                return Target(loaded, matrix.provenance.fingerprint)
+            except Exception as error:  # whatever a library makes of a file, or a device of a model
+                self._not_loaded[model] = why(model, error)
+                log.warning("%s cannot be had here: %s", model, self._not_loaded[model])
+        return None
 
     def _require(self, targets: Sequence[Target]) -> Sequence[str]:
         drifted: dict[str, str] = {}

@@ -13,7 +13,7 @@ from pixelmill.run.handoff import RunPlace, place_of
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.rounds import Lost
+from pixelmill.run.outcome import Lost
 from pixelmill.run.share import do_share
 from pixelmill.run.steps import Steps, run
 from tests.support.namespace import Namespace

@@ -19,8 +19,8 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job, Worker
 from pixelmill.run.options import RunOptions
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.piece import TimedFiles
-from pixelmill.run.rounds import Lost
 from pixelmill.run.share import do_share
 from pixelmill.run.steps import run
 from pixelmill.run.worker import AtWork

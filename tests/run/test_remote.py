@@ -14,8 +14,8 @@ from pixelmill.malloc import keep_freed
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.orders import RunOrders
+from pixelmill.run.outcome import Lost
 from pixelmill.run.remote import embed_remotely
-from pixelmill.run.rounds import Lost
 from pixelmill.run.steps import Steps, run
 from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.numbered import OTHERS, content

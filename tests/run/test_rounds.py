@@ -25,7 +25,7 @@ from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job, Worker
 from pixelmill.run.lost import WorkerRun, judge, life_of
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.rounds import Lost
+from pixelmill.run.outcome import Lost
 from pixelmill.run.settle import settle
 from pixelmill.run.share import do_share
 from pixelmill.run.steps import Steps, run

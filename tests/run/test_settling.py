@@ -15,7 +15,7 @@ from pixelmill.run.handoff import place_of
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job, Worker
 from pixelmill.run.orders import RunOrders
-from pixelmill.run.rounds import Lost
+from pixelmill.run.outcome import Lost
 from pixelmill.run.share import do_share
 from pixelmill.run.steps import Steps, run
 from pixelmill.store.reader import Store
