@@ -14,6 +14,8 @@ from prefect.utilities.urls import url_for
 from pixelmill.formatting import printable
 from pixelmill.report.markdown import as_markdown
 from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.report.pictures import SECONDS, sheet_of
+from pixelmill.report.sheet import Sheet
 from pixelmill.report.text import headline
 from pixelmill.run import steps
 from pixelmill.run.course import Course
@@ -27,6 +29,7 @@ from tasks._retries import tried_again
 
 log = logging.getLogger("pixelmill.tasks")
 
+STOPPED_SECONDS = 3.0
 GALLERY_SECONDS = 5.0
 """A gallery that does not answer for so long is down."""
 
@@ -57,12 +60,20 @@ def show_report(job: Job, report: RunReport | DryRunReport) -> None:
     log.info("%s", headline(report))
     store = f"Store {printable(report.store)}"
     gallery = job.gallery if job.gallery and answers(job.gallery) else None
+    sheet = _sheet(job, report) if isinstance(report, RunReport) else Sheet()
     with not_needed("report"):
-        create_markdown_artifact(as_markdown(report, gallery), key=key_of("report", job.store), description=store)
+        create_markdown_artifact(
+            as_markdown(report, gallery, sheet), key=key_of("report", job.store), description=store
+        )
         if gallery:
             create_link_artifact(
                 gallery, link_text="The gallery", key=key_of("gallery", job.store), description="Search the images"
             )
+
+
+def _sheet(job: Job, report: RunReport) -> Sheet:
+    """The pictures of a report; a run that somebody stopped is not held up long by them."""
+    return sheet_of(report, job.decode_options("fast"), SECONDS if report.ended == "done" else STOPPED_SECONDS)
 
 
 def answers(address: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pixelmill.report import model
 from pixelmill.report.html import as_html
+from pixelmill.report.pictures import sheet_of
 from pixelmill.report.text import headline
 
 
@@ -22,7 +23,7 @@ class RunReport(model.RunReport):
         return f"<RunReport {self}>"
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        return as_html(self, sheet_of(self))
 
 
 class DryRunReport(model.DryRunReport):

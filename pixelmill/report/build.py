@@ -24,9 +24,10 @@ from pixelmill.report.model import (
     SelfCheck,
     WorkerPlan,
 )
+from pixelmill.report.new_images import new_images
 from pixelmill.run.job import Job
 from pixelmill.run.lost import who_is_left_out
-from pixelmill.run.results import Ended, ShardReport, WorkerModel, WorkerReport, combined
+from pixelmill.run.results import Ended, ShardReport, combined, worker_report
 from pixelmill.run.room import Room
 from pixelmill.run.scan import Scan
 from pixelmill.run.schedule import Schedule
@@ -84,6 +85,7 @@ def build(
         coverage=coverage(store, ledger),
         embedded_twice=total.embedded_twice,
         folders=changes.folders,
+        new_images=new_images(store, changes),
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,
         exceeded_failure_rate=rate > job.max_failure_rate,
@@ -102,7 +104,7 @@ def build(
             *dict.fromkeys(total.warnings),
         ),
         self_check=_self_checks(store, ledger, matrices, started),
-        workers={name: _worker(did) for name, did in workers.items()},
+        workers={name: worker_report(did) for name, did in workers.items()},
         plan=plan,
     )
     earlier = comparable(report, recorded(ledger, _RUNS))
@@ -241,20 +243,6 @@ def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
     """All that each worker did."""
     names = dict.fromkeys(report.worker for report in done)
     return {name: combined([report for report in done if report.worker == name]) for name in names}
-
-
-def _worker(did: ShardReport) -> WorkerReport:
-    """What `Throughput` learns from: reading is what all threads together took."""
-    seconds = did.timing.models
-    return WorkerReport(
-        images=did.read,
-        seconds=round(did.seconds, 3),
-        reading_seconds=round((did.timing.read + did.timing.decode) / did.threads, 3),
-        models={
-            model: WorkerModel(device=did.devices[model], images=images, seconds=round(seconds.get(model, 0.0), 3))
-            for model, images in did.embedded.items()
-        },
-    )
 
 
 def dry_run_report(

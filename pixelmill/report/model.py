@@ -84,6 +84,13 @@ class Night(_Part):
     ended: Ended = "done"
 
 
+class NewImage(_Part):
+    """One of the images that are new: its row in the store, and where it is."""
+
+    row: NonNegativeInt
+    path: str
+
+
 class RunReport(_Part):
     """The report of a run, however it `ended`, and for which `error`. `started` in ISO 8601, `seconds` on the wall.
 
@@ -94,6 +101,7 @@ class RunReport(_Part):
     holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
     `failure_rate` the share of the images to be read in this run that were
     refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
+    `new_images` are a few of the new and the changed ones, from all over them.
     `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
     left. `unreadable` are the sources of which much could not be read, and `attention` what a morning must not
     overlook, though the run came to its end. `notable` is what stands out beside the `nights` before.
@@ -114,6 +122,7 @@ class RunReport(_Part):
     coverage: dict[str, FiniteFloat] = {}
     embedded_twice: NonNegativeInt = 0
     folders: tuple[FolderCount, ...] = ()
+    new_images: tuple[NewImage, ...] = ()
     failures: tuple[FailureGroup, ...] = ()
     failure_rate: FiniteFloat = 0.0
     exceeded_failure_rate: bool = False

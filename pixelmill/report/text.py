@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
+from pixelmill.report import links
+from pixelmill.report.budget import budget
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
 from pixelmill.run.results import Ended, ShardReport, combined
@@ -22,13 +24,16 @@ Row = tuple[str | Names, ...]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A table with a title and a note below; without rows, the note alone. The columns in `words` hold no numbers."""
+    """A table with a title and a note below; without rows, the note alone. The columns in `words` hold no numbers.
+    `links` are where a gallery shows what a row tells of, for the column that they belong to; '' is nowhere."""
 
     title: str
     columns: Names
     rows: list[Row]
     words: Names = ()
     note: str = ""
+    links: Names = ()
+    linked: str = ""
 
 
 def headline(report: Report) -> str:
@@ -104,6 +109,8 @@ def sections(report: Report) -> Iterator[Section]:
             yield _preview(report)
         return
     yield models(report)
+    if report.steps:
+        yield _time(report)
     if len(report.workers) > 1:
         yield _workers(report)
     if report.folders:
@@ -166,7 +173,8 @@ def _folders(report: RunReport) -> Section:
     for count in report.folders:
         folder = "all others" if count.folder is None else (count.folder,)
         rows.append((folder, *(_count(getattr(count, kind)) for kind in kinds)))
-    return Section("Folders", ("folder", *kinds), rows, ("folder",))
+    addresses = tuple("" if count.folder is None else links.folder(count.folder) for count in report.folders)
+    return Section("Folders", ("folder", *kinds), rows, ("folder",), links=addresses, linked="folder")
 
 
 def _self_check(report: RunReport) -> Section:
@@ -181,13 +189,32 @@ def _self_check(report: RunReport) -> Section:
 
 def _failures(report: RunReport) -> Section:
     rows: list[Row] = []
+    addresses = tuple(links.refused(group.reason) for group in report.failures if group.new)
     for group in (group for group in report.failures if group.new):
         reason = "other reasons" if group.reason is None else f"{group.stage}: {group.reason}"
         rows.append((_count(group.new), _count(group.known), reason, tuple(map(_short, group.examples))))
     known = sum(group.known for group in report.failures)
     earlier = f"{'' if rows else 'None is new; '}{known:,} known from earlier runs. " if known else ""
     note = f"{earlier}All of them: pixelmill quarantine {report.store}"
-    return _trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
+    table = _trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
+    return replace(table, links=addresses, linked="reason")
+
+
+def _time(report: RunReport) -> Section:
+    """Where it went, in a unit in which the rows add up."""
+    unit, word = (60, "min") if report.seconds >= 600 else (1, "s")
+    rows: list[Row] = [
+        (what, f"{seconds / unit:,.1f} {word}", f"{seconds / report.seconds:.0%}", _bar(seconds / report.seconds))
+        for what, seconds in budget(report).items()
+    ]
+    rows.append(("all", f"{report.seconds / unit:,.1f} {word}", "100%", ""))
+    return Section("Where the time went", ("what", "time", "share", " "), rows, ("what", " "))
+
+
+def _bar(share: float) -> str:
+    """Twenty characters are all."""
+    eighths = round(share * 20 * 8)
+    return "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
 
 
 def _nights(report: RunReport) -> Section:

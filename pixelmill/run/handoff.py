@@ -110,7 +110,7 @@ class RunPlace:
         with suppress(ValueError, TypeError):
             if data := self.handover.get(self._at(f"{worker}.alive")):
                 sign = Sign(**json.loads(data))
-                self.embedded[worker] = sign.done
+                self.embedded[worker] = {model: int(images) for model, images in dict(sign.done).items()}
                 self.at[worker] = sign.doing
                 return sign
         return None

@@ -35,7 +35,7 @@ class WorkerModel(BaseModel):
 
 class WorkerReport(BaseModel):
     """What a worker did: images read, seconds at work, seconds that reading and decoding took (all its threads
-    together), and its models."""
+    together), its models, and for how many seconds these waited for files to be read, and to be decoded."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,6 +43,8 @@ class WorkerReport(BaseModel):
     seconds: FiniteFloat
     reading_seconds: FiniteFloat
     models: dict[str, WorkerModel]
+    waited_reading: FiniteFloat = 0.0
+    waited_decoding: FiniteFloat = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,23 @@ def _noted(result: Result) -> dict[str, Noted]:
     for file, note in result.noted:
         noted = added(noted, {note: Noted(1, (file.absolute,))})
     return noted
+
+
+def worker_report(did: ShardReport) -> WorkerReport:
+    """What `Throughput` learns from: reading is what all threads together took."""
+    seconds = did.timing.models
+    reading = did.timing.read / ((did.timing.read + did.timing.decode) or 1.0)
+    return WorkerReport(
+        images=did.read,
+        seconds=round(did.seconds, 3),
+        reading_seconds=round((did.timing.read + did.timing.decode) / did.threads, 3),
+        waited_reading=round(did.timing.wait * reading, 3),
+        waited_decoding=round(did.timing.wait * (1 - reading), 3),
+        models={
+            model: WorkerModel(device=did.devices[model], images=images, seconds=round(seconds.get(model, 0.0), 3))
+            for model, images in did.embedded.items()
+        },
+    )
 
 
 def this_process() -> str:

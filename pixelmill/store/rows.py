@@ -78,8 +78,8 @@ class FolderCount:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a run found: numbers of files since the last settled run, in all and by folder, and the rows whose path must
-    be published anew."""
+    """What a run found: numbers of files since the last settled run, in all and by folder, the rows whose path must be
+    published anew, and a few of those that are new, or that files which changed hold now, from all over them."""
 
     new: int = 0
     changed: int = 0
@@ -88,6 +88,7 @@ class Changes:
     removed: int = 0
     stale_rows: tuple[int, ...] = ()
     folders: tuple[FolderCount, ...] = ()
+    new_rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

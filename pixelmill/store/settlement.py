@@ -42,6 +42,9 @@ _WAITS = (
 AT_ONCE = 20_000
 """Rows that are changed at once at the end of a run, for which others have to wait."""
 
+FEW = 24
+"""New rows that are named."""
+
 Event = tuple[str, int | None, bytes, bytes]
 """What happened to a file: its kind (see `KINDS`), the row it holds or held, its source root and its path."""
 
@@ -138,6 +141,26 @@ def _in_stretches(db: Database, step: Step) -> None:
         last = end[0]
 
 
+class Spread:
+    """A few of many rows, evenly from all over them, of which only twice as many are ever kept."""
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []
+        self._every = 1
+        self._seen = 0
+
+    def add(self, row: int) -> None:
+        if self._seen % self._every == 0:
+            self._kept.append(row)
+            if len(self._kept) > 2 * FEW:
+                self._kept, self._every = self._kept[::2], 2 * self._every
+        self._seen += 1
+
+    def chosen(self) -> tuple[int, ...]:
+        number = min(len(self._kept), FEW)
+        return tuple(self._kept[i * len(self._kept) // number] for i in range(number))
+
+
 class Settlement:
     """Tells what happened to each file since the last settled run.
 
@@ -158,13 +181,16 @@ class Settlement:
         stale = array(
             "q", (row for (row,) in self._db.read(RowNumber, "SELECT row FROM stale WHERE told = 2"))
         )  # 8 bytes a row, not 100
-        counts, folders = dict.fromkeys(KINDS, 0), FolderCounts()
+        counts, folders, new = dict.fromkeys(KINDS, 0), FolderCounts(), Spread()
         for kind, row, source, path in self._events():
             counts[kind] += 1
             folders.add(kind, source, path)
             if kind in ("changed", "moved", "removed") and row is not None:
                 stale.append(row)
-        return Changes(**counts, stale_rows=tuple(np.unique(stale).tolist()), folders=folders.largest())
+            if kind in ("new", "changed") and row is not None:
+                new.add(row)
+        stale_rows = tuple(np.unique(stale).tolist())
+        return Changes(**counts, stale_rows=stale_rows, folders=folders.largest(), new_rows=new.chosen())
 
     def _events(self) -> Iterator[Event]:
         for file in self._files(_CHANGED):

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ from pixelmill.run.schedule import Schedule
 from pixelmill.run.steps import run
 from pixelmill.store import quarantine as failures
 from pixelmill.store.commit import StoreWriter
+from pixelmill.store.reader import Store
 from pixelmill.store.rows import KINDS, Changes, FailureGroup
+from pixelmill.store.settlement import FEW
 from tests.support.models import STAND_INS, BlockMeans, spec_of
 from tests.support.shards import embed_shard
 
@@ -148,6 +151,25 @@ def test_what_happened_is_told_by_the_folder_where_it_did(job: Job, put: Callabl
         told = sum(getattr(count, kind) for count in report.folders)
         assert told == getattr(report.images, kind) == (2 if kind == "new" else 1)
     assert run(job).folders == ()
+
+
+def test_new_images_are_named_from_all_over_them(job: Job, put: Callable[..., Path]) -> None:
+    """By row and path, those that changed too, and none that was refused; of very many a few, evenly."""
+    put("photos/broken.jpg", HTML.encode())
+    first = [put("photos/a.png"), put("scans/b.png")]
+    assert {image.path for image in run(job).new_images} == set(map(str, first))
+    changed = put("photos/a.png")
+    copied = first[1].with_name("copy.png")
+    copied.write_bytes(first[1].read_bytes())
+    new = [put(f"photos/{number:03}.png") for number in range(3 * FEW)]
+    report = run(job)
+    store = Store(job.store)
+    assert len(report.new_images) == FEW
+    assert {image.path for image in report.new_images} <= {str(changed), *map(str, new)}
+    assert all(os.path.join(*store.place(image.row)) == image.path for image in report.new_images)  # noqa: PTH118
+    places = sorted(new.index(Path(image.path)) for image in report.new_images if image.path != str(changed))
+    assert max(after - before for before, after in pairwise([0, *places, len(new)])) <= 6
+    assert run(job).new_images == ()
 
 
 def test_of_copies_that_go_the_first_counts_as_moved(job: Job, put: Callable[..., Path]) -> None:
@@ -481,7 +503,7 @@ def test_no_name_breaks_the_markdown(job: Job, put: Callable[..., Path]) -> None
     more = tuple(f"/photos/{name}: <b>no</b> *such* _file_" for name in HOSTILE)
     report = report.model_copy(update={"warnings": (*report.warnings, *more)})
     as_markdown(report).encode()
-    models, folders, failed = tables(report)
+    models, *_, folders, failed = tables(report)
     assert [len(row) for row in models] == [8, 8]
     assert models[1][0] == r"a\x7cb\x60<i>"
     assert [len(row) for row in folders] == [2] * (len(HOSTILE) + 3), "header, scans and scans/["
@@ -566,6 +588,8 @@ def test_reports_of_older_programs_are_read(kept: Path) -> None:
     told = report.as_json()
     for night in told["nights"]:
         assert night.pop("ended") == "done"
+    for did in told["workers"].values():
+        assert (did.pop("waited_reading"), did.pop("waited_decoding")) == (0, 0)
     assert {key: value for key, value in told.items() if key in raw} == raw
     assert headline(report)
     assert {section.title for section in sections(report)} >= {"Models"}

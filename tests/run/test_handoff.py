@@ -115,9 +115,28 @@ def test_a_sign_of_life_counts_by_its_change(place: RunPlace, tmp_path: Path) ->
     assert place.sign_of("gpu0") == first
     file.write_text(json.dumps({"beat": 2, "progress": "0", "doing": ""}))
     assert place.sign_of("gpu0") == Sign(2, "0", "") != first
-    for spoiled in (b"", b'{"beat', b"[]", b"\xff", b'{"beats": 3}'):
+    for spoiled in (
+        b"",
+        b'{"beat',
+        b"[]",
+        b"\xff",
+        b'{"beats": 3}',
+        b'{"beat": 1, "progress": "", "doing": "", "done": 5}',
+    ):
         file.write_bytes(spoiled)
         assert place.sign_of("gpu0") is None
+
+
+def test_a_sign_of_life_says_how_many_images_are_done(place: RunPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So far, by model: the run shows the sum of its workers, whichever way it asks the place."""
+    monkeypatch.setattr(handoff, "ALIVE_SECONDS", 0.05)
+    done = {"one": 3}
+    with place.alive("gpu0", done), place.alive("gpu1", {"one": 5}):
+        assert (place.sign_of("gpu0"), place.patient().sign_of("gpu1")) != (None, None)
+        assert place.embedded == {"gpu0": {"one": 3}, "gpu1": {"one": 5}}
+        done["one"] = 4
+        changes(place, 3)
+    assert place.embedded["gpu0"] == {"one": 4}
 
 
 def test_a_sign_of_life_says_how_far_the_work_has_gone(place: RunPlace, monkeypatch: pytest.MonkeyPatch) -> None:

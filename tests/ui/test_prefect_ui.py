@@ -5,6 +5,7 @@ With SCREENSHOTS=docs, the pictures in docs/ are made again, from a longer run.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image, ImageEnhance
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from deployments.ui import shipped_variables
+from tasks._artifacts import key_of
 from tests.support.chromium import CHROMIUM, SCREENSHOTS
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
@@ -169,8 +171,18 @@ def runs_with(page: Page, tag: str) -> list[str]:
     return names
 
 
+def check_pictures(page: Page) -> None:
+    """The report's images are shown: of those that are new, and of their neighbours."""
+    images = page.locator("img[src^='data:image/webp']")
+    expect(images).to_have_count(2)
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        assert image.get_attribute("alt")
+        assert image.evaluate("image => image.complete && image.naturalWidth") == 692
+
+
 def take_picture(page: Page, name: str) -> None:
-    """The whole page into the documentation, if that is to be made: in 64 colours, a tenth of the size."""
+    """The whole page into the documentation, if that is to be made: in 48 colours, a tenth of the size."""
     if SCREENSHOTS is None:
         return
     page.mouse.move(0, 0)
@@ -180,7 +192,7 @@ def take_picture(page: Page, name: str) -> None:
     file = SCREENSHOTS / f"ui-{name}.png"
     page.screenshot(path=file, animations="disabled")
     page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
-    Image.open(file).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
+    Image.open(file).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def test_from_the_form_to_the_report(page: Page, server: PrefectServer, source: str, folder: Path) -> None:
@@ -194,17 +206,24 @@ def test_from_the_form_to_the_report(page: Page, server: PrefectServer, source: 
     expect(page.get_by_role("main")).to_contain_text(name)
     for tag in (Path(source).name, MODEL):
         expect(page.get_by_role("main").get_by_text(tag, exact=True).first).to_be_visible(timeout=RUN_SECONDS * SECOND)
-    progress = find_artifact(page, server, "progress", percent=30 if SCREENSHOTS else 0)
-    expect(progress).to_contain_text(f"with {MODEL}")
+    progress = find_artifact(page, server, key_of("progress", folder / "store"), percent=30 if SCREENSHOTS else 0)
+    expect(progress).to_contain_text(re.compile(rf"^.*%.*(with {MODEL}|vectors made)"))
     take_picture(page, "progress")
     expect(page.get_by_role("main").get_by_text("Completed", exact=True)).to_be_visible(timeout=RUN_SECONDS * SECOND)
-    find_artifact(page, server, "report").click()
+    find_artifact(page, server, key_of("report", folder / "store")).click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=MODEL))
     with h5py.File(folder / "store" / "vectors.h5") as store:
         rows = len(store[f"vectors/{MODEL}"])
     expect(row.get_by_role("cell").nth(1)).to_have_text(f"{rows:,}")
+    check_pictures(page)
     take_picture(page, "report")
+    address = page.url
+    other = address.replace("/v2/", "/") if "/v2/" in address else address.replace("/artifacts/", "/v2/artifacts/", 1)
+    page.goto(other)
+    check_pictures(page)
+    take_picture(page, "report-other")
+    page.goto(address)
     assert runs_with(page, Path(source).name) == runs_with(page, MODEL) == [name]
     assert runs_with(page, "resnet50") == []
 
