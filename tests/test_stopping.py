@@ -160,7 +160,8 @@ def test_a_run_that_is_stopped_keeps_what_it_has_done(fan_out: str, job: Job) ->
     assert 8 < done < IMAGES
     assert Store(job.store).models == ["one"]
     with Ledger(job.store) as ledger:
-        assert len(ledger.runs.last()) == 1
+        (kept,) = ledger.runs.last()
+    assert (kept["ended"], kept["models"]["one"]["embedded"] > 0) == ("cancelled", True)
     report = run(job, here())
     assert (report.models["one"].embedded, report.models["one"].pending) == (IMAGES - done, 0)
     assert report.embedded_twice == 0

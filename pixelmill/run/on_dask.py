@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -40,13 +41,24 @@ def _environment_kept() -> Iterator[None]:
         os.environ.update(before)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Processes that are started meanwhile, and by threads that are, do not hear Ctrl-C, which a terminal sends to all:
+    the run hears it, and has them hand in what they have made."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class DaskCluster:
     """See `cluster_contract.Cluster`."""
 
     def __init__(self, job: Job) -> None:
         self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
         self._local: LocalCluster | None = None
-        with dask.config.set(_settings(job)), _environment_kept():
+        with dask.config.set(_settings(job)), _environment_kept(), _interrupts_blocked():
             if job.cluster is None:
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
@@ -96,7 +108,7 @@ class DaskCluster:
             task.cancel(force=True)
 
     def stop(self, run: tuple[str, int]) -> None:
-        self._client.run(stop, run, wait=False)
+        self._client.run(_stop, run, wait=False)
 
     def processes(self) -> int:
         return len(self._client.nthreads())
@@ -121,6 +133,10 @@ def _settings(job: Job) -> dict[str, Any]:
         "distributed.admin.low-level-log-length": 10,
         _ENVIRONMENT: {**environment, **dict.fromkeys(_THREADS, threads_each(job))},
     }
+
+
+async def _stop(run: tuple[str, int]) -> None:  # one that is not waited for has to be a coroutine
+    stop(run)
 
 
 def _as_it_is(data: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from pixelmill.store.verify import verify
 from tests.conftest import SavePicture
 from tests.support.prefect_server import wait_until
 
-MODEL, IMAGES = "efficientnet_lite0", 400
+MODEL, IMAGES = "efficientnet_lite0", 300
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -54,16 +54,19 @@ def assert_the_rest_is_done(folder: Path) -> None:
     """By the next run, and nothing else."""
     assert verify(folder / "store") == []
     before = done(folder)
-    told, _ = started(folder, "--direct").communicate(timeout=300)
+    told, _ = started(folder, "--direct").communicate(timeout=600)
     report = json.loads(told)
     assert (report["models"][MODEL]["embedded"], report["models"][MODEL]["pending"]) == (IMAGES - before, 0)
     assert report["embedded_twice"] == 0
 
 
-@pytest.mark.parametrize("way", ["--direct", "--prefect"])
-def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way: str) -> None:
-    """SIGTERM in the middle of a shard: what is embedded of that one too is stored, served and told of."""
-    process = started(folder, way, shard_size=100)
+@pytest.mark.parametrize(
+    ("way", "fan_out"), [("--direct", "inline"), ("--prefect", "inline"), ("--direct", "dask"), ("--direct", "ray")]
+)
+def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way: str, fan_out: str) -> None:
+    """SIGTERM in the middle of a shard: what is embedded of that one too, here or on a cluster, is stored, served and
+    told of."""
+    process = started(folder, way, shard_size=100, fan_out=fan_out, cluster_size=1)
     wait_until(lambda: done(folder) >= 100, 300, "a shard", process)
     before = done(folder)
     time.sleep(1.5)
@@ -79,7 +82,7 @@ def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way:
     assert Store(folder / "store").models == [MODEL]
     with Ledger(folder / "store") as ledger:
         (kept,) = ledger.runs.last()
-    assert kept["models"][MODEL]["embedded"] == done(folder)
+    assert (kept["ended"], kept["models"][MODEL]["embedded"]) == ("cancelled", done(folder))
     assert_the_rest_is_done(folder)
 
 

@@ -370,7 +370,7 @@ def test_cancelling_stops_all_and_harms_nothing(
         assert 0 < done < 6 * IMAGES
         with Ledger(tmp_path / "store") as ledger:
             (kept,) = ledger.runs.last()
-        assert kept["models"][MODEL]["embedded"] == done
+        assert (kept["ended"], kept["models"][MODEL]["embedded"]) == ("cancelled", done)
         report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
         assert report.embedded_twice == 0
         assert report.models[MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report.models[MODEL]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,12 @@ def test_the_processes_of_this_machine_share_its_processors(
     try:
         found = cluster._client.submit(os.getenv, "OMP_NUM_THREADS").result()
         faults = cluster._client.submit(faults_of_memory_used_again).result()
+        blocked = cluster._client.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result()
     finally:
         cluster.close()
     assert os.environ == before
     assert faults < 1000
+    assert signal.SIGINT in blocked, "Ctrl-C is for the run, which tells its processes"
     assert found == (said or str(max(len(os.sched_getaffinity(0)) // processes, 1)))
 
 
