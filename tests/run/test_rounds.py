@@ -245,10 +245,10 @@ def test_two_workers_do_what_one_process_does(job: Job) -> None:
 @pytest.mark.parametrize(
     ("way", "why"),
     [
-        ("dies before a shard", "Crashed: exit code -9."),
+        pytest.param("dies before a shard", "Crashed: exit code -9.", marks=pytest.mark.slow),
         ("dies in a shard", "Crashed: exit code -9."),
-        ("dies with a shard in its hands", "Crashed: exit code -9."),
-        ("dies after a shard", "Crashed: exit code -9."),
+        pytest.param("dies with a shard in its hands", "Crashed: exit code -9.", marks=pytest.mark.slow),
+        pytest.param("dies after a shard", "Crashed: exit code -9.", marks=pytest.mark.slow),
         ("hangs", "It lives, but its work has not gone forward"),
         pytest.param("is late", "It lives, but its work has not gone forward", marks=pytest.mark.slow),
         ("lies", "It said that it was done, and has told of 0 of its 3 shards."),
@@ -290,7 +290,12 @@ def test_one_after_the_other_is_lost(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("way", "shards"),
-    [("dies before a shard", 0), ("dies in a shard", 0), ("dies after a shard", 2), ("lies", 0)],
+    [
+        pytest.param("dies before a shard", 0, marks=pytest.mark.slow),
+        pytest.param("dies in a shard", 0, marks=pytest.mark.slow),
+        ("dies after a shard", 2),
+        pytest.param("lies", 0, marks=pytest.mark.slow),
+    ],
 )
 def test_nobody_is_left(way: str, shards: int, job: Job) -> None:
     """The run fails, after its report, and names everybody; what was handed over stays, and the next run does the rest."""
