@@ -31,6 +31,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))  # else Python sees what lies beside this script, and not the package that it is in
 
 from deployments.deploy import deploy  # noqa: E402
+from deployments.fitting import check_versions  # noqa: E402
 from pixelmill.errors import PixelmillError  # noqa: E402
 from pixelmill.proxies import settle_proxies  # noqa: E402
 from settings import Settings, load_settings  # noqa: E402
@@ -126,6 +127,7 @@ def main() -> None:
     if not url:
         sys.exit("Expected PREFECT_API_URL to name a server, as http://127.0.0.1:4200/api. It is not set.")
     try:
+        check_versions()
         set_up(load_settings(), reset=reset)
     except (httpx.TransportError, PixelmillError) as error:
         sys.exit(f"{error}" if isinstance(error, PixelmillError) else f"Expected a Prefect server at {url}. {error}.")

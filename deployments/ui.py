@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))  # else Python sees what lies beside this script, and not the package that it is in
 
+from deployments.fitting import check_versions  # noqa: E402
 from pixelmill.errors import PixelmillError  # noqa: E402
 from pixelmill.proxies import settle_proxies  # noqa: E402
 from settings import Settings, load_settings  # noqa: E402
@@ -68,6 +69,7 @@ def run(port: int, address: str) -> int:
     """Bring everything up, and take it down when a signal or the end of a process says so; the exit code."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        check_versions()
         settings = load_settings()
         check_free(port, address)
         bring_up(processes, settings, address)
