@@ -32,6 +32,8 @@ UNLIKE = {
     "steps",
     "images_per_second",
     "reading_seconds",
+    "waited_reading",
+    "waited_decoding",
     "bottleneck",
     "advice",
     "before",
