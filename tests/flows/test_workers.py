@@ -361,7 +361,7 @@ def test_cancelling_stops_all_and_harms_nothing(
             client.set_flow_run_state(run.id, Cancelling())
             assert server.wait_for(run.id, seconds=60).name == "Cancelled"
             states = {state.name for state in client.read_flow_run_states(run.id)}
-            assert states <= {"Scheduled", "Late", "Pending", "Running", "Cancelling", "Cancelled"}
+            assert not states & {"Crashed", "Failed", "Completed"}
             told = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
             assert [artifact.type for artifact in told].count("markdown") == 1
         wait_until(lambda: not flow_processes(server), 45, "all processes of the run to end")
