@@ -65,8 +65,8 @@ def build(
     rate = _failure_rate(total)
     hung = _hung(scan, total)
     unreadable = unreadable_sources(
-        scan.unreadable, scan.folders, total.unread,
-        most=job.max_failure_rate, look=lambda folder: what_is_wrong(folder, job.deadline),
+        scan.unreadable, scan.folders, total.unread, in_all=scan.seen, most=job.max_failure_rate,
+        look=lambda folder: what_is_wrong(folder, job.deadline),
     )  # fmt: skip
     lost = (*lost, *_left_out(job, done, lost))
     notice = tuple(filter(None, [ledger.runs.notice()]))

@@ -65,17 +65,19 @@ def what_is_wrong(folder: str, deadline: float | None = None) -> str:
 
 
 def unreadable_sources(
-    before: Sequence[UnreadableSource], seen: Mapping[str, int], unread: Sequence[str], *, most: float,
+    before: Sequence[UnreadableSource], seen: Mapping[str, int], unread: Sequence[str], *, in_all: int, most: float,
     look: Callable[[str], str],
 ) -> tuple[UnreadableSource, ...]:  # fmt: skip
     """The sources that had to be done without, or of whose images a larger share than `most` could not be read.
 
-    `before` are those that the scan found so, `seen` the images that it saw below each folder, `unread` the files that
-    could not be read since, each as "path: reason", and `look` says what is wrong with a folder now.
+    `before` are those that the scan found so, `seen` the images that it saw below each folder, and `in_all` everywhere;
+    `unread` the files that could not be read since, each as "path: reason", and `look` says what is wrong with a folder
+    now.
     """
     found = {s.source: s for s in before if s.unread > most * s.images or s.unread >= s.images}
+    seen = {**seen, NAMED: in_all - _below(seen)}
     for folder, told in _by_folder(seen, unread).items():
-        images = max(seen.get(folder, 0), len(told))
+        images = max(seen[folder], len(told))
         why = "" if folder == NAMED else look(folder)
         if folder not in found and (why or len(told) > most * images):
             found[folder] = UnreadableSource(source=folder, images=images, unread=len(told), why=why or _reasons(told))
@@ -88,6 +90,12 @@ def told_one_by_one(
     """The files that could not be read, but for those of which one line on their source says so."""
     in_a_line = {source.source for source in sources if source.is_away or source.unread > _FEW}
     return [one for folder, told in _by_folder(seen, unread).items() if folder not in in_a_line for one in told]
+
+
+def _below(seen: Mapping[str, int]) -> int:
+    """The images below all these folders, of which some may lie in others."""
+    outer = (f for f in seen if not any(f != other and f.startswith(other.rstrip("/") + "/") for other in seen))
+    return sum(seen[folder] for folder in outer)
 
 
 def _by_folder(folders: Iterable[str], unread: Sequence[str]) -> dict[str, dict[str, None]]:

@@ -58,8 +58,8 @@ def test_a_step_that_fails_once_is_done_again(
     monkeypatch.setattr(retries.time, "sleep", lambda _seconds: None)
     real, failures = getattr(where, step), [StoreBusy("a backup keeps the ledger locked")]
 
-    def fails_once(*args: Any) -> Any:
-        done = real(*args)
+    def fails_once(*args: Any, **named: Any) -> Any:
+        done = real(*args, **named)
         if failures:
             raise failures.pop()
         return done

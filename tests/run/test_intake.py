@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -129,7 +130,7 @@ def test_a_vector_too_large_for_float16_costs_itself(job: Job, monkeypatch: pyte
 def begun(job: Job) -> Iterator[tuple[StoreWriter, RunOrders, AtWork]]:
     """A run whose matrix was empty when its orders were given."""
     with StoreWriter(job.store) as writer:
-        scan = discover_images(job).number
+        scan = discover_images(job, time.time()).number
         prepared = plan_work(job, scan)
         orders = orders_for(job, writer, prepared.matrices, scan, prepared.plan.shards, "inline")
         yield writer, orders, AtWork(orders, "inline")

@@ -183,18 +183,20 @@ def test_which_sources_could_not_be_read_in_large_part() -> None:
     """More than may fail, the innermost folder counts; one that is away is told however few were left to be read."""
     seen = {"/a": 100, "/a/b": 100, "/c": 100, "/d": 100}
     told = [*unread("/a", 5), *unread("/a/b", 6), *unread("/c", 1), *unread("/elsewhere", 2, "Stale file handle")]
-    found = unreadable_sources((), seen, told, most=0.05, look=lambda folder: GONE if folder == "/c" else "")
+    look = {"/c": GONE}.get
+    found = unreadable_sources((), seen, told, in_all=310, most=0.05, look=lambda folder: look(folder, ""))
     assert [str(source) for source in found] == [
         "6 of 100 images of /a/b could not be read: Input/output error.",
         "1 of 100 images of /c could not be read: the source is gone.",
-        f"2 of 2 images of {NAMED} could not be read: Stale file handle.",
+        f"2 of 10 images of {NAMED} could not be read: Stale file handle.",
     ]
     assert told_one_by_one(told, seen, found) == [*unread("/a", 5), *unread("/elsewhere", 2, "Stale file handle")]
+    assert len(unreadable_sources((), seen, told, in_all=340, most=0.05, look=lambda folder: look(folder, ""))) == 2
 
 
 def test_what_the_scan_could_not_look_at_counts_by_its_share() -> None:
     """A whole source always; a part of one if it is more than may fail."""
     whole = UnreadableSource(source="/w", images=3, unread=3, why=EMPTY)
     part = UnreadableSource(source="/p", images=100, unread=5, why="Permission denied")
-    assert unreadable_sources((whole, part), {}, (), most=1.0, look=lambda _: "") == (whole,)
-    assert unreadable_sources((whole, part), {}, (), most=0.04, look=lambda _: "") == (whole, part)
+    assert unreadable_sources((whole, part), {}, (), in_all=103, most=1.0, look=lambda _: "") == (whole,)
+    assert unreadable_sources((whole, part), {}, (), in_all=103, most=0.04, look=lambda _: "") == (whole, part)

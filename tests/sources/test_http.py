@@ -266,7 +266,9 @@ def test_a_server_that_wants_hours_is_not_waited_for(go: Run, job: Job, web: Ima
         calls, report = go(listed, f"{other.url}/good.png")
         assert time.monotonic() - start < 5
     assert (calls, report.models["one"].pending, report.images.seen) == (1, 6, 7)
-    assert sum("left alone for 7," in warning for warning in report.warnings) == 6
+    (told,) = report.warnings
+    assert told.startswith("6 of 7 images of ")
+    assert "left alone for 7," in told
     http._clients.clear()
     web.refuse = lambda: None
     assert go(listed)[0] == 6
@@ -293,7 +295,10 @@ def test_a_list_that_does_not_answer_is_pending(go: Run, job: Job, web: ImageSer
     web.faults = {f"/photos/{number}.png": Faults(statuses=[503] * 99) for number in (1, 4)}
     calls, report = go(listed)
     assert (calls, report.images.seen, report.models["one"].pending) == (4, 6, 2)
-    assert sum("answered 503" in warning for warning in report.warnings) == 2
+    assert [w.rpartition("/photos/")[2] for w in report.warnings if w.endswith("answered 503")] == [
+        f"{number}.png: the server answered 503" for number in (1, 4)
+    ]
+    assert "2 of 6 images of the files that were named could not be read: the server answered 503." in report.warnings
     web.faults.clear()
     assert go(listed)[0] == 2
     web.faults = {path: Faults(statuses=[503] * 99) for path in web.files}

@@ -54,7 +54,7 @@ def test_a_commit_survives_death_at(step: int, folder: Path) -> None:
         writer.commit(shard_rows(range(2, 9), matrices, bad=[5]))
         changes = replace(writer.ledger.changes(), folders=())
         named = step >= COMMIT.index("after revision")
-        assert changes == Changes(new=5, stale_rows=tuple(range(4, 9)) if named else ())
+        assert changes == Changes(new=5, stale_rows=tuple(range(4, 9)) if named else (), new_rows=tuple(range(4, 9)))
         assert writer.ledger.quarantine.rows("") == [5]
         assert writer.ledger.contents.row_count() == 9
     check_plain(folder, everything(9, bad=(5,)))
