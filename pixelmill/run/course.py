@@ -23,7 +23,7 @@ class Course:
     """The way of a run up to now: what the sources hold, what was embedded, what was published; which way it ended, and
     for which error, in one line. `started` in Unix seconds."""
 
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=lambda: time.time())
     scan: Scan | None = None
     outcome: Outcome = field(default_factory=Outcome)
     changes: Changes | None = None
