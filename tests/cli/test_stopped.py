@@ -60,9 +60,7 @@ def assert_the_rest_is_done(folder: Path) -> None:
     assert report["embedded_twice"] == 0
 
 
-@pytest.mark.parametrize(
-    ("way", "fan_out"), [("--direct", "inline"), ("--prefect", "inline"), ("--direct", "dask"), ("--direct", "ray")]
-)
+@pytest.mark.parametrize(("way", "fan_out"), [("--direct", "inline"), ("--prefect", "inline"), ("--direct", "dask")])
 def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way: str, fan_out: str) -> None:
     """SIGTERM in the middle of a shard: what is embedded of that one too, here or on a cluster, is stored, served and
     told of."""

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "Add a GPU machine": "a second machine: tests/flows/test_machines.py has two",
 }
 UV_CACHE = Path.home() / ".cache/uv"
+CHECKOUT = "/mnt/checkout"
+"""Where that machine sees this checkout, wherever it is: its /tmp is its own."""
 SETTINGS = "/opt/pixelmill/pixelmill.toml"
 DATABASE = "/var/lib/pixelmill/prefect.db"
 NIGHT = ".venv/bin/prefect deployment run vectorize/nightly"
@@ -175,16 +177,16 @@ def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
         pytest.skip(reason)
     if not postgres_programs() or not shutil.which("systemd-analyze"):
         pytest.skip("Expected Postgres and systemd-analyze (Debian: postgresql, systemd).")
-    with BareRoot({UV_CACHE: "/var/cache/uv"} if UV_CACHE.exists() else {}) as machine:
+    with BareRoot({ROOT: CHECKOUT, **({UV_CACHE: "/var/cache/uv"} if UV_CACHE.exists() else {})}) as machine:
         machine.run(
             "rm -rf /opt/pixelmill /etc/pixelmill /srv/* /var/lib/pixelmill /root/.prefect /root/.cache/pixelmill"
         )
-        machine.run(f"git clone --quiet --no-hardlinks {ROOT} /srv/upstream")
+        machine.run(f"git clone --quiet --no-hardlinks {CHECKOUT} /srv/upstream")
         here = "git ls-files -z --cached --others --exclude-standard | tar --null -T - -c --ignore-failed-read"
-        machine.run(f"cd {ROOT} && {here} | tar -C /srv/upstream -x")
+        machine.run(f"cd {CHECKOUT} && {here} | tar -C /srv/upstream -x")
         commit(machine, "As it is here")
-        machine.run(f"cp -r {ROOT}/examples/images /srv/photos")
-        machine.run(f"install --mode=755 {ROOT}/tests/support/systemctl.py /usr/local/sbin/systemctl")
+        machine.run(f"cp -r {CHECKOUT}/examples/images /srv/photos")
+        machine.run(f"install --mode=755 {CHECKOUT}/tests/support/systemctl.py /usr/local/sbin/systemctl")
         yield Operator(machine, served=request.param)
 
 

@@ -95,8 +95,8 @@ def on_record(store: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 def test_two_runs_at_once_embed_each_picture_once(tmp_path: Path, save_picture: SavePicture) -> None:
-    """One in its process and one by Prefect, over the same pictures and into the same store: one waits for the other, says
-    so, and has nothing left to do."""
+    """One in its process and one by Prefect, over the same pictures and into the same store: whoever comes second has nothing
+    left to do; if it had to wait, it says so."""
     for seed in range(60):
         save_picture(tmp_path / f"photos/{seed}.png", seed)
     Path("pixelmill.toml").write_text("[run]\nshard_size = 8\n")
@@ -122,7 +122,7 @@ def test_two_runs_at_once_embed_each_picture_once(tmp_path: Path, save_picture: 
     assert [process.returncode for process in started] == [0, 0]
     reports = [json.loads(stdout) for stdout, _ in printed]
     assert sorted(report["models"][MODEL]["embedded"] for report in reports) == [0, 60]
-    assert sum("waiting for another run on" in stderr for _, stderr in printed) == 1
+    assert sum("waiting for another run on" in stderr for _, stderr in printed) <= 1
     assert all(report["models"][MODEL]["pending"] == 0 for report in reports)
     store = Store("store")
     assert len(store) == 60
