@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from multiprocessing import resource_tracker
 from typing import Any
 
 import dask
@@ -45,6 +46,7 @@ def _environment_kept() -> Iterator[None]:
 def _interrupts_blocked() -> Iterator[None]:
     """Processes that are started meanwhile, and by threads that are, do not hear Ctrl-C, which a terminal sends to all:
     the run hears it, and has them hand in what they have made."""
+    resource_tracker.ensure_running()  # in Python 3.11 its start, with the first process, lets them through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
