@@ -150,10 +150,9 @@ def embedded(job: Job) -> int:
     return int(Store(job.store)["one"].embedded.sum())
 
 
-@pytest.mark.parametrize("fan_out", ["inline", pytest.param("dask", marks=pytest.mark.slow)])
-def test_a_run_that_is_stopped_keeps_what_it_has_done(fan_out: str, job: Job) -> None:
-    """Of a shard that is not done: it is stored, served and told of, and the next run embeds only the rest."""
-    job = job.model_copy(update={"fan_out": fan_out})
+def test_a_run_that_is_stopped_keeps_what_it_has_done(job: Job) -> None:
+    """Of a shard that is not done: it is stored, served and told of, and the next run embeds only the rest. With a Dask
+    cluster: cli/test_stopped.py."""
     with pytest.raises(Interrupted):
         run(job, here())
     done = embedded(job)
