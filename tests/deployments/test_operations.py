@@ -178,9 +178,7 @@ def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
     if not postgres_programs() or not shutil.which("systemd-analyze"):
         pytest.skip("Expected Postgres and systemd-analyze (Debian: postgresql, systemd).")
     with BareRoot({ROOT: CHECKOUT, **({UV_CACHE: "/var/cache/uv"} if UV_CACHE.exists() else {})}) as machine:
-        machine.run(
-            "rm -rf /opt/pixelmill /etc/pixelmill /srv/* /var/lib/pixelmill /root/.prefect /root/.cache/pixelmill"
-        )
+        machine.run("rm -rf /opt/pixelmill /etc/pixelmill /srv/* /var/lib/pixelmill ~/.prefect ~/.cache/pixelmill")
         machine.run(f"git clone --quiet --no-hardlinks {CHECKOUT} /srv/upstream")
         here = "git ls-files -z --cached --others --exclude-standard | tar --null -T - -c --ignore-failed-read"
         machine.run(f"cd {CHECKOUT} && {here} | tar -C /srv/upstream -x")
