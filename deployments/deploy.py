@@ -153,9 +153,7 @@ def as_config(config: Config, merged: Merged, found: DeploymentResponse | None) 
     fields = merged.fields
     (pool, queue), limit = fields["pool"], fields["concurrency limit"]
     parameters = dict(found.parameters) if found else {}
-    parameters |= {
-        key.removeprefix("parameter "): value for key, value in fields.items() if key.startswith("parameter ")
-    }
+    parameters |= {key.removeprefix(_PARAMETER): value for key, value in fields.items() if key.startswith(_PARAMETER)}
     return {key: value for key, value in config.items() if key not in ("own_pool", "concurrency_limit")} | {
         "description": fields["description"],
         "tags": fields["tags"],
