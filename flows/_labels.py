@@ -31,18 +31,17 @@ def label_run(job: Job, *, dry_run: bool) -> None:
     """Name and tag this flow run by its sources' and models' names; the UI filters by tags. A name that somebody chose
     stays."""
     models = [spec.name for spec in job.specs]
-    is_chosen = flow_run.name != _by_parameters()
-    name = flow_run.name if is_chosen else _name(job.sources, models, dry_run)
-    _label(name, [*map(_short, job.sources), *models])
+    _label(_by_parameters(), _name(job.sources, models, dry_run), [*map(_short, job.sources), *models])
 
 
 def label_store_run(store: Path) -> None:
     """Name and tag this flow run by its store's name. A name that somebody chose stays."""
-    is_chosen = flow_run.name != _by_store(flow_run.parameters.get("store"))
-    _label(flow_run.name if is_chosen else _by_store(store), [_short(os.fspath(store))])
+    _label(_by_store(flow_run.parameters.get("store")), _by_store(store), [_short(os.fspath(store))])
 
 
-def _label(name: str, tags: Iterable[str]) -> None:
+def _label(begun_as: str, name: str, tags: Iterable[str]) -> None:
+    """A run that is not called what it was begun as has a name that somebody chose."""
+    name = name if flow_run.name == begun_as else flow_run.name
     with get_client(sync_client=True) as client:
         client.update_flow_run(UUID(flow_run.id), name=name, tags=list(dict.fromkeys([*flow_run.tags, *tags])))
 
