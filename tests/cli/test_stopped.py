@@ -19,7 +19,7 @@ from pixelmill.store.verify import verify
 from tests.conftest import SavePicture
 from tests.support.prefect_server import wait_until
 
-MODEL, IMAGES = "efficientnet_lite0", 300
+MODEL, IMAGES, SHARD = "efficientnet_lite0", 600, 250
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -64,10 +64,10 @@ def assert_the_rest_is_done(folder: Path) -> None:
 def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way: str, fan_out: str) -> None:
     """SIGTERM in the middle of a shard: what is embedded of that one too, here or on a cluster, is stored, served and
     told of."""
-    process = started(folder, way, shard_size=100, fan_out=fan_out, cluster_size=1)
-    wait_until(lambda: done(folder) >= 100, 300, "a shard", process)
+    process = started(folder, way, shard_size=SHARD, fan_out=fan_out, cluster_size=1)
+    wait_until(lambda: done(folder) >= SHARD, 300, "a shard", process)
     before = done(folder)
-    time.sleep(1.5)
+    time.sleep(0.5)
     process.terminate()
     began = time.monotonic()
     _, said = process.communicate(timeout=60)
@@ -76,7 +76,7 @@ def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way:
     assert b"Asked to stop" in said
     assert b"Traceback" not in said
     assert before < done(folder) < IMAGES
-    assert done(folder) % 100
+    assert done(folder) % SHARD
     assert Store(folder / "store").models == [MODEL]
     with Ledger(folder / "store") as ledger:
         (kept,) = ledger.runs.last()
