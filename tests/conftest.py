@@ -8,8 +8,9 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,3 +126,17 @@ def own_resnet(tmp_path: Path) -> str:
         f'[models.my_resnet]\nbackend = "torchvision"\narchitecture = "resnet18"\ncheckpoint = "{tmp_path}/own.pth"\n'
     )
     return "my_resnet"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """What a test said goes from process to process as UTF-8, which has no words for the bytes of some file names."""
+    return _as_utf8((yield))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {name: _as_utf8(item) for name, item in value.items()}
+    return [_as_utf8(item) for item in value] if isinstance(value, (list, tuple)) else value
