@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two files of tests at once, for two cores; each process takes up to 2.5 GB.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 RUNTIME := $(VENV)/.installed-runtime
 WHOLE := $(VENV)/.installed
 PARTS := pyproject.toml constraints.txt setup.py install.py
@@ -27,10 +29,10 @@ demo: $(RUNTIME)
 	@echo "See it in a browser: $(BIN)/pixelmill serve demo-store --config examples/demo.toml"
 
 test: $(WHOLE)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(WHOLE)
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-system: $(WHOLE)
 	$(BIN)/python -m pytest -m system

@@ -49,11 +49,17 @@ class TooManyRefused(PixelmillError, RuntimeError):
     """A run is done, but a larger share of its images was refused than the settings allow."""
 
 
-class WorkersLost(PixelmillError, RuntimeError):
+class Unfinished(PixelmillError, RuntimeError):
+    """A run came to its end, but for work that could not be done; `report` is the RunReport that it left."""
+
+    report: object = None
+
+
+class WorkersLost(Unfinished):
     """Workers died or could not start, and nobody was left to do their work."""
 
 
-class ModelsLeftOut(PixelmillError, RuntimeError):
+class ModelsLeftOut(Unfinished):
     """A run is done but for models that could not be had: it embedded with the others."""
 
 

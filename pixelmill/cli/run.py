@@ -14,6 +14,7 @@ from pixelmill.cli import common, completers
 from pixelmill.cli.by_prefect import check_flags, goes_by_prefect, load_quietly
 from pixelmill.cli.help import GroupedCommand
 from pixelmill.cli.main import DONE, FAILED, TOO_MANY_REFUSED
+from pixelmill.errors import Unfinished
 from pixelmill.formatting import number_of, printable
 from pixelmill.proxies import check_proxies
 
@@ -80,26 +81,37 @@ def run(
     job = make_job(load_settings(config, {"run": {"models": names, **flags}}), sources)
     check(job, writes=not dry_run)
     # What carries a run out takes half a second to load: a typo has been told by now.
-    from pixelmill.report.model import DryRunReport
+    from pixelmill.report.model import RunReport
     from pixelmill.run.direct import run_here
     from pixelmill.run.steps import preview
 
     _warn_on_stderr()
     check_proxies(os.environ)
     report: RunReport | DryRunReport
-    if dry_run:
-        report = preview(job)
-    elif goes_by_prefect(job, prefect=prefect, direct=direct):
-        report = _by_prefect(job, list(sources), models=names, config=config, **flags)
-    else:
-        report = run_here(job)
+    try:
+        if dry_run:
+            report = preview(job)
+        elif goes_by_prefect(job, prefect=prefect, direct=direct):
+            report = _by_prefect(job, list(sources), models=names, config=config, **flags)
+        else:
+            report = run_here(job)
+    except Unfinished as unfinished:
+        if isinstance(unfinished.report, RunReport):
+            _print(unfinished.report, as_json=as_json)
+        raise
+    _print(report, as_json=as_json)
+    return _judged(report, job)
+
+
+def _print(report: RunReport | DryRunReport, *, as_json: bool) -> None:
+    from pixelmill.report.model import RunReport
+
     if as_json:
         common.print_json(report.as_json())
-    elif isinstance(report, DryRunReport):
-        _show_preview(report)
-    else:
+    elif isinstance(report, RunReport):
         _show(report)
-    return _judged(report, job)
+    else:
+        _show_preview(report)
 
 
 def _judged(report: RunReport | DryRunReport, job: Job) -> int:

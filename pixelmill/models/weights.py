@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
-from pixelmill.errors import WeightsError, WeightsRefused, WeightsUnavailable
+from pixelmill.errors import WeightsError, WeightsRefused
 from pixelmill.models.base import ModelSpec, WeightsSource
 from pixelmill.models.checkpoint.sniff import what_instead
 from pixelmill.models.fetch.bundle import promised_sha256
@@ -79,8 +79,8 @@ class WeightsCache:
     def fetch(self, source: WeightsSource, *, progress: DownloadProgress | None = None) -> CachedFile:
         """The verified file of `source`, downloaded first if need be; many processes at once download it once.
 
-        Raises WeightsUnavailable if a retry may help (network, server, offline), WeightsRefused for a wrong
-        sha256, and WeightsError for what no retry changes (no such file, no permission).
+        Raises WeightsUnavailable if a retry may help (network, server), WeightsRefused for a wrong
+        sha256, and WeightsError for what no retry changes (no such file, no permission, offline).
         """
         if (found := self.cached(source)) is not None:
             return found
@@ -199,9 +199,9 @@ class WeightsCache:
             steps[-1] = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-{steps[-1]}"
         return self.cache_dir.joinpath(*steps)
 
-    def _offline(self, source: WeightsSource, path: Path) -> WeightsUnavailable:
+    def _offline(self, source: WeightsSource, path: Path) -> WeightsError:
         state = "The file there is damaged" if path.exists() else "It is not there"
-        return WeightsUnavailable(
+        return WeightsError(
             f"Expected the weights file {path}. {state}, and this run is offline. Run `pixelmill weights bundle` on a"
             f" machine with network and set `mirrors` under [weights] to the bundle, or save"
             f" {without_secrets(source.url)} under that name."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from pixelmill.errors import ModelsLeftOut, PixelmillError, WorkersLost
+from pixelmill.errors import ModelsLeftOut, Unfinished, WorkersLost
 from pixelmill.run.intake import Unread
 from pixelmill.run.models_left_out import Reasons, in_words, who_cannot_load
 from pixelmill.run.prepare import Prepared
@@ -56,7 +56,7 @@ class Outcome:
         told = set(self.unread.read_later)
         return [replace(did, unread=tuple(_untold(did.unread, told))) for did in self.done]
 
-    def undone(self) -> PixelmillError | None:
+    def undone(self) -> Unfinished | None:
         """WorkersLost, if work is left that nobody does; ModelsLeftOut, if it is that of models that cannot be had."""
         if self.unfinished:
             return WorkersLost(" ".join([*self.warnings, "What was embedded is stored; the next run does the rest."]))

@@ -214,6 +214,7 @@ def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) 
             report = steps.report(job, course)
             course.is_told = True
     if undone:
+        undone.report = report
         raise undone
     return report
 

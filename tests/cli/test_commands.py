@@ -151,6 +151,21 @@ def test_sources_that_cannot_be_read_are_exit_code_1(photos: Path, capfd: pytest
     assert json.loads(output(capfd, *run, "empty"))["images"]["seen"] == 0
 
 
+def test_a_run_without_one_of_its_models_prints_its_report(
+    photos: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails, and what it did is told all the same, as JSON or in words."""
+    monkeypatch.setenv("PIXELMILL_WEIGHTS__OFFLINE", "true")
+    run = ("run", str(photos), "--store", "store", "--precision", "float32", "--models", "efficientnet_lite0,resnet18")
+    assert code(*run, "--json") == 1
+    told = capfd.readouterr()
+    report = json.loads(told.out)
+    assert (report["ended"], report["models"]["efficientnet_lite0"]["pending"]) == ("failed", 0)
+    assert told.err.splitlines()[-1] == f"Error: {report['error']}"
+    assert code(*run) == 1
+    assert "efficientnet_lite0" in capfd.readouterr().out
+
+
 def test_images_that_wait_are_exit_code_3(photos: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A larger share than max_failure_rate that could not be read is pending, in the report and in the exit code."""
     with ImageServer().running() as web:

@@ -18,10 +18,11 @@ COLUMNS = 80
 
 def in_terminal(*arguments: str, columns: int = COLUMNS, **variables: str) -> list[str]:
     """The lines that a command shows in a terminal of so many columns."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")} | variables
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.execve(sys.executable, [sys.executable, "-m", "pixelmill", *arguments], {**os.environ, **variables})
+        os.execve(sys.executable, [sys.executable, "-m", "pixelmill", *arguments], environment)
     shown = b""
     try:
         while chunk := os.read(terminal, 65_536):
