@@ -1,9 +1,11 @@
-"""What Prefect costs: the same run in one process without it, and through flows on a running server, in turns.
+"""What Prefect costs: the same run in one process without it, and through flows on a running server, in turns. And
+what it costs to store the pieces of a shard as they come (`commit_every`): the same run with one shard of all pictures,
+stored each second, and once.
 
-    python -m benchmarks.overhead [--images 1500] [--turns 2] [--shard 128]
+    python -m benchmarks.overhead [--images 1500] [--turns 2] [--shard 128] [--pieces]
 
 Each run is a process of its own over the same pictures (rendered, 500 x 375 JPEG) with efficientnet_lite0 in float32,
-into a new store. Printed: seconds and peak memory of each, and their ratio.
+into a new store. Printed: seconds and peak memory of each, and their ratio; with --pieces of those with pieces alone.
 """
 
 from __future__ import annotations
@@ -53,30 +55,58 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--shard", type=int, default=128)
+    parser.add_argument("--pieces", action="store_true")
     given = parser.parse_args()
+    if given.pieces:
+        compare_pieces(given.images, given.turns)
+    else:
+        compare_flow(given.images, given.turns, given.shard)
+
+
+def compare_flow(images: int, turns: int, shard: int) -> None:
     with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
         folder = Path(name)
         (folder / "photos").mkdir()
-        render(folder / "photos", given.images)
+        render(folder / "photos", images)
         took: dict[str, list[dict[str, float]]] = {"library": [], "flow": []}
         with server(folder / "prefect") as environment:
-            for turn in range(given.turns):
+            for turn in range(turns):
                 for kind, code in (("library", LIBRARY), ("flow", FLOW)):
-                    found = measured(folder, f"{kind}-{turn}", code, environment, given.shard)
-                    assert found["embedded"] == given.images
+                    found = measured(folder, f"{kind}-{turn}", code, environment, shard)
+                    assert found["embedded"] == images
                     took[kind].append(found)
                     print(f"{kind:<8}{found['seconds']:8.1f} s  {found['peak_mb']:7.0f} MB", flush=True)
     seconds = {kind: min(run["seconds"] for run in runs) for kind, runs in took.items()}
     more = seconds["flow"] - seconds["library"]
-    shards = -(-given.images // given.shard)
+    shards = -(-images // shard)
     print(f"{shards} shards; flow / library {seconds['flow'] / seconds['library']:.3f}: {more:.1f} s more")
     print(f"of a five-minute run {more / 300:.1%}, if it has {shards} shards as well")
 
 
-def measured(folder: Path, name: str, code: str, environment: dict[str, str], shard: int) -> dict[str, float]:
+def compare_pieces(images: int, turns: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
+        folder = Path(name)
+        (folder / "photos").mkdir()
+        render(folder / "photos", images)
+        seconds: dict[str, list[float]] = {"1h": [], "1s": []}
+        for turn in range(turns):
+            for often, took in seconds.items():
+                found = measured(folder, f"{often}-{turn}", LIBRARY, dict(os.environ), images, often)
+                assert found["embedded"] == images
+                took.append(found["seconds"])
+                print(f"every {often}{found['seconds']:8.1f} s", flush=True)
+    once, pieces = min(seconds["1h"]), min(seconds["1s"])
+    commit = (pieces - once) / pieces  # seconds more for each of its seconds, after each of which it commits
+    print(f"each second / once {pieces / once:.3f}: {commit:.3f} s a commit, or {commit / 120:.2%} of two minutes")
+
+
+def measured(
+    folder: Path, name: str, code: str, environment: dict[str, str], shard: int, commit_every: str = "2m"
+) -> dict[str, float]:
     """One run in a process of its own."""
     config = folder / f"{name}.toml"
     lines = [f'sources = ["{folder}/photos"]', f'store = "{folder}/{name}"', f"shard_size = {shard}"]
+    lines.append(f'commit_every = "{commit_every}"')
     config.write_text("\n".join(["[run]", *lines, 'precision = "float32"']))
     done = subprocess.run(
         [sys.executable, "-c", code + END, str(config)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True

@@ -85,7 +85,7 @@ def test_a_run_that_is_stopped_finishes_its_batch_and_reports(folder: Path, way:
 
 
 def test_a_run_that_is_killed_loses_what_it_has_made_since_its_last_commit(folder: Path) -> None:
-    """No more than `commit_every` and a few batches of it, though its shard holds all pictures."""
+    """No more than `commit_every` and a few batches of it, though its shard holds all pictures; its report tells of it."""
     process = started(folder, "--direct", commit_every="1s")
     wait_until(lambda: done(folder) > 0, 300, "a commit", process)
     first = done(folder)
@@ -93,4 +93,10 @@ def test_a_run_that_is_killed_loses_what_it_has_made_since_its_last_commit(folde
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=30)
     assert first < done(folder) < IMAGES
+    told = subprocess.run(
+        [sys.executable, "-m", "pixelmill", "report", "store", "--json"], cwd=folder, capture_output=True, check=True
+    )
+    report = json.loads(told.stdout)
+    assert report["ended"] == "cut off"
+    assert report["models"][MODEL]["embedded"] == done(folder)
     assert_the_rest_is_done(folder)
