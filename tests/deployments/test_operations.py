@@ -34,8 +34,7 @@ CHECKOUT = "/mnt/checkout"
 SETTINGS = "/opt/pixelmill/pixelmill.toml"
 DATABASE = "/var/lib/pixelmill/prefect.db"
 NIGHT = ".venv/bin/prefect deployment run vectorize/nightly"
-SERVED = re.compile(r"pixelmill-(server|worker)|set_up\.py|\.venv/bin/prefect ")
-"""Commands for which there has to be a server."""
+RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 SERVER_STARTS = re.compile(r"systemctl .*(start|now) pixelmill-server")
 SERVER = "http://127.0.0.1:4200"
 IMAGES = 32
@@ -83,12 +82,10 @@ def test_commands_are_found_with_all_their_lines() -> None:
 
 
 class Operator:
-    """Root at the machine, who follows the page. Not `served`: what needs Prefect's server is left out, and a night is a
-    run without it."""
+    """Root at the machine, who follows the page."""
 
-    def __init__(self, machine: BareRoot, *, served: bool = True) -> None:
+    def __init__(self, machine: BareRoot) -> None:
         self.machine = machine
-        self.served = served
         self.cwd = "/"
         self.variables: dict[str, str] = {}
 
@@ -116,12 +113,8 @@ class Operator:
             self.cwd = cd[1]
             return ""
         if export := re.fullmatch(r"export (\w+)=(\S+)", command):
-            self.variables |= {export[1]: export[2]} if self.served else {}
+            self.variables[export[1]] = export[2]
             return ""
-        if not self.served and SERVED.search(command):
-            if not command.startswith(NIGHT):
-                return ""
-            command = "runuser --user pixelmill -- .venv/bin/pixelmill run"
         began, installs = time.monotonic(), command == "make install"
         cache = {"UV_CACHE_DIR": "/var/cache/uv", "UV_LINK_MODE": "symlink"} if installs and UV_CACHE.exists() else {}
         done = self.machine.run(
@@ -166,12 +159,8 @@ class Operator:
         self.machine.path(place).write_text(text)
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(False, marks=pytest.mark.slow, id="without a server"),
-    ]
-)
-def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
+@pytest.fixture
+def operator() -> Iterator[Operator]:
     """At a machine with the commits of this checkout, pictures, and a stand-in for systemctl."""
     if reason := why_not():
         pytest.skip(reason)
@@ -185,7 +174,7 @@ def operator(request: pytest.FixtureRequest) -> Iterator[Operator]:
         commit(machine, "As it is here")
         machine.run(f"cp -r {CHECKOUT}/examples/images /srv/photos")
         machine.run(f"install --mode=755 {CHECKOUT}/tests/support/systemctl.py /usr/local/sbin/systemctl")
-        yield Operator(machine, served=request.param)
+        yield Operator(machine)
 
 
 def commit(machine: BareRoot, message: str) -> None:
@@ -193,13 +182,13 @@ def commit(machine: BareRoot, message: str) -> None:
     machine.run(f"cd /srv/upstream && git add --all && {by} commit --quiet --allow-empty --message '{message}'")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_page_from_top_to_bottom(operator: Operator) -> None:
     """A service user, units, a server, its set-up and a night; notification, gallery, GPU worker; a backup and what is
     restored from it, with SQLite and with Postgres; an upgrade, and the commands of the morning."""
     first_deployment(operator)
-    if operator.served:
-        notification(operator)
+    notification(operator)
     gallery(operator)
     gpu(operator)
     backup_and_restore(operator)
@@ -221,12 +210,9 @@ def first_deployment(operator: Operator) -> None:
         {"git clone … ": "git clone /srv/upstream ", copied.strip(): f"{copied.strip()} {settings}"},
     )
     assert f"A run would embed {IMAGES} of {IMAGES} images." in "".join(printed.values())
-    assert ("Pools, queues, deployments and automations are on" in "".join(printed.values())) == operator.served
+    assert "Pools, queues, deployments and automations are on" in "".join(printed.values())
     assert f"{IMAGES} new images" in printed[".venv/bin/pixelmill report /srv/pixelmill"]
     assert operator.type("systemd-analyze verify /etc/systemd/system/pixelmill-*.service") == ""
-    if not operator.served:  # a database that somebody writes to, in the place of Prefect's
-        tables = "PRAGMA journal_mode = WAL; CREATE TABLE kept (it INT);"
-        operator.machine.run(f"runuser --user pixelmill -- sqlite3 {DATABASE} '{tables}'")
     owners = operator.type(f"stat --format=%U /srv/pixelmill/vectors.h5 {DATABASE}")
     assert owners.split() == ["pixelmill", "pixelmill"]
 
@@ -249,13 +235,15 @@ def gallery(operator: Operator) -> None:
     operator.settle(block("Show the gallery", "toml"))
     operator.type(restart.strip())
     operator.wait("http://127.0.0.1:8000/api/store", "401")
+    by_others = operator.machine.run(f"runuser --user nobody -- cat {DATABASE}", check=False)
+    assert "Permission denied" in by_others.stdout, "what Prefect keeps is for its user alone, once a unit was started"
 
 
 def gpu(operator: Operator) -> None:
     before = operator.read(SETTINGS)
     operator.settle(block("Add a GPU", "toml"))
     printed = operator.follow("Add a GPU")
-    assert ("gpu0" in printed[".venv/bin/prefect work-queue ls --pool gpu"]) == operator.served
+    assert "gpu0" in printed[".venv/bin/prefect work-queue ls --pool gpu"]
     operator.type("systemctl stop pixelmill-worker-gpu@0")
     operator.write(SETTINGS, before)
 
@@ -266,10 +254,7 @@ def backup_and_restore(operator: Operator) -> None:
     later(operator)
     operator.follow("Restore")
     assert operator.night() == {"seen": IMAGES + 1, "embedded": 1, "pending": 0}
-    if operator.served:
-        assert len(nights(operator)) == 2
-    else:
-        assert operator.type(f"sqlite3 {DATABASE} 'SELECT count(*) FROM kept'") == "0\n"
+    assert len(nights(operator)) == 2
 
 
 def later(operator: Operator) -> None:
@@ -277,8 +262,6 @@ def later(operator: Operator) -> None:
     operator.type("cp /opt/pixelmill/docs/gallery-map.webp /srv/photos/later.webp")
     assert operator.night()["embedded"] == 1
     operator.type("rm -rf /srv/pixelmill/parts")
-    if not operator.served:
-        operator.type(f"rm {DATABASE}")
 
 
 def nights(operator: Operator) -> list[dict[str, object]]:
@@ -298,7 +281,7 @@ def postgres(operator: Operator) -> None:
         stdin=f"{PASSWORD}\n" * 2,
     )
     assert operator.night()["embedded"] == 0
-    assert not operator.served or len(nights(operator)) == 1
+    assert len(nights(operator)) == 1
     operator.follow("Back up", without="prefect.db")
     operator.follow("Back up Postgres")
     assert operator.night()["embedded"] == 0
@@ -309,7 +292,7 @@ def postgres(operator: Operator) -> None:
     lines = [command for command in restore if "prefect.db" not in command]
     for command in [*lines[:at], load, *lines[at:]]:
         operator.type(command.strip())
-    assert not operator.served or len(nights(operator)) == 1, "the one before the dump"
+    assert len(nights(operator)) == 1, "the one before the dump"
     assert operator.night()["embedded"] == 0
 
 
@@ -330,15 +313,15 @@ def upgrade(operator: Operator) -> None:
 
 
 def day_after(operator: Operator) -> None:
-    page = [command.strip() for command in commands(PAGE.read_text(), "The morning after")]
-    last = str(nights(operator)[0]["id"]) if operator.served else ""
-    for command in page:
-        if "cancel" not in command:
-            operator.type(command.replace("ID", last))
-    if not operator.served:
-        return
-    operator.type(f"{NIGHT} --in '1 hour'")
-    (cancel,) = (command for command in page if "cancel" in command)
-    scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}, "sort": "START_TIME_DESC"}
-    (found, *_) = operator.ask("flow_runs", scheduled)
-    operator.type(cancel.replace("ID", str(found["id"])))
+    """The list of runs has the ids that the other commands take; a run that waits for its time is cancelled."""
+    listed, logs, *rest = (command.strip() for command in commands(PAGE.read_text(), "The morning after"))
+    (cancel,) = (command for command in rest if "cancel" in command)
+    last = RUN_ID.findall(operator.type(listed))[0]
+    assert "Nothing new. All 33 images are embedded" in operator.type(logs.replace("ID", last))
+    for command in rest:
+        if command != cancel:
+            operator.type(command)
+    (waiting,) = RUN_ID.findall(operator.type(f"{NIGHT} --start-in '1 hour'").partition("URL")[0])
+    operator.type(cancel.replace("ID", waiting))
+    (found,) = operator.ask("flow_runs", {"flow_runs": {"id": {"any_": [waiting]}}})
+    assert found["state_name"] == "Cancelled"

@@ -64,6 +64,7 @@ def start(unit: str) -> None:
     for kind, root in (("StateDirectory", "/var/lib"), ("CacheDirectory", "/var/cache")):
         for name in settings.get(kind, ()):
             Path(root, name).mkdir(parents=True, exist_ok=True)
+            Path(root, name).chmod(int(settings.get(f"{kind}Mode", ["0755"])[0], 8))  # of one that was there, too
             shutil.chown(Path(root, name), user.pw_uid, user.pw_gid)
     command = [word if "$" not in word else expanded(word, variables) for word in shlex.split(settings["ExecStart"][0])]
     with (LOGS / f"{unit}.log").open("ab") as log:
