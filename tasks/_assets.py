@@ -44,7 +44,7 @@ def matrices(report: RunReport, served: Sequence[Matrix], rows: int, run: str | 
             key=asset_key(report.store, name, scheme="pixelmill"),
             properties=AssetProperties(name=name, url=run, description=f"Embeddings by {name} in {report.store}"),
         ): {
-            "rows": rows, "dim": model.dim, "embedded": model.embedded, "pending": model.pending,
+            "store": report.store, "rows": rows, "dim": model.dim, "embedded": model.embedded, "pending": model.pending,
             "quarantined": model.quarantined, "coverage": report.coverage.get(model.dataset),
             "dataset": model.dataset, "fingerprint": fingerprints.get(model.dataset),
         }

@@ -90,10 +90,11 @@ def send_digest(block: str, told: Told) -> None:
     service = _loaded(block)
     client = service._apprise_client
     as_html = all(each.notify_format == NotifyFormat.HTML for each in client)
+    in_text = told.pictures if all(getattr(each, "inline", False) for each in client) else ()
     with TemporaryDirectory() as folder, LogEavesdropper("apprise", logging.WARNING) as heard:
         sent = client.notify(
             title=told.digest.subject, notify_type=told.colour, attach=_attached(Path(folder), told.pictures),
-            body=told.digest.as_html() if as_html else told.digest.as_text(),
+            body=told.digest.as_html(in_text) if as_html else told.digest.as_text(),
             body_format=NotifyFormat.HTML if as_html else NotifyFormat.TEXT,
         )  # fmt: skip
     if not sent:

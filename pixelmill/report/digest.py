@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -54,13 +54,17 @@ class Digest:
         links = "\n".join(f"{name}: {address}" for name, address in self.links.items())
         return "\n\n".join(filter(None, [self.headline, *self.paragraphs, *lists, links]))
 
-    def as_html(self) -> str:
-        """For mail. Whatever files are called, it is text."""
+    def as_html(self, pictures: Iterable[str] = ()) -> str:
+        """For mail, with pictures that go with it, by their file names. Whatever files are called, it is text."""
         told = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in self.paragraphs)
         for title, lines in self.lists.items():
             told += f"<p>{escape(title)}</p><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
         links = " · ".join(f'<a href="{escape(url)}">{escape(name)}</a>' for name, url in self.links.items())
-        return f'<div style="font-family: sans-serif"><h2>{escape(self.headline)}</h2>{told}<p>{links}</p></div>'
+        told += f"<p>{links}</p>"
+        for name in pictures:
+            title = name.rpartition(".")[0].replace("-", " ").capitalize()
+            told += f'<h3>{escape(title)}</h3><img src="cid:{escape(name)}" alt="">'
+        return f'<div style="font-family: sans-serif"><h2>{escape(self.headline)}</h2>{told}</div>'
 
 
 def digest(run: Ended, report: RunReport | None, gallery: str | None = None) -> Digest:

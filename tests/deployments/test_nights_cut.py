@@ -89,7 +89,7 @@ def test_a_night_that_is_cancelled_before_it_embeds(server: PrefectServer, photo
     with (photos.parent / "store" / ".run").open("r+b") as turn, get_client(sync_client=True) as client:
         fcntl.flock(turn, fcntl.LOCK_EX)
         run = start(photos, HERE)
-        server.wait_for(run, "Running", seconds=120)
+        server.wait_for(run, "Running", seconds=300)
         client.set_flow_run_state(run, Cancelling())
         assert server.wait_for(run, seconds=60).name == "Cancelled"
     report, text = reports(photos, run)

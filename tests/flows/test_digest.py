@@ -51,7 +51,7 @@ def test_a_run_that_failed_is_told_by_mail_and_as_json() -> None:
     (mail,) = mailed
     assert mail["Subject"] == subject
     assert "<h2>No.</h2>" in mail.get_body(("html",)).get_content()
-    assert 'src="cid:new-images.jpg"' in mail.get_body(("html",)).get_content()
+    assert '<h3>New images</h3><img src="cid:new-images.jpg"' in mail.get_body(("html",)).get_content()
     assert "No." in mail.get_body(("plain",)).get_content()
     (shown,) = (part.get_payload(decode=True) for part in mail.walk() if part.get_filename() == "new-images.jpg")
     (posted_picture,) = (b64decode(each["base64"]) for each in body["attachments"])

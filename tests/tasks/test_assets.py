@@ -28,8 +28,8 @@ def test_a_matrix_is_an_asset_with_its_counts(report: RunReport) -> None:
     assert asset.properties
     assert asset.properties.url == "http://server/runs/flow-run/1"
     assert metadata == {
-        "rows": 26, "dim": 1280, "embedded": 1, "pending": 0, "quarantined": 1, "coverage": 25 / 26,
-        "dataset": f"vectors/{MODEL}", "fingerprint": None,
+        "store": "/stores/nightly", "rows": 26, "dim": 1280, "embedded": 1, "pending": 0, "quarantined": 1,
+        "coverage": 25 / 26, "dataset": f"vectors/{MODEL}", "fingerprint": None,
     }  # fmt: skip
 
 
