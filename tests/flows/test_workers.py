@@ -39,7 +39,8 @@ from settings import load_settings
 from settings.job import make_job
 from tasks._artifacts import key_of
 from tests.conftest import SavePicture
-from tests.support.prefect_server import PrefectServer, wait_until
+from tests.remote.clusters import OPEN
+from tests.support.prefect_server import ROOT, PrefectServer, free_port, wait_until
 
 IMAGES, MODEL = 60, "efficientnet_lite0"
 pytestmark = pytest.mark.timeout(600)
@@ -128,7 +129,7 @@ def process_that_did(server: PrefectServer, folder: Path, worker: str) -> psutil
     """The process of a worker in the middle of its share, once shards have been done."""
     signs = (folder / "runs").glob
     wait_until(
-        lambda: some_embedded(folder, NIGHTLY + 1) and any(signs(f"*/*/{worker}.alive")), 90, f"a shard of {worker}"
+        lambda: some_embedded(folder, NIGHTLY + 1) and any(signs(f"*/*/{worker}.alive")), 300, f"a shard of {worker}"
     )
     named = [p for p in map(psutil.Process, server.processes()) if f'"worker": "{worker}"' in parameters_of(server, p)]
     assert named, "no process of that worker"
@@ -210,21 +211,23 @@ def test_a_cluster_one_process_of_which_dies(
 @pytest.mark.system
 @pytest.mark.parametrize("mode", ["dask", "ray"])
 def test_one_task_at_a_time_holds_a_gpu(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a cluster whose only process has two places and says that it has one GPU, tasks for a GPU come one after the other;
-    tasks for the CPU run beside each other."""
-    assert not overlap(mode, "cuda:0", tmp_path, monkeypatch)
-    assert overlap(mode, "cpu", tmp_path, monkeypatch)
+    """On a cluster with two places that says that it has one GPU, tasks for a GPU come one after the other; tasks for the
+    CPU run beside each other."""
+    monkeypatch.setattr(f"pixelmill.run.on_{mode}._embed", hold)
+    assert overlap(mode, "cpu", tmp_path, 200.0)
+    assert not overlap(mode, "cuda:0", tmp_path, 20.0)
 
 
-def overlap(mode: str, device: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether two tasks, submitted as those of a job on `device` are, ran at the same time."""
+def overlap(mode: str, device: str, folder: Path, patience: float) -> bool:
+    """Whether two tasks, submitted as those of a job on `device` are, ran at the same time; each waits so many seconds for
+    the other to begin."""
+    signs = folder / device
+    signs.mkdir()
     with one_gpu(mode) as address:
         config = configure(folder, mode, device=device, cluster=address)
-        job = make_job(load_settings(Path(config)), [str(folder)])
-        monkeypatch.setattr(f"pixelmill.run.on_{mode}._embed", hold)
-        cluster = cluster_at(mode, job)
+        cluster = cluster_at(mode, make_job(load_settings(Path(config)), [str(folder)]))
         try:
-            left, spans = [cluster.submit(number) for number in range(2)], []
+            left, spans = [cluster.submit(str(signs / name), patience) for name in ("a", "b")], []
             while left:
                 for task in cluster.done(left):
                     left.remove(task)
@@ -256,14 +259,15 @@ def one_gpu(mode: str) -> Iterator[str]:
         ) as cluster:
             yield cluster.scheduler_address
         return
-    address = "127.0.0.1:26379"
+    port = free_port()
     ray = Path(sys.executable).with_name("ray")
     places = ["--num-cpus=2", "--num-gpus=1", "--include-dashboard=false", "--disable-usage-stats"]
-    command = [ray, "start", "--head", "--block", "--port=26379", "--node-ip-address=127.0.0.1", *places]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as head:
+    command = [ray, "start", "--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", *places]
+    env = os.environ | OPEN | {"PYTHONPATH": str(ROOT)}  # its processes import `hold`
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as head:
         try:
-            wait_until(lambda: port_is_open(26379), 60, "Ray's head")
-            yield address
+            wait_until(lambda: port_is_open(port), 180, "Ray's head", head)
+            yield f"127.0.0.1:{port}"
         finally:
             head.terminate()
 
@@ -273,9 +277,13 @@ def port_is_open(port: int) -> bool:
         return asked.connect_ex(("127.0.0.1", port)) == 0
 
 
-def hold(*_: object) -> np.ndarray:
+def hold(*given: Any) -> np.ndarray:
+    """In a task's place: when it began and ended. It ends once the other one has begun, or after its patience."""
+    *_, sign, patience = given
     start = time.time()
-    time.sleep(8)  # longer than Ray takes to start its second process
+    Path(sign).touch()
+    while len(list(Path(sign).parent.iterdir())) < 2 and time.time() < start + patience:
+        time.sleep(0.1)
     return np.array([start, time.time()])
 
 
