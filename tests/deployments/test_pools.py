@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     with PrefectServer(tmp_path_factory.mktemp("prefect"), HTTPS_PROXY="http://127.0.0.1:9") as server:
         variables = server.env | {"PIXELMILL_WORKERS": json.dumps(WORKERS)}
         for _ in range(2):
-            subprocess.run([sys.executable, "deployments/set_up.py"], cwd=ROOT, env=variables, check=True, timeout=180)
+            subprocess.run([sys.executable, "deployments/set_up.py"], cwd=ROOT, env=variables, check=True, timeout=300)
         yield server
 
 

@@ -220,7 +220,7 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
     """Set-up twice, a planned night, a run, a run across a restart of the API, a zombie: all that one process does."""
     for _ in range(2):
         command = [sys.executable, *SERVICES["set-up"]["command"][1:]]
-        subprocess.run(command, cwd=ROOT, env=stack.env, check=True, timeout=180)
+        subprocess.run(command, cwd=ROOT, env=stack.env, check=True, timeout=300)
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with stack.used(), get_client(sync_client=True) as client:
         found = inventory(client)
@@ -235,19 +235,19 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
             "vectorize",
         ]
         assert (len(found["schedules"]), len(found["automations"])) == (3, 1)
-        wait_until(lambda: nights(client), 90, "the next nights to be scheduled")
+        wait_until(lambda: nights(client), 300, "the next nights to be scheduled")
         waiting.deploy("one", "cpu", concurrency_limit=limit)
         with stack.running(*SERVICES["worker-cpu"]["command"][1:]) as worker:
             assert stack.wait_for(waiting.start("one", 0)).name == "Completed"
-            run = waiting.start("one", 30)
+            run = waiting.start("one", 120)
             lease = stack.wait_for(run, "Running").state_details.deployment_concurrency_lease_id
             stack.kill()
             stack.start(*api_arguments())
             client.renew_concurrency_lease(lease, lease_duration=300)
-            assert stack.wait_for(run, seconds=120).name == "Completed"
+            assert stack.wait_for(run).name == "Completed"
             install_automation(client, ZOMBIES, within=45)
             killed(stack, run := waiting.start("one", 600), worker.pid)
-        assert stack.wait_for(run, seconds=180).name == "Crashed"
+        assert stack.wait_for(run).name == "Crashed"
         assert not (stack.home / "prefect.db").exists()
         with stack.worker("cpu"):
             assert stack.wait_for(waiting.start("one", 0)).name == "Completed"
@@ -267,7 +267,7 @@ def test_the_gallery_of_compose_serves_a_store(tmp_path: Path) -> None:
         str(store),
         "--direct",
     ]
-    subprocess.run(run, check=True, timeout=180)
+    subprocess.run(run, check=True, timeout=300)
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
     variables = {"PIXELMILL_RUN__STORE": str(store), "PIXELMILL_WEB__TOKEN": "a-token-of-many-letters"}
     assert set(variables) == set(gallery["environment"])

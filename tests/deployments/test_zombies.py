@@ -26,7 +26,7 @@ from tests.support.prefect_server import PrefectServer, having, wait_until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 SILENCE = 45
 """Seconds without a sign of life after which a run is a zombie here: Prefect's heartbeats come every 30 s at most."""
-SOON = SILENCE + 60
+SOON = SILENCE + 300
 ONE_NIGHT = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 STARTING = ("Pending", "Submitting", "InfrastructurePending")
 
@@ -72,14 +72,14 @@ def test_a_killed_process_is_told_by_its_worker(server: PrefectServer) -> None:
         run = waiting.start("night", 600)
         server.wait_for(run, "Running")
         kill(server.process_of(run))
-        assert server.wait_for(run, seconds=30).name == "Crashed"
+        assert server.wait_for(run).name == "Crashed"
         assert server.wait_for(waiting.start("night", 0)).name == "Completed"
 
 
 def test_a_night_that_goes_on_is_not_joined_by_the_next(server: PrefectServer) -> None:
     """The second is Cancelled, and says why; the first goes on."""
     with server.worker("cpu"):
-        first = waiting.start("night", 20)
+        first = waiting.start("night", 60)
         server.wait_for(first, "Running")
         second = server.wait_for(waiting.start("night", 0))
         assert (second.name, second.message) == ("Cancelled", "Deployment concurrency limit reached.")
@@ -116,7 +116,7 @@ def test_runs_killed_with_their_worker_are_crashed_and_block_nobody(server: Pref
 def test_a_run_outlives_its_worker(server: PrefectServer) -> None:
     """A worker that is killed alone takes no run with it: the run says itself that it is done."""
     with server.worker("cpu") as worker:
-        run = waiting.start("night", 15)
+        run = waiting.start("night", 30)
         server.wait_for(run, "Running")
         worker.kill()
         assert server.wait_for(run).name == "Completed"
@@ -126,7 +126,7 @@ def test_a_night_outlives_a_restart_of_the_server(server: PrefectServer) -> None
     """A server that is killed and comes back finds the run going on, with its slot, and the next night has it afterwards."""
     watch_for(300)
     with server.worker("cpu"), get_client(sync_client=True) as client:
-        run = waiting.start("night", 30)
+        run = waiting.start("night", 120)
         lease = server.wait_for(run, "Running").state_details.deployment_concurrency_lease_id
         server.kill()
         server.start()

@@ -183,10 +183,10 @@ def test_a_run_that_is_killed(
     with site.machine("one"), site.machine("two", network=True):
         with s3_server.slow(0.2), site.run(config=site.settings()) as run:
             site.wait_for_rows("one", 240)
-            site.wait_for_rows("two", 60)
+            site.wait_for_rows("two", 240)
             run.send_signal(signal.SIGKILL)
             run.wait()
-        wait_until(lambda: not site.embedding(), 120, "the workers to end")
+        wait_until(lambda: not site.embedding(), 240, "the workers to end")
     assert [name for name in site.handed_over() if "/rows-" in name]
     monkeypatch.setattr(pixelmill.run.worker, "loaded_model", None)
     report = night(site, fan_out="inline")
@@ -212,7 +212,7 @@ def test_the_deadline(site: Site, s3_server: SickS3, save_picture: SavePicture) 
         assert not [w for w in report.warnings if "one was lost" in w]
         assert "/stop HTTP" in s3_server.said()
         assert site.handed_over() == []
-        wait_until(lambda: not site.embedding(), 30, "the worker to end")
+        wait_until(lambda: not site.embedding(), 240, "the worker to end")
         with site.machine("two"):
             time.sleep(15)
             assert not site.embedding(), "the worker begins after the deadline"

@@ -100,7 +100,7 @@ def test_a_run_outlives_its_worker(server: PrefectServer, config: str, tmp_path:
         assert server.process_of(run) == process
         assert server.wait_for(run, seconds=SOON).name == "Completed"
         assert embedded(tmp_path / "store") == IMAGES
-        wait_until(lambda: process not in server.processes(), 60, "the end of the run's process")
+        wait_until(lambda: process not in server.processes(), 300, "the end of the run's process")
         with server.worker("cpu"):
             assert server.wait_for(start(config), seconds=SOON).name == "Completed"
 
@@ -131,7 +131,9 @@ def test_a_run_says_what_it_is_at(server: PrefectServer, config: str, tmp_path: 
             wait_until(lambda: any(told in line.message for line in log_of(run)), SOON, "a run that waits")
             time.sleep(WAITED)
         assert server.wait_for(run, seconds=SOON).name == "Completed"
-        wait_until(lambda: any("in state Completed(" in line.message for line in log_of(run)[-3:]), 60, "its last line")
+        wait_until(
+            lambda: any("in state Completed(" in line.message for line in log_of(run)[-3:]), 300, "its last line"
+        )
         lines = log_of(run)
     said = [line.message for line in lines]
     assert [words for words in PHASES if not any(re.search(words, line) for line in said)] == []

@@ -92,7 +92,7 @@ class PrefectServer:
     def prefect(self, *arguments: str) -> str:
         """What a command of Prefect prints, run in the repository root. Raises AssertionError when it fails."""
         done = subprocess.run(
-            [*PREFECT, "--no-prompt", *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120
+            [*PREFECT, "--no-prompt", *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, f"prefect {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -128,7 +128,7 @@ class PrefectServer:
         with self.used(), get_client(sync_client=True) as client:
             return client.read_flow_run(flow_run)
 
-    def wait_for(self, flow_run: UUID, *names: str, seconds: float = 60) -> Any:
+    def wait_for(self, flow_run: UUID, *names: str, seconds: float = 300) -> Any:
         """The state of a flow run once it is final, or has one of `names` ("Running")."""
 
         def reached() -> Any:
@@ -144,7 +144,7 @@ class PrefectServer:
     def process_of(self, flow_run: UUID) -> int:
         """The process that a flow run runs in."""
         mine = f"PREFECT__FLOW_RUN_ID={flow_run}"
-        return wait_until(lambda: next(iter(having(mine)), None), 30, f"a process of flow run {flow_run}")
+        return wait_until(lambda: next(iter(having(mine)), None), 120, f"a process of flow run {flow_run}")
 
     def _popen(
         self, command: tuple[str, ...], log: Path, variables: dict[str, str] | None = None
