@@ -86,12 +86,13 @@ def digest(run: Ended, report: RunReport | None, gallery: str | None = None) -> 
 
 
 def report_of(run: Ended, reports: Sequence[RunReport]) -> RunReport | None:
-    """The report that a run left, among those of its store: the first that began while it ran."""
-    if run.began is None:
+    """The report that a run left, among those of its store: of those that began while it ran, the nearest to its own
+    beginning."""
+    if (began := run.began) is None:
         return None
     started = {datetime.fromisoformat(report.started).timestamp(): report for report in reports}
-    during = [at for at in started if run.began - CLOCKS <= at <= run.ended + CLOCKS]
-    return started[min(during)] if during else None
+    during = [at for at in started if began - CLOCKS <= at <= run.ended + CLOCKS]
+    return started[min(during, key=lambda at: abs(at - began))] if during else None
 
 
 def pictures_in(markdown: str) -> dict[str, bytes]:

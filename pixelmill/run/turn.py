@@ -45,9 +45,11 @@ def turn(store: Path, deadline: float | None = None) -> Iterator[None]:
     try:
         with in_words(folder), saying("Taking a turn on the store", lambda: _holder(descriptor)):
             _wait(descriptor, folder, deadline)
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes forked meanwhile would keep it
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # processes forked meanwhile would keep it
         os.close(descriptor)
 
 

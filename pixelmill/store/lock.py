@@ -43,8 +43,6 @@ def store_lock(folder: Path, lock: FileLock | None = None) -> Iterator[None]:
             "wait until that has finished, and run again. Nothing stored is lost."
         ) from error
     except OSError as error:
-        if error.errno in _NO_LOCKS:
-            raise _no_locks(folder, str(error.strerror)) from error
         raise unwritable(folder, error) from error
     try:
         yield
@@ -110,6 +108,8 @@ def unwritable(folder: Path, error: OSError) -> StoreError:
     """The error for a store that cannot be written, or locked."""
     if error.errno in FULL:
         return no_space(folder / LOCK, BLOCK)
+    if error.errno in _NO_LOCKS:
+        return _no_locks(folder, str(error.strerror))
     return StoreError(
         f"Expected to write to the store in {folder}. It cannot be written ({error.strerror or error}). It can be read "
         "where it is; to write, copy the folder to a disk that can be written, or mount this one so."

@@ -95,6 +95,14 @@ def test_the_report_is_that_of_the_run(report: RunReport) -> None:
     assert report_of(ended(began=None, at=began), reports) is None
 
 
+def test_a_short_run_just_before_is_not_taken_for_the_night(report: RunReport) -> None:
+    """One that began within what clocks may be apart, and was over when the night began."""
+    began = datetime.fromisoformat(report.started).timestamp()
+    before = report.model_copy(update={"started": datetime.fromtimestamp(began - 40).astimezone().isoformat()})
+    assert report_of(ended(began=began - 3, at=began + 9000), [report, before]) is report
+    assert report_of(ended(began=began - 42, at=began - 10), [report, before]) is before
+
+
 def test_the_pictures_are_those_of_the_report() -> None:
     """All that its Markdown embeds, as JPEG, named by their sections; a damaged one is an error, none is none."""
     webp = BytesIO()

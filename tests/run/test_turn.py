@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -132,4 +133,15 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """In words, as of any store that cannot be written."""
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match="Expected to write to the store in"), turn(tmp_path / "file/store"):
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS without its lock service, say: in words, whichever of its locks is asked for."""
+
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StoreError, match="Expected a file system with working locks under"), turn(tmp_path):
         pass
