@@ -12,6 +12,7 @@ from prefect.types.names import MAX_ASSET_KEY_LENGTH, RESTRICTED_ASSET_CHARACTER
 
 from pixelmill.formatting import printable
 from pixelmill.report.model import RunReport
+from pixelmill.sources.address import is_address, shown
 from pixelmill.store.manifest import Matrix
 
 _HARMLESS = str.maketrans(dict.fromkeys(RESTRICTED_ASSET_CHARACTERS, "_"))
@@ -34,10 +35,11 @@ def materialized(made: Mapping[Asset, Mapping[str, Any]], of: Iterable[str] = ()
 def matrices(report: RunReport, served: Sequence[Matrix], rows: int, run: str | None) -> dict[Asset, dict[str, Any]]:
     """The matrices that a run changed, with their counts; `rows` are those of the store, `run` is where it is shown."""
     images = report.images
-    if not (images.new or images.changed or images.moved or images.duplicate or images.removed):
-        changed = {name: model for name, model in report.models.items() if model.embedded}
-    else:
-        changed = report.models
+    is_other = any((images.new, images.changed, images.moved, images.duplicate, images.removed))
+    changed = {
+        name: model for name, model in report.models.items()
+        if model.embedded or (is_other and model.dataset in report.coverage)
+    }  # fmt: skip
     fingerprints = {matrix.published_name: matrix.provenance.fingerprint for matrix in served}
     return {
         Asset(
@@ -53,8 +55,8 @@ def matrices(report: RunReport, served: Sequence[Matrix], rows: int, run: str | 
 
 
 def asset_key(place: str, *parts: str, scheme: str = "file") -> str:
-    """The key of a source's or a store's asset, or of one in it: an address without its query, a path behind a scheme.
+    """The key of a source's or a store's asset, or of one in it: an address as it may be shown, a path behind a scheme.
     What Prefect takes in no key becomes `_`."""
-    path = f"{scheme}://{Path(place.removeprefix('@')).absolute()}"
-    address = place.partition("?")[0].rstrip("/") if "://" in place else path
+    place = place.removeprefix("@")
+    address = shown(place).rstrip("/") if is_address(place) else f"{scheme}://{Path(place).absolute()}"
     return printable("/".join([address, *parts])).translate(_HARMLESS)

@@ -54,8 +54,20 @@ def test_a_night_without_news_makes_none(report: RunReport) -> None:
         ("/my photos/100%/[x]/a\nb", "file:///my_photos/100_/_x_/a_nb"),
         ("/caf\udce9", "file:///caf_udce9"),
         ("https://host/list?token=1", "https://host/list"),
+        ("@https://host/list.txt?token=1", "https://host/list.txt"),
+        ("@s3://bucket/list.txt", "s3://bucket/list.txt"),
+        ("s3://bucket/what?/photos", "s3://bucket/what_/photos"),
+        ("sftp://me@host/photos", "sftp://host/photos"),
     ],
 )
 def test_any_source_has_a_key_that_prefect_takes(place: str, key: str) -> None:
     assert asset_key(place) == key
     Asset(key=key)
+
+
+def test_a_model_without_a_matrix_makes_none(report: RunReport) -> None:
+    """One that could not be had, in a night with new images: there is nothing of it that could be used."""
+    left_out = report.models[MODEL].model_copy(update={"embedded": 0, "dataset": "vectors/other"})
+    beside = report.model_copy(update={"models": {**report.models, "other": left_out}})
+    ((asset, _),) = matrices(beside, [], 26, None).items()
+    assert asset.key.endswith(MODEL)
