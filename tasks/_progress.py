@@ -19,7 +19,9 @@ from pixelmill.report.text import headline
 from tasks._artifacts import key_of, not_needed
 
 _EVERY = 5.0
-"""Seconds between two updates in the UI."""
+"""Seconds between two updates in the UI, at least."""
+_MOST_HELD_UP = 0.1
+"""Of the time of a run, what updates may take: a server that hangs lets each one wait for a minute."""
 
 
 class RunProgress:
@@ -30,7 +32,7 @@ class RunProgress:
         self._progress = Progress({})
         self._artifact: UUID | None = None
         self._before: Mapping[str, int] = {}
-        self._told = 0.0
+        self._again = 0.0
         self._advance: Callable[[str, int], None] | None = None
 
     @contextmanager
@@ -59,7 +61,7 @@ class RunProgress:
                 self._progress.add(model, more)
                 if self._advance:
                     self._advance(model, more)
-        if time.monotonic() - self._told > _EVERY:
+        if time.monotonic() > self._again:
             self._update(self._progress.percent, self._progress.words())
 
     def end(self, report: RunReport) -> None:
@@ -78,10 +80,12 @@ class RunProgress:
             self._artifact = UUID(str(made))
 
     def _update(self, percent: float, words: str, *, at_once: bool = True) -> None:
-        self._told = time.monotonic()
+        began = time.monotonic()
         if self._artifact:
             with not_needed("progress", at_once=at_once):
                 update_progress_artifact(self._artifact, percent, words)
+        over = time.monotonic()
+        self._again = max(began + _EVERY, over + (over - began) / _MOST_HELD_UP)
 
 
 _shown: ContextVar[RunProgress | None] = ContextVar("progress", default=None)

@@ -43,6 +43,7 @@ def test_progress_is_told_while_it_runs(save_picture: SavePicture, monkeypatch: 
     """Between two batches, not only at the end."""
     told: list[float] = []
     monkeypatch.setattr("tasks._progress._EVERY", 0.0)
+    monkeypatch.setattr("tasks._progress._MOST_HELD_UP", float("inf"))
     monkeypatch.setattr("tasks._progress.update_progress_artifact", lambda _id, percent, _words: told.append(percent))
     for seed in range(4):
         save_picture(Path(f"photos/{seed}.png"), seed)
@@ -56,6 +57,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     said: list[tuple[float, str]] = []
     made = iter([UUID(int=1)])
     monkeypatch.setattr("tasks._progress._EVERY", 0.0)
+    monkeypatch.setattr("tasks._progress._MOST_HELD_UP", float("inf"))
     monkeypatch.setattr("tasks._progress.create_progress_artifact", lambda *_, **__: next(made))
     monkeypatch.setattr(
         "tasks._progress.update_progress_artifact", lambda _id, percent, words: said.append((percent, words))
@@ -90,6 +92,34 @@ def test_a_run_that_fails_says_how_far_it_came(told: list[tuple[float, str]]) ->
     with pytest.raises(OSError, match="no more"):
         fail()
     assert told[-1] == (25.0, "Stopped at 25%: 1 of 4 with a")
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time that it is told something it takes a minute, in which nothing is embedded: so it is told seldom. One
+    that answers is told every few seconds."""
+    now, asked = [1000.0], []
+    monkeypatch.setattr("tasks._progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tasks._progress.create_progress_artifact", lambda *_, **__: UUID(int=1))
+
+    def work(seconds_each: float) -> float:
+        """For how much of the time that it takes an hour's work is held up."""
+
+        def hang(*_: object) -> None:
+            asked.append(now[0])
+            now[0] += seconds_each
+
+        monkeypatch.setattr("tasks._progress.update_progress_artifact", hang)
+        began = now[0]
+        with progress_of(Path("store")), shown({"a": 3600}):
+            for _ in range(3600):
+                now[0] += 1.0
+                tell("a", 1)
+        return 1 - 3600 / (now[0] - began)
+
+    assert work(60.0) < 0.12
+    asked.clear()
+    assert work(0.05) < 0.02
+    assert len(asked) > 3600 / 7
 
 
 def test_keys_are_what_prefect_takes_and_one_a_store() -> None:
