@@ -52,8 +52,12 @@ def make_job(
 
 
 def _deadline(text: str | None, due_from: datetime | None) -> float | None:
+    if not text:
+        return None
     begins = (due_from or datetime.now()).astimezone()
-    return parse_deadline(text, begins).timestamp() if text else None
+    if ":" in text:
+        begins = begins.replace(tzinfo=None)  # by the clock, which may be put forward or back in the night
+    return parse_deadline(text, begins).timestamp()
 
 
 def _sources(sources: Sequence[str]) -> tuple[str, ...]:

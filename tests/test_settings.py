@@ -107,6 +107,30 @@ def test_the_deadline_of_a_night_counts_from_when_it_was_to_begin() -> None:
     assert 0 < by_hand - time.time() <= 86_400 + 3600
 
 
+@pytest.mark.parametrize(
+    ("begins", "deadline", "ends"),
+    [
+        ("2026-03-28T21:00Z", "06:00", "2026-03-29T04:00Z"),
+        ("2026-10-24T20:00Z", "06:00", "2026-10-25T05:00Z"),
+        ("2026-03-28T21:00Z", "8h", "2026-03-29T05:00Z"),
+        ("2026-10-24T20:00Z", "8h", "2026-10-25T04:00Z"),
+    ],
+)
+def test_a_deadline_is_by_the_clock_in_the_nights_in_which_that_is_changed(
+    begins: str, deadline: str, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 06:00 people are up, whether summer time begins or ends in the night; a span is as long as it is."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        settings = load_settings(overrides={"run": {"deadline": deadline}})
+        due_from = datetime.fromisoformat(begins)
+        assert make_job(settings, ["photos"], due_from=due_from).deadline == datetime.fromisoformat(ends).timestamp()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_the_example_file_is_valid_and_shows_every_setting() -> None:
     """`examples/pixelmill.toml` loads, and names each field that there is."""
     from settings import Settings
