@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pixelmill.errors import reason_of
+from pixelmill.errors import PixelmillError, reason_of
 from pixelmill.run.outcome import Outcome
 from pixelmill.run.results import Ended
 from pixelmill.run.scan import Scan
@@ -49,7 +49,8 @@ class Course:
         """Take note of what the run has ended with, if not well."""
         if error is not None or is_cancelled:
             self.ended = "cancelled" if is_cancelled else "failed"
-            self.error = "It was asked to stop." if error is None else " ".join(reason_of(error).split())
+            is_its_own = isinstance(error, PixelmillError) or not is_cancelled  # else it is a signal's, without words
+            self.error = " ".join(reason_of(error).split()) if error and is_its_own else "It was asked to stop."
 
     def seconds(self) -> tuple[float, dict[str, float]]:
         """For how long the run has gone on, to a tenth, and of that by step, to a hundredth; with the rest, the steps

@@ -72,10 +72,10 @@ def ending(error: BaseException, after: int = 1) -> Callable[[RunOrders, Intake]
     ("error", "ended", "words"),
     [
         (EmbeddingFailed("The model gives\nno vectors."), "failed", "The model gives no vectors."),
-        (KeyboardInterrupt(), "cancelled", "KeyboardInterrupt"),
-        (SystemExit(1), "cancelled", "1"),
-        (Terminated(), "cancelled", "Terminated"),
-        (TimeoutError("cancelled by name"), "cancelled", "cancelled by name"),
+        (KeyboardInterrupt(), "cancelled", "It was asked to stop."),
+        (SystemExit(1), "cancelled", "It was asked to stop."),
+        (Terminated(), "cancelled", "It was asked to stop."),
+        (TimeoutError("cancelled by name"), "cancelled", "It was asked to stop."),
     ],
     ids=repr,
 )
@@ -273,7 +273,11 @@ def test_a_night_knows_how_it_ended(job: Job) -> None:
 
 
 def test_words_for_an_error_without_any() -> None:
-    """Its type says what it is."""
+    """Its type says what it is; of a signal people are told what it means, and of a run that left work also why."""
     course = Course()
+    course.end(AssertionError())
+    assert (course.ended, course.error) == ("failed", "AssertionError")
     course.end(KeyboardInterrupt(), is_cancelled=True)
-    assert (course.ended, course.error) == ("cancelled", "KeyboardInterrupt")
+    assert (course.ended, course.error) == ("cancelled", "It was asked to stop.")
+    course.end(WorkersLost("Worker a was lost."), is_cancelled=True)
+    assert (course.ended, course.error) == ("cancelled", "Worker a was lost.")
