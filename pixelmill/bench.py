@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from pixelmill.run.loaded import loaded_model
 from pixelmill.run.settle import measured_precision
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
+from pixelmill.watch.ctrl_c import interrupts_blocked
 
 PICTURES = 256
 """At most so many images are looked at."""
@@ -61,9 +61,12 @@ class Figures:
 
 def measure_in_new_process(job: Job, spec: ModelSpec, seconds: float) -> Figures:
     """`measure` in a new process: no model has the memory, caches and threads of the one before."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_leave_ctrl_c) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        resource_tracker.ensure_running()
+        with interrupts_blocked():
+            measured = process.submit(measure, job, spec, seconds)
         try:
-            return process.submit(measure, job, spec, seconds).result()
+            return measured.result()
         except BrokenProcessPool as error:
             raise EmbeddingFailed(
                 f"The process that measured {spec.name} was ended from outside: too little memory?"
@@ -72,11 +75,6 @@ def measure_in_new_process(job: Job, spec: ModelSpec, seconds: float) -> Figures
             for child in active_children():
                 child.terminate()
             raise
-
-
-def _leave_ctrl_c() -> None:
-    """It is for the parent, which ends this process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def measure(job: Job, spec: ModelSpec, seconds: float) -> Figures:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from pixelmill.errors import PixelmillError
+from pixelmill.watch.ctrl_c import interrupts_blocked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class _Decoder:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._memory = os.memfd_create("pixelmill")
         handed = (theirs.fileno(), self._memory, _turns())
-        with theirs:
+        with theirs, interrupts_blocked():
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-P", *_SHOWN, "-m", "pixelmill.images.sandbox_process", *map(str, handed)],
                 pass_fds=handed, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(),

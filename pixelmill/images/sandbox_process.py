@@ -48,7 +48,6 @@ _ELONGATED: Final = 100
 
 def main(channel: socket.socket, memory: int, turns: int) -> None:
     """Answer requests until the channel ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end is the channel's
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
     warnings.simplefilter("ignore")  # a damaged file's oddities; what matters is raised

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from distributed import Client, LocalCluster, get_worker
 from pixelmill.run.handoff import Sign
 from pixelmill.run.job import Job
 from pixelmill.run.remote import embed_remotely, stop, threads_each
+from pixelmill.watch.ctrl_c import interrupts_blocked
 
 _WAITED_SECONDS = 0.5
 _LOOK_SECONDS = 0.02
@@ -42,25 +42,14 @@ def _environment_kept() -> Iterator[None]:
         os.environ.update(before)
 
 
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Processes that are started meanwhile, and by threads that are, do not hear Ctrl-C, which a terminal sends to all:
-    the run hears it, and has them hand in what they have made."""
-    resource_tracker.ensure_running()  # in Python 3.11 its start, with the first process, lets them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class DaskCluster:
     """See `cluster_contract.Cluster`."""
 
     def __init__(self, job: Job) -> None:
         self._resources = {"GPU": 1} if job.device not in ("auto", "cpu") else {}
         self._local: LocalCluster | None = None
-        with dask.config.set(_settings(job)), _environment_kept(), _interrupts_blocked():
+        resource_tracker.ensure_running()
+        with dask.config.set(_settings(job)), _environment_kept(), interrupts_blocked():
             if job.cluster is None:
                 self._local = LocalCluster(
                     n_workers=job.cluster_size, threads_per_worker=1, resources=self._resources, dashboard_address=None,
