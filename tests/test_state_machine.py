@@ -553,3 +553,16 @@ def test_a_check_from_before_the_clock_was_put_back_is_not_tonights(night: Colle
     night.run(("one",))
     night.jump(-3e8)
     night.run(("one",))
+
+
+def test_a_copy_of_a_touched_photo_is_embedded_with_it() -> None:
+    """A photo waits to be read again, and a copy of it in another shard to be read at all: one new model takes it once."""
+    night = Collection()
+    night.write("b.png", 0)
+    night.write("sub/c.png", 1)
+    night.run(("one",))
+    night.touch(night.photos / "b.png")
+    shutil.copy2(night.photos / "b.png", night.photos / "z.png")
+    night.becomes("z.png", 0)
+    night.run(("second",))
+    night.teardown()

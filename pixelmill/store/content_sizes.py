@@ -16,7 +16,10 @@ _AT_ONCE = 16_384
 
 _UNKNOWN = "FROM work JOIN files USING (path) WHERE work.scan = ? AND row IS NULL"
 _OF_SIZES = "size IN (SELECT size FROM temp.planned_sizes)"
-_ADD = f"INSERT OR IGNORE INTO temp.content_sizes (size, row) SELECT size, row FROM files WHERE {_OF_SIZES}"  # noqa: S608
+_ADD = "INSERT OR IGNORE INTO temp.content_sizes (size, row)"
+_KNOWN = f"{_ADD} SELECT size, row FROM files WHERE {_OF_SIZES}"  # noqa: S608
+# Of what waits to be read again the times may be all that changed: a copy of it may be read after it.
+_HELD = f"{_ADD} SELECT size, held.row FROM held JOIN files USING (path) WHERE files.row IS NULL AND {_OF_SIZES}"  # noqa: S608
 
 
 class UnknownFiles(NamedTuple):
@@ -42,6 +45,7 @@ class ContentSizes:
             self._db.write(f"DROP TABLE IF EXISTS temp.{table}")
             self._db.write(f"CREATE TEMP TABLE {table} ({columns}, PRIMARY KEY ({columns})) WITHOUT ROWID")
         self._db.write(f"INSERT OR IGNORE INTO temp.planned_sizes SELECT size {_UNKNOWN} AND size > 0", (scan,))
+        self._db.write(_HELD)
         self._next = 0
         self.add()
         query = f"SELECT count(*), count(CASE WHEN size > 0 THEN NULL ELSE 1 END) {_UNKNOWN}"
@@ -50,7 +54,7 @@ class ContentSizes:
     def add(self) -> None:
         """Look up the contents that have got their row since this was done last."""
         after = self._db.number("SELECT coalesce(max(row), -1) + 1 FROM files")
-        self._db.write(f"{_ADD} AND row >= ? AND row < ?", (self._next, after))
+        self._db.write(f"{_KNOWN} AND row >= ? AND row < ?", (self._next, after))
         self._next = after
 
     def rows(self, size: int, most: int, *, first: int = 0, before: int) -> list[int]:
