@@ -15,6 +15,7 @@ from pathlib import Path
 
 import h5py
 import httpx
+import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -83,15 +84,28 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def source(folder: Path) -> str:
-    """The sample images; for the pictures of the documentation, so many of them that progress can be seen."""
+    """The sample images; for the pictures of the documentation, so many parts of them that progress can be seen, and
+    files that are refused."""
     if SCREENSHOTS is None:
         return "examples/images"
     for file in sorted((ROOT / "examples" / "images").glob("*/*.*")):
-        picture, place = Image.open(file).convert("RGB"), folder / "photos" / file.parent.name
+        place = folder / "photos" / file.parent.name
         place.mkdir(parents=True, exist_ok=True)
-        for number in range(20):
-            ImageEnhance.Brightness(picture).enhance(0.7 + number / 30).save(place / f"{file.stem}-{number}.jpg")
+        if file.suffix in (".jpg", ".webp"):
+            write_parts(Image.open(file).convert("RGB"), place, file.stem)
+    for name in ("sea/far.webp", "city/towers.jpg"):
+        whole = (ROOT / "examples" / "images" / name).read_bytes()
+        (folder / "photos" / name).write_bytes(whole[: len(whole) // 2])
+    (folder / "photos" / "tiles" / "empty.png").touch()
     return str(folder / "photos")
+
+
+def write_parts(picture: Image.Image, place: Path, stem: str) -> None:
+    width, height = picture.size
+    for number in range(28):
+        left, top = width * number // 70, height * (number % 7) // 18
+        part = picture.crop((left, top, left + width * 6 // 10, top + height * 6 // 10))
+        ImageEnhance.Brightness(part).enhance(0.8 + number % 5 / 8).save(place / f"{stem}-{number}.jpg")
 
 
 def open_form(page: Page) -> None:
@@ -172,9 +186,9 @@ def runs_with(page: Page, tag: str) -> list[str]:
 
 
 def check_pictures(page: Page) -> None:
-    """The report's images are shown: of those that are new, and of their neighbours."""
+    """The report's images are shown: of those that are new, of those that are refused, and of neighbours."""
     images = page.locator("img[src^='data:image/webp']")
-    expect(images).to_have_count(2)
+    expect(images).to_have_count(3 if SCREENSHOTS else 2)
     for image in images.all():
         image.scroll_into_view_if_needed()
         assert image.get_attribute("alt")
@@ -208,20 +222,22 @@ def test_from_the_form_to_the_report(page: Page, server: PrefectServer, source: 
         expect(page.get_by_role("main").get_by_text(tag, exact=True).first).to_be_visible(timeout=RUN_SECONDS * SECOND)
     progress = find_artifact(page, server, key_of("progress", folder / "store"), percent=30 if SCREENSHOTS else 0)
     expect(progress).to_contain_text(re.compile(rf"^.*%.*(with {MODEL}|vectors made)"))
+    page.get_by_role("radio", name="List view").click()
     take_picture(page, "progress")
     expect(page.get_by_role("main").get_by_text("Completed", exact=True)).to_be_visible(timeout=RUN_SECONDS * SECOND)
     find_artifact(page, server, key_of("report", folder / "store")).click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=MODEL))
     with h5py.File(folder / "store" / "vectors.h5") as store:
-        rows = len(store[f"vectors/{MODEL}"])
-    expect(row.get_by_role("cell").nth(1)).to_have_text(f"{rows:,}")
+        vectors = int(np.isfinite(store[f"vectors/{MODEL}"][:]).all(axis=1).sum())
+    expect(row.get_by_role("cell").nth(1)).to_have_text(f"{vectors:,}")
     check_pictures(page)
     take_picture(page, "report")
     address = page.url
     other = address.replace("/v2/", "/") if "/v2/" in address else address.replace("/artifacts/", "/v2/artifacts/", 1)
     page.goto(other)
     check_pictures(page)
+    page.get_by_role("heading", name="New images", exact=True).scroll_into_view_if_needed()
     take_picture(page, "report-other")
     page.goto(address)
     assert runs_with(page, Path(source).name) == runs_with(page, MODEL) == [name]
