@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CancelledRun, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
@@ -31,6 +32,7 @@ def cancelled_in_order(body: Callable[P, T]) -> Callable[P, T]:
             return body(*args, **kwargs)
         except TerminationSignal:
             if _is_to_be_cancelled():
+                logging.getLogger("prefect.flow_runs").addFilter(_is_no_cancellation)
                 return cast("T", Cancelled(message=_CANCELLED))
             raise
 
@@ -38,6 +40,11 @@ def cancelled_in_order(body: Callable[P, T]) -> Callable[P, T]:
     in_order.__signature__ = inspect.signature(body, eval_str=True)  # type: ignore[attr-defined]
     in_order.__annotations__ = inspect.get_annotations(body, eval_str=True)
     return in_order
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Prefect's engine takes a run that gives the state Cancelled for an accident, and logs where in itself it was."""
+    return not (record.exc_info and record.exc_info[0] is CancelledRun)
 
 
 def _is_to_be_cancelled() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.exceptions import CancelledRun, TerminationSignal
+from prefect.flow_engine import run_flow
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
+from flows._stopping import cancelled_in_order
 from flows.vectorize import vectorize
 from pixelmill.run.answer import ShardAnswer
 from pixelmill.run.intake import Intake
@@ -57,3 +62,23 @@ def test_a_flow_run_that_is_cancelled(
     assert (kept["ended"], kept["models"][MODEL]["embedded"]) == ("cancelled", 3)
     report = vectorize([str(tmp_path / "photos")], **given)
     assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (IMAGES - 3, 0)
+
+
+def test_a_cancelled_run_is_no_accident_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    """The process that a worker starts for a run logs no traceback of Prefect's for it; of what is one, it does."""
+    monkeypatch.setattr("flows._stopping._is_to_be_cancelled", lambda: True)
+
+    @flow(name="stopped")
+    @cancelled_in_order
+    def stopped(error: str) -> None:
+        raise {"stop": TerminationSignal(signal.SIGTERM), "fail": OSError("no disk")}[error]
+
+    of_runs = logging.getLogger("prefect.flow_runs")
+    caplog.set_level(logging.ERROR, of_runs.name)
+    for error, raised in (("stop", CancelledRun), ("fail", OSError)):
+        with pytest.raises(raised):
+            run_flow(stopped, parameters={"error": error}, error_logger=of_runs)
+    told = [record for record in caplog.records if record.message.startswith("Engine execution exited")]
+    assert [record.exc_info and record.exc_info[0] for record in told] == [OSError]
