@@ -58,9 +58,9 @@ def update_index(folder: Path, model: str) -> Indexed:
     """Bring the index of a model level with the store: add what is new, or make it if there is none.
 
     Raises UnknownModel for a model without vectors, TooFewVectors for fewer rows than an index is of use for, and
-    PixelmillError without faiss.
+    PixelmillError without faiss, where one is.
     """
-    faiss, store = _faiss(), Store(folder)
+    store = Store(folder)
     view = store[model]
     with lock(store):
         forget_dropped(store)
@@ -68,6 +68,7 @@ def update_index(folder: Path, model: str) -> Indexed:
         held = int(view.embedded.sum())
         if held < _A_LIST:
             raise TooFewVectors(f"Expected at least {_A_LIST} vectors of {model} for an index. Found {held}.")
+        faiss = _faiss()
         anew = before is None or held > _GROWTH * before.trained_rows
         covered = np.zeros(len(store), dtype=bool)
         if before is not None and not anew:
