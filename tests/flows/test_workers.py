@@ -435,7 +435,7 @@ def test_cancelling_stops_all_and_harms_nothing(
         assert (kept["ended"], kept["models"][MODEL]["embedded"]) == ("cancelled", done)
         report = vectorize([str(photos)], config=configure(tmp_path, "inline"))
         assert report.embedded_twice == 0
-        assert report.models[MODEL] | {"embedded": 6 * IMAGES - done, "pending": 0} == report.models[MODEL]
+        assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (6 * IMAGES - done, 0)
 
 
 @pytest.mark.system

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pixelmill.errors import ModelsLeftOut
 from pixelmill.report.model import RunReport
 from pixelmill.run.direct import run_here
 from pixelmill.run.job import Job
+from pixelmill.store.ledger import Ledger
 from tests.conftest import SavePicture
-from tests.remote.backend import LOG, ODD, embedded
+from tests.remote.backend import LOG, ODD, embedded, spec_of
 from tests.remote.clusters import Dask
 from tests.remote.conftest import IMAGES, MODEL
 from tests.support.namespace import Namespace
@@ -79,4 +81,25 @@ def test_a_worker_that_sees_no_pictures(dask: Dask, job: Job, assert_as_inline: 
     assert "none of its" in told
     assert "Does it see them?" in told
     assert embedded(log_of(job, "blind")) == 0
+    assert_as_inline(job)
+
+
+def test_a_model_that_no_worker_can_load(dask: Dask, job: Job, assert_as_inline: Callable[[Job], None]) -> None:
+    """The weights of one of two models lie where no worker sees them: of the other all is embedded, and the run fails with
+    what brings weights."""
+    here = job.store.parent / "here"
+    here.mkdir()
+    both = job.model_copy(update={"specs": (*job.specs, spec_of("second", here))})
+    with Namespace(hidden=[job.store, here]) as there:
+        for name in ("left", "right"):
+            start(dask, job, name, there)
+        dask.wait(2)
+        with pytest.raises(ModelsLeftOut, match="second could not be had") as raised:
+            run_here(both.model_copy(update={"fan_out": "dask", "cluster": dask.address}))
+    assert "`pixelmill pull second`" in str(raised.value)
+    assert "`pixelmill weights bundle`" in str(raised.value)
+    assert embedded(log_of(job, "left")) + embedded(log_of(job, "right")) >= IMAGES
+    with Ledger(job.store) as ledger:
+        (kept,) = ledger.runs.last()
+    assert {model: found["pending"] for model, found in kept["models"].items()} == {MODEL: 0, "second": IMAGES}
     assert_as_inline(job)

@@ -9,12 +9,14 @@ from uuid import UUID
 from prefect import flow
 from prefect.deployments import run_deployment
 
+from flows._begin import begin
 from tests.support.prefect_server import ROOT
 
 
 @flow(name="wait")
 def wait(seconds: float) -> None:
-    """Do nothing for a while."""
+    """Do nothing for a while, but what each flow of Pixelmill does first."""
+    begin()
     time.sleep(seconds)
 
 
