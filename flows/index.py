@@ -22,7 +22,8 @@ from tasks.index import list_models, update_index
 def index(store: str | None = None, models: list[str] | None = None, config: str | None = None) -> dict[str, float]:
     """Add to each model's index the vectors that came since; the recall at ten that was measured, by model.
 
-    A model with so few vectors that an index is of no use has none: searches compare them all.
+    A model with so few vectors that an index is of no use has none, nor has any where faiss is not installed: searches
+    compare all vectors.
 
     Args:
         store: The store's folder. Default: from the settings.

@@ -71,8 +71,12 @@ class QueryError(PixelmillError, ValueError):
     """A search that cannot be answered as it was asked."""
 
 
-class TooFewVectors(QueryError):
-    """An approximate index is of no use for so few: searches compare them all."""
+class NoIndex(QueryError):
+    """No approximate index can be had, so searches compare all vectors."""
+
+
+class TooFewVectors(NoIndex):
+    """An approximate index is of no use for so few."""
 
 
 class NoTextTower(QueryError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pixelmill.errors import TooFewVectors
+from pixelmill.errors import NoIndex
 from pixelmill.formatting import number_of, printable
 from pixelmill.search.ann import Indexed
 from pixelmill.store.compact import Compaction
@@ -29,14 +29,14 @@ def maintained(rows: int, done: Compaction) -> str:
     return f"Sound: {number_of(rows, 'image')}. {'; '.join(did) or 'Nothing to merge, nothing to delete'}."
 
 
-def indexed(done: Mapping[str, Indexed | TooFewVectors]) -> str:
+def indexed(done: Mapping[str, Indexed | NoIndex]) -> str:
     """As `efficientnet_lite0: 4,212 vectors, 120 added, recall 0.98.`, for each model."""
     lines = [f"{model}: {_indexed(found)}" for model, found in done.items()]
     return " ".join(lines) or "The store holds no vectors yet, so there is nothing to index."
 
 
-def _indexed(found: Indexed | TooFewVectors) -> str:
-    if isinstance(found, TooFewVectors):
+def _indexed(found: Indexed | NoIndex) -> str:
+    if isinstance(found, NoIndex):
         return f"no index, and searches compare all vectors. {found}"
     how = "made anew" if found.anew else f"{found.added:,} added"
     return f"{number_of(found.rows, 'vector')}, {how}, recall {found.recall:.2f}."

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.errors import PixelmillError, TooFewVectors
+from pixelmill.errors import NoIndex, TooFewVectors
 from pixelmill.search.exact import cosines, members_of, top_k
 from pixelmill.search.index_files import (
     Described,
@@ -58,7 +58,7 @@ def update_index(folder: Path, model: str) -> Indexed:
     """Bring the index of a model level with the store: add what is new, or make it if there is none.
 
     Raises UnknownModel for a model without vectors, TooFewVectors for fewer rows than an index is of use for, and
-    PixelmillError without faiss, where one is.
+    NoIndex without faiss, where one is.
     """
     store = Store(folder)
     view = store[model]
@@ -215,7 +215,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise PixelmillError(
-            "Expected faiss for an index. It is not installed: `pip install 'pixelmill[faiss]'`."
-        ) from error
+        raise NoIndex("Expected faiss for an index. It is not installed: `pip install 'pixelmill[faiss]'`.") from error
     return faiss

@@ -31,19 +31,24 @@ def test_the_flow_indexes_every_model(tmp_path: Path, prefect_api: None) -> None
     assert open_index(Store(store)["a"], Norms()) is not None
 
 
-def test_a_store_that_is_too_small_for_an_index_has_none(
-    tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    """The run ends well, is called after its store, and says that searches compare all: also where faiss is not
-    installed, as after `make ui` alone."""
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (6, "Expected at least 40 vectors of a for an index. Found 6."),
+        (60, "Expected faiss for an index. It is not installed: `pip install 'pixelmill[faiss]'`."),
+    ],
+)
+def test_where_no_index_can_be_had_the_run_ends_well(
+    rows: int, why: str, tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called after its store, and says that searches compare all vectors: few, or without faiss, as after
+    `make ui` alone, whose schedule runs it each morning."""
     monkeypatch.setitem(sys.modules, "faiss", None)
     store = tmp_path / "store"
-    add(store, 0, 6)
+    add(store, 0, rows)
     state = index(store=str(store), return_state=True)
     assert state.result() == {}
-    assert state.message == (
-        "a: no index, and searches compare all vectors. Expected at least 40 vectors of a for an index. Found 6."
-    )
+    assert state.message == f"a: no index, and searches compare all vectors. {why}"
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(str(state.state_details.flow_run_id)))
     assert (run.name, run.tags) == ("index store", ["store"])
