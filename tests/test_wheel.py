@@ -144,7 +144,7 @@ def test_the_command_runs_and_serves(bare: Bare, tmp_path: Path) -> None:
 
 
 @pytest.mark.system
-def test_its_flows_can_be_deployed(bare: Bare, tmp_path: Path) -> None:
+def test_its_flows_can_be_deployed(bare: Bare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the file that docs/install.md shows; a worker of Prefect's, in a folder with a `settings.py`, runs them."""
     page = (ROOT / "docs/install.md").read_text("utf-8")
     (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
@@ -152,7 +152,7 @@ def test_its_flows_can_be_deployed(bare: Bare, tmp_path: Path) -> None:
     (tmp_path / "settings.py").write_text("raise SystemExit('not mine')\n")
     prefect = ("python", "-m", "prefect", "--no-prompt")
     with PrefectServer(tmp_path / "prefect") as server:
-        bare.environment |= server.env
+        monkeypatch.setattr(bare, "environment", bare.environment | server.env)
         bare.run(*prefect, "work-pool", "create", "cpu", "--type", "process", cwd=tmp_path)
         bare.run(*prefect, "deploy", "--all", cwd=tmp_path)
         command = [bare.bin / "python", *prefect[1:], "worker", "start", "--pool", "cpu"]
