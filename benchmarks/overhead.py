@@ -63,11 +63,18 @@ def main() -> None:
         compare_flow(given.images, given.turns, given.shard)
 
 
-def compare_flow(images: int, turns: int, shard: int) -> None:
+@contextmanager
+def pictures(images: int) -> Iterator[Path]:
+    """A folder for the runs, with so many pictures in `photos`."""
     with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
         folder = Path(name)
         (folder / "photos").mkdir()
         render(folder / "photos", images)
+        yield folder
+
+
+def compare_flow(images: int, turns: int, shard: int) -> None:
+    with pictures(images) as folder:
         took: dict[str, list[dict[str, float]]] = {"library": [], "flow": []}
         with server(folder / "prefect") as environment:
             for turn in range(turns):
@@ -84,10 +91,7 @@ def compare_flow(images: int, turns: int, shard: int) -> None:
 
 
 def compare_pieces(images: int, turns: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="pixelmill-overhead-") as name:
-        folder = Path(name)
-        (folder / "photos").mkdir()
-        render(folder / "photos", images)
+    with pictures(images) as folder:
         seconds: dict[str, list[float]] = {"1h": [], "1s": []}
         for turn in range(turns):
             for often, took in seconds.items():
@@ -106,8 +110,8 @@ def measured(
     """One run in a process of its own."""
     config = folder / f"{name}.toml"
     lines = [f'sources = ["{folder}/photos"]', f'store = "{folder}/{name}"', f"shard_size = {shard}"]
-    lines.append(f'commit_every = "{commit_every}"')
-    config.write_text("\n".join(["[run]", *lines, 'precision = "float32"']))
+    lines += [f'commit_every = "{commit_every}"', 'precision = "float32"']
+    config.write_text("\n".join(["[run]", *lines]))
     done = subprocess.run(
         [sys.executable, "-c", code + END, str(config)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True
     )
