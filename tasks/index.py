@@ -24,7 +24,7 @@ def list_models(store: Path) -> list[str]:
 
 @task(name="update index", cache_policy=NO_CACHE, task_run_name="index {model}")
 def update_index(store: Path, model: str) -> ann.Indexed | NoIndex:
-    """The model's index, once it holds all vectors that are there now; or why none is of use yet."""
+    """The model's index, once it holds all vectors that are there now; or why there is none."""
     try:
         with saying(f"Adding to the index of {model}"):
             done = ann.update_index(store, model)
