@@ -59,11 +59,13 @@ class DecodeOptions:
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An RGB picture as its file stores it, perhaps scaled down. `note` says what is wrong with a file that is shown by
-    viewers all the same."""
+    viewers all the same; `format` is what the file is by its content, of which it is one of `frames` pictures."""
 
     image: Image.Image
     frame: Frame
     note: str = ""
+    format: str = ""
+    frames: int = 1
 
     @property
     def upright(self) -> Image.Image:
@@ -106,7 +108,7 @@ def _attempt(
     width, height = picture.size
     check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
-        return _decoded(picture, options, need)
+        return replace(_decoded(picture, options, need), format=kind, frames=picture.frames)
 
 
 def _same(picture: Decoded, other: Decoded) -> bool:

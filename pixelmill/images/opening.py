@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, jpeg, jpeg2000, png, tiff
+from pixelmill.images import bmp, heif, jpeg, jpeg2000, png, tiff
 from pixelmill.images.frame import turned
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ _PLUGINS: Final = {
     "AVIF": "AvifImagePlugin.AvifImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
-
-
+_LIBRARIES: Final = ("pi_heif.heif",)
 _ZEROS: Final = 64
 
 
@@ -42,11 +41,23 @@ class Loaded:
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A file whose header was read. `bands` are the bytes that a decoded pixel holds, at least; `load(need)` decodes,
-    perhaps scaled down while the shorter edge keeps `need` pixels."""
+    perhaps scaled down while the shorter edge keeps `need` pixels; `frames` are the pictures that it holds, if it is
+    one of several."""
 
     size: tuple[int, int]
     bands: int
     load: Callable[[int | None], Loaded]
+    frames: int = 1
+
+
+def import_ahead() -> None:
+    """Load all modules and libraries that any format takes: a process that decodes may open no file later. One thread
+    for each picture is enough, as pictures are decoded beside each other."""
+    for name in (*(f"PIL.{plugin.partition('.')[0]}" for plugin in _PLUGINS.values()), *_LIBRARIES):
+        import_module(name)
+    from pi_heif import options
+
+    options.DECODE_THREADS = 1
 
 
 def opened(kind: str, data: bytes) -> Opened:
@@ -192,6 +203,16 @@ def _avif(kind: str, data: bytes) -> Opened:
     return _by_pillow(image)
 
 
+def _heic(_: str, data: bytes) -> Opened:
+    found = heif.opened(data)
+
+    def load(_: int | None) -> Loaded:
+        image = heif.loaded(found, found.primary_index, data)
+        return Loaded(image, image.size)
+
+    return Opened(found.size, 1 if found.mode == "L" else 3, load, len(found))
+
+
 def _require_no_zeros(coded: bytes) -> None:
     """Raise OSError for a file that was never wholly copied: AV1 ends in no zeros, and zeros decode."""
     if coded.endswith(bytes(_ZEROS)):
@@ -200,5 +221,5 @@ def _require_no_zeros(coded: bytes) -> None:
 
 _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
-    "AVIF": _avif,
+    "AVIF": _avif, "HEIC": _heic,
 }  # fmt: skip

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pixelmill.errors import ImageRejected
-from pixelmill.images import decode
+from pixelmill.images import decode, opening
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
 from pixelmill.images.sandbox_pool import GOES_ON, MESSAGE, WAITS
 from pixelmill.malloc import keep_freed
@@ -170,10 +170,11 @@ def _read_all(descriptor: int, size: int) -> bytes:
 
 
 def _warm_up() -> None:
-    """What every picture needs is loaded before the limits are set."""
+    """What pictures need is loaded before the limits are set."""
     import numpy as np
     from PIL import Image
 
+    opening.import_ahead()
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).resize((1, 1))
 
 

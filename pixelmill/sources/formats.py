@@ -8,11 +8,10 @@ from typing import Final
 HEAD: Final = 256
 """How many bytes of a file `sniff` needs."""
 
-SUPPORTED: Final = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"})
-"""Formats that `decode_image` opens, by Pillow's names. All others are refused, whatever Pillow could do with them."""
+SUPPORTED: Final = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC"})
+"""Formats that `decode_image` opens, by Pillow's names or people's. No other is, whatever Pillow could do with it."""
 
 REFUSED: Final = {
-    "HEIC": "HEIC is not supported: convert it to JPEG or AVIF.",
     "JPEG XL": "JPEG XL is not supported: convert it to JPEG, WebP or AVIF.",
     "EPS": "EPS is never opened, because PostScript is a program: convert it to PNG.",
     "PSD": "Photoshop documents are not supported: export them as JPEG, PNG or TIFF.",
@@ -64,6 +63,9 @@ EXTENSIONS: Final = frozenset(
         ".pnm",
         ".heic",
         ".heif",
+        ".heics",
+        ".heifs",
+        ".hif",
         ".jxl",
         ".eps",
         ".psd",
@@ -121,7 +123,9 @@ _PREFIXES: Final = (
 )
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
-_HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+_HEIC_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"}
+)
 
 _OTHERS: Final = (
     (b"%PDF", "a PDF document"),

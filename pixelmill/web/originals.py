@@ -25,6 +25,7 @@ TYPES = {
     "AVIF": "image/avif",
     "JPEG2000": "image/jp2",
     "PPM": "image/x-portable-anymap",
+    "HEIC": "image/heic",
 }
 """What is served as what. Nothing else is served: no SVG, no HTML that calls itself .jpg."""
 

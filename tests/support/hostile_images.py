@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pillow_heif
 from PIL import Image
 
 from pixelmill.errors import ImageRejected
@@ -21,11 +22,12 @@ from pixelmill.images.sandbox import decode_in_sandbox
 MEMORY = 700 << 20
 """Bytes of address space beside what the idle program has; its decoders, which inherit the limit, have the same in all."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIF")
 
 
 def files() -> Iterator[tuple[str, bytes]]:
     """Hostile files by name."""
+    pillow_heif.register_heif_opener()
     noise = Image.frombytes("RGB", (90, 70), random.Random(1).randbytes(90 * 70 * 3))
     for format in FORMATS:
         buffer = io.BytesIO()

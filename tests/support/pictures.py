@@ -15,8 +15,12 @@ from typing import Any
 import cv2
 import imagecodecs
 import numpy as np
+import pillow_heif
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
+
+from pixelmill.images.profiles import icc_of
+from tests.support import heic
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[bytes], Array]
@@ -635,7 +639,47 @@ def _other_kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
-KINDS = [*_jpeg_kinds(), *_png_kinds(), *_tiff_kinds(), *_bmp_kinds(), *_other_kinds()]
+# What phones write: pillow-heif is a build of libheif of its own, littleCMS knows colours
+
+
+def _heic_kinds() -> list[Kind]:
+    image = Image.fromarray(SCENE).resize((192, 128), Image.Resampling.BICUBIC)
+    rgba = image.copy()
+    rgba.putalpha(Image.fromarray(ALPHA).resize(image.size))
+    p3 = icc_of(((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.3127, 0.3290)))
+
+    def kind(
+        name: str, done: str, files: Callable[[], list[bytes]], seen: Read | None = None, within: float = 1.0
+    ) -> Kind:
+        return Kind("HEIC", name, done, "pillow-heif", files, seen or by_heif, within)
+
+    def by_heif(data: bytes) -> Array:
+        array = np.asarray(pillow_heif.open_heif(data))
+        array = (array / 257).round().astype(np.uint8) if array.dtype == np.uint16 else array
+        return over_white(array) if array.ndim == 3 and array.shape[2] == 4 else array
+
+    def by_cms(data: bytes) -> Array:
+        plain = Image.fromarray(rgb(by_heif(data)))
+        made = ImageCms.profileToProfile(
+            plain, ImageCms.ImageCmsProfile(io.BytesIO(p3)), ImageCms.createProfile("sRGB")
+        )
+        return np.asarray(made)
+
+    deep = pillow_heif.from_bytes("RGB;16", image.size, (np.asarray(image).astype(np.uint16) * 257).tobytes())
+    file = io.BytesIO()
+    deep.save(file, quality=90)
+    return [
+        kind("8 and 10 bits, grey and colour", "8 bits", lambda: [heic.coded(image), heic.coded(image.convert("L")), file.getvalue()]),
+        kind("in tiles", "one picture", lambda: [heic.grid(image, 64), heic.grid(image.crop((0, 0, 150, 100)), 64)]),
+        kind("with alpha", "over white", lambda: [heic.coded(rgba)]),
+        kind("turned and mirrored (irot, imir)", "upright; EXIF is not asked", lambda: [heic.grid(image, 64, heic.irot(1)), heic.grid(image, 64, heic.irot(3), heic.imir(1)), heic.grid(image, 64, heic.imir(0))]),
+        kind("Display P3, by profile or code points", "to sRGB", lambda: [heic.grid(image, 64, heic.icc(p3)), heic.grid(image, 64, heic.nclx(12, 13))], by_cms),
+        kind("several pictures", "the main one", lambda: [heic.several([image.rotate(180), image], main=1)]),
+        kind("a film alone", "refused: Not supported: a HEIF sequence", lambda: [heic.box(b"ftyp", b"hevc\0\0\0\0msf1hevc") + heic.box(b"moov", bytes(64))]),
+    ]  # fmt: skip
+
+
+KINDS = [*_jpeg_kinds(), *_png_kinds(), *_tiff_kinds(), *_bmp_kinds(), *_other_kinds(), *_heic_kinds()]
 TABLE = "\n".join(["| format | kind | what is done | compared with |", "|---|---|---|---|", *map(str, KINDS)])
 
 if __name__ == "__main__":
