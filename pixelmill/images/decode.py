@@ -168,6 +168,8 @@ def _rejecting() -> Iterator[None]:
 
 def _words(error: Exception) -> str:
     text = str(error) or type(error).__name__
+    if isinstance(error, ImportError):
+        return f"This installation does not read its format ({text})."
     if re.search(r"truncated|unexpected end|premature|not enough (image )?data|buffer is not large enough", text, re.I):
         return f"The file is cut off: it ends before the picture does ({text})."
     if re.search(r"unsupported|not (yet )?supported|unknown pixel mode|cannot handle", text, re.I):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
@@ -51,13 +53,15 @@ class Opened:
 
 
 def import_ahead() -> None:
-    """Load all modules and libraries that any format takes: a process that decodes may open no file later. One thread
-    for each picture is enough, as pictures are decoded beside each other."""
-    for name in (*(f"PIL.{plugin.partition('.')[0]}" for plugin in _PLUGINS.values()), *_LIBRARIES):
-        import_module(name)
-    from pi_heif import options
-
-    options.DECODE_THREADS = 1
+    """Load all modules and libraries that any format takes: a process that decodes may open no file later. One that is
+    not installed costs its own format. One thread for each picture is enough, as many are decoded at once."""
+    for plugin in _PLUGINS.values():
+        import_module(f"PIL.{plugin.partition('.')[0]}")
+    for name in _LIBRARIES:
+        with suppress(ImportError):
+            import_module(name)
+    if heif_options := sys.modules.get("pi_heif.options"):
+        heif_options.DECODE_THREADS = 1  # type: ignore[attr-defined]
 
 
 def opened(kind: str, data: bytes) -> Opened:

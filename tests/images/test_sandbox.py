@@ -31,8 +31,9 @@ from pixelmill.images.sandbox_pool import DecodingInterrupted, end_idle_decoders
 from pixelmill.pipeline import Pipeline
 from pixelmill.sources.found import FoundFile
 from tests.conftest import SavePicture
+from tests.support.heic import coded
 from tests.support.models import Limited
-from tests.support.scenes import EIGHT_BIT
+from tests.support.scenes import EIGHT_BIT, scene
 
 PLAIN = Preprocessing(32, 40, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 TURNED = Image.Exif()
@@ -331,6 +332,15 @@ def test_a_decoder_that_cannot_start_is_no_fault_of_the_pictures(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(DecoderUnusable, match="exit code 1"):
         sandboxed(EIGHT_BIT["jpeg"])
+
+
+def test_a_library_that_is_missing_costs_its_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no libheif can be had, HEIC is refused with the module's name, and all else is decoded."""
+    (tmp_path / "pi_heif.py").write_text("raise ImportError('no pi_heif for this machine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert sandboxed(EIGHT_BIT["png"]).shape == (32, 32, 3)
+    with pytest.raises(ImageRejected, match=r"does not read its format.*pi_heif"):
+        sandboxed(coded(scene()))
 
 
 def test_the_working_directory_is_not_searched(tmp_path: Path) -> None:
