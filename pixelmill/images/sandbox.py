@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.images.decode import DecodeOptions
+from pixelmill.images.facts import are_facts
 from pixelmill.images.frame import Frame
 from pixelmill.images.preprocess import Preprocessing, pixels
 from pixelmill.images.sandbox_pool import TOOK_TOO_LONG, DecodingInterrupted, Ended, a_decoder
@@ -31,33 +32,36 @@ class DecoderUnusable(PixelmillError, RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Pixels:
     """The picture's size in pixels, upright, and what was made of it, uint8 (height, width, 3) each; what is wrong with
-    the file though it can be shown."""
+    the file though it can be shown; its `facts` if they were asked for, and what could not be read of its metadata."""
 
     width: int
     height: int
     arrays: tuple[NDArray[np.uint8], ...]
     note: str = ""
+    facts: Mapping[str, float | int | str] | None = None
+    facts_note: str = ""
 
 
 def decode_in_sandbox(
-    data: bytes, options: DecodeOptions, *, shortest: int | None, wanted: Sequence[Preprocessing]
+    data: bytes, options: DecodeOptions, *, shortest: int | None, wanted: Sequence[Preprocessing], facts: bool = False
 ) -> Pixels:
     """`decode_image` in another process, and for each of `wanted` its `pixels`, made here; with `decode="reference"`,
-    the picture `resized` for upstream's own transform instead, which is made there.
+    the picture `resized` for upstream's own transform instead, which is made there. With `facts`, also what
+    `facts.FACTS` lists.
 
     Safe to call from many threads: each call has a process to itself, which later calls use again. Raises ImageRejected
     for a file that cannot be decoded, that crashes the decoder twice, takes `options.max_seconds`, or needs more memory
     than any picture that the options admit; DecodingInterrupted for what may pass.
     """
     whole = options.decode == "fast" and bool(wanted) and _resizes_fast()
-    request = {"shortest": shortest, "whole": whole, "wanted": [asdict(one) for one in wanted]}
+    request = {"shortest": shortest, "whole": whole, "wanted": [asdict(one) for one in wanted], "facts": facts}
     answer = _asked_twice(data, options, request)
     arrays = answer.arrays
     if options.decode == "fast":
         with _resizing():
             given = [(arrays[0], answer.frame)] * len(wanted) if answer.whole else map(_resized, arrays)
             arrays = [pixels(*one, preprocessing) for one, preprocessing in zip(given, wanted, strict=True)]
-    return Pixels(*answer.frame.size, tuple(arrays), answer.note)
+    return Pixels(*answer.frame.size, tuple(arrays), answer.note, answer.facts, answer.facts_note)
 
 
 def _resizes_fast() -> bool:
@@ -99,6 +103,8 @@ class _Answer:
     whole: bool
     arrays: list[NDArray[np.uint8]]
     note: str
+    facts: Mapping[str, float | int | str] | None
+    facts_note: str
 
 
 def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> _Answer:
@@ -142,7 +148,9 @@ def _asked(data: bytes, request: dict[str, Any]) -> _Answer:
     frame = Frame(**answer["frame"])
     if not frame.is_sound() or (answer["whole"] and [array.shape for array in arrays] != [frame.shape]):
         raise ImageRejected("decode", f"The decoder's answer does not fit together ({frame}, {answer['shapes']}).")
-    return _Answer(frame, answer["whole"], arrays, answer["note"])
+    if answer["facts"] is not None and not are_facts(answer["facts"]):
+        raise ImageRejected("decode", "The decoder's answer has no facts as they should be.")
+    return _Answer(frame, answer["whole"], arrays, answer["note"], answer["facts"], answer["facts_note"])
 
 
 def _refuse_or_wait(limit: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode, opening
+from pixelmill.images.facts import facts_of
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
 from pixelmill.images.sandbox_pool import GOES_ON, MESSAGE, WAITS
 from pixelmill.malloc import keep_freed
@@ -111,6 +112,9 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
             picture = decode.decode_image(data, limits.options, shortest=request["shortest"], large=limits.large)
             whole = request.get("whole", False) and _may_leave_whole(picture.image)
             arrays = [] if whole else _made(picture, request)
+            facts, broken = None, ""
+            if request.get("facts"):
+                facts, broken = facts_of(data, picture.format, picture.image, picture.frames)
             _hand_over(memory, _strips(picture.image) if whole else arrays)
     except ImageRejected as rejected:
         return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}
@@ -120,7 +124,10 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
         return {"failed": str(error)}
     image = picture.image
     shapes = [(image.height, image.width, 3)] if whole else [array.shape for array in arrays]
-    return {"frame": asdict(picture.frame), "whole": whole, "shapes": shapes, "note": picture.note}
+    return {
+        "frame": asdict(picture.frame), "whole": whole, "shapes": shapes, "note": picture.note,
+        "facts": facts, "facts_note": broken,
+    }  # fmt: skip
 
 
 def _made(picture: decode.Decoded, request: dict[str, Any]) -> list[NDArray[np.uint8]]:
