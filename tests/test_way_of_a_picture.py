@@ -13,9 +13,9 @@ from tests.support.traced_run import passed
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 BESIDE = {
     "sources/source.py", "sources/address.py", "sources/files.py", "images/jpeg.py", "embedding/timing.py",
-    "embedding/progress.py",
+    "embedding/progress.py", "images/locked.py",
 }  # fmt: skip
-"""What is called on the way and holds no picture: contracts, counters, what a source is."""
+"""What is called on the way and holds no picture: contracts, counters, locks, what a source is."""
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @common.as_json
 def info(store: Path, as_json: bool) -> None:
     """Rows, matrices and what made them, coverage, size, parts."""
+    from pixelmill.images.locked import in_words
     from pixelmill.store.reader import Store
 
     described = _described(Store(store))
@@ -43,7 +44,7 @@ def info(store: Path, as_json: bool) -> None:
         click.echo(line)
     for kept in described["ensembles"]:
         click.echo(f"ensemble {kept['name']}: {', '.join(kept['models'])}, weights {kept['weights']}")
-    for warning in described["warnings"]:
+    for warning in filter(None, (*described["warnings"], in_words(described["sandbox_lacks"]))):
         click.echo(f"Warning: {printable(warning)}")
 
 
@@ -214,6 +215,7 @@ def numbers(text: str | None) -> list[float] | None:
 
 
 def _described(store: Store) -> dict[str, Any]:
+    from pixelmill.images.locked import missing
     from pixelmill.store.filesystem import warnings_for
     from pixelmill.store.generations import story
 
@@ -232,6 +234,7 @@ def _described(store: Store) -> dict[str, Any]:
         "generations": list(story(manifest)),
         "ensembles": [ensemble.model_dump(mode="json") for ensemble in manifest.ensembles],
         "warnings": list(warnings_for(store.folder)),
+        "sandbox_lacks": missing(),
     }
 
 

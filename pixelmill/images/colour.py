@@ -82,18 +82,28 @@ def by_usual_range(samples: NDArray[Any], usual: Sequence[float]) -> NDArray[np.
     looked_at = _some(samples)
     if not looked_at.size:
         return np.zeros(samples.shape, np.uint8)
-    high = float(np.percentile(looked_at, 99))
+    high = percentile(looked_at, 99)
     full = next((scale for scale in usual if high <= _A_LITTLE_OVER * scale), None) or _largest(samples)
     if samples.dtype.kind in "ui" and full >= (most := float(np.iinfo(samples.dtype).max)) / 4:
         full = most
     return _scaled(samples, _low(samples, full), full)
 
 
-def _low(samples: NDArray[Any], full: float) -> float:
+def percentile(values: NDArray[np.float64], share: float) -> float:
+    """NumPy's own, of one dimension, to the bit. That one imports masked arrays, which takes 80 ms of each decoder."""
     import numpy as np
 
+    place = share / 100 * (len(values) - 1)
+    below = int(place)
+    around = [below, min(below + 1, len(values) - 1)]
+    low, high = np.partition(values, around)[around].tolist()
+    part = place - below
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
+
+
+def _low(samples: NDArray[Any], full: float) -> float:
     looked_at = _some(samples)
-    few = float(np.percentile(looked_at, 1)) if looked_at.size else 0.0
+    few = percentile(looked_at, 1) if looked_at.size else 0.0
     return 0.0 if few >= -_A_LITTLE_UNDER * full else float(samples.min(initial=0, where=np.isfinite(samples)))
 
 

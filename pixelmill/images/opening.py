@@ -26,6 +26,12 @@ _PLUGINS: Final = {
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
 _LIBRARIES: Final = ("pi_heif.heif",)
+_IMPORTED_LATE: Final = (
+    "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
+    "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "pixelmill.images.tiff_samples",
+)  # fmt: skip
+"""What openers, and Pillow, import besides when they meet their format."""
+
 _ZEROS: Final = 64
 
 
@@ -55,8 +61,8 @@ class Opened:
 def import_ahead() -> None:
     """Load all modules and libraries that any format takes: a process that decodes may open no file later. One that is
     not installed costs its own format. One thread for each picture is enough, as many are decoded at once."""
-    for plugin in _PLUGINS.values():
-        import_module(f"PIL.{plugin.partition('.')[0]}")
+    for module in (*(f"PIL.{plugin.partition('.')[0]}" for plugin in _PLUGINS.values()), *_IMPORTED_LATE):
+        import_module(module)
     for name in _LIBRARIES:
         with suppress(ImportError):
             import_module(name)

@@ -32,8 +32,9 @@ _KEEP: Final = 80 << 20
 
 WAITS: Final = b"waits"
 GOES_ON: Final = b"goes on"
-"""What a decoder says when it waits for the turn of a large picture, and when that has come, or when it has started:
-waiting and starting cost no time."""
+STARTED: Final = b"started "
+"""What a decoder says when it waits for the turn of a large picture, and when that has come; and when it has started,
+with what it could not be `locked` by, as JSON. Waiting and starting cost no time."""
 
 _LOOK: Final = 0.25
 """Every so many seconds a look is taken at what a decoder does that does not answer."""
@@ -111,7 +112,9 @@ class _Decoder:
                 if not self._waits and clock.seconds() >= limit:
                     raise Ended(TOOK_TOO_LONG) from None
                 continue
-            if received not in (WAITS, GOES_ON):
+            if received.startswith(STARTED):
+                _lacking.update(json.loads(received.removeprefix(STARTED)))
+            elif received not in (WAITS, GOES_ON):
                 return received
             self._waits, clock = received == WAITS, _Clock(self._process.pid)
 
@@ -166,6 +169,7 @@ def _doings(process: int) -> tuple[str, float]:
 _idle: list[_Decoder] = []
 _guard = threading.Lock()
 _turn: list[int] = []
+_lacking: dict[str, str] = {}
 
 
 @contextmanager
@@ -191,6 +195,11 @@ def start_ahead() -> None:
     """Have a process ready for the first picture, which starts while this one loads a model."""
     with a_decoder():
         pass
+
+
+def not_locked_by() -> dict[str, str]:
+    """What the decoders of this process, as far as they have decoded, could not be `locked` by, and why."""
+    return dict(_lacking)
 
 
 def end_idle_decoders() -> None:

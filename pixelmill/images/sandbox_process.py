@@ -1,4 +1,4 @@
-"""The process in the sandbox: decodes one picture at a time, within limits of time and memory that the kernel keeps."""
+"""The process in the sandbox: decodes one picture at a time, locked in, within limits that the kernel keeps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pixelmill.errors import ImageRejected
 from pixelmill.images import decode, opening
 from pixelmill.images.facts import facts_of
+from pixelmill.images.locked import lock
 from pixelmill.images.preprocess import Preprocessing, resized, scaled
-from pixelmill.images.sandbox_pool import GOES_ON, MESSAGE, WAITS
+from pixelmill.images.sandbox_pool import GOES_ON, MESSAGE, STARTED, WAITS
 from pixelmill.malloc import keep_freed
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def main(channel: socket.socket, memory: int, turns: int) -> None:
     keep_freed(_KEPT)
     _warm_up()
     base = _address_space()
+    lacking = lock()  # from here on no file can be opened, and no module be imported
     with suppress(ConnectionError):  # a parent that is gone, and may have left answers unread
-        channel.send(GOES_ON)
+        channel.send(STARTED + json.dumps(lacking).encode())
         while received := channel.recv(MESSAGE):
             request = json.loads(received)
             limits = _Limits(decode.DecodeOptions(**request["options"]), request["bytes"], base, turns, channel)
@@ -177,7 +179,7 @@ def _read_all(descriptor: int, size: int) -> bytes:
 
 
 def _warm_up() -> None:
-    """What pictures need is loaded before the limits are set."""
+    """What pictures need is loaded before the process is locked and its limits are set."""
     import numpy as np
     from PIL import Image
 

@@ -16,6 +16,8 @@ import numpy as np
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import MissingMatrices, Target
 from pixelmill.errors import EmbeddingFailed
+from pixelmill.images.locked import in_words
+from pixelmill.images.sandbox_pool import not_locked_by
 from pixelmill.pipeline import Pipeline
 from pixelmill.provenance import still_makes
 from pixelmill.run.answer import ShardAnswer, merged
@@ -106,9 +108,8 @@ class AtWork:
             if not model_hangs():
                 reports.append(self._embed_group(order, group, piece, done))
         hung = tuple(replace(hang, worker=self.worker) for report in reports for hang in report.hung)
-        warnings = tuple(
-            dict.fromkeys([w for r in reports for w in r.warnings] + [self._warning] * bool(self._warning))
-        )
+        told = [*(warning for report in reports for warning in report.warnings), self._warning, self._not_locked()]
+        warnings = tuple(dict.fromkeys(filter(None, told)))
         did = replace(combined(reports), worker=self.worker, threads=self.job.threads, place=this_process())
         asked = {matrix.provenance.model for matrix in matrices}
         not_loaded = {model: reason for model, reason in self._not_loaded.items() if model in asked}
@@ -141,6 +142,11 @@ class AtWork:
         targets = self._targets([self._matrices[fingerprint] for fingerprint in measures])
         report = replace(answer.report, warnings=(*answer.report.warnings, *self._require(targets)))
         return replace(answer, report=report, unmeasured=tuple(f for f in answer.unmeasured if measures[f].is_new))
+
+    def _not_locked(self) -> str:
+        """What the processes here that decode pictures lack of their locks, in words."""
+        words = in_words(not_locked_by())
+        return words and f"{self.worker}: {words}"
 
     def _embed_group(
         self, order: ShardOrder, matrices: Sequence[Matrix], piece: TimedFiles, done: list[Result]

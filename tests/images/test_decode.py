@@ -18,6 +18,7 @@ import pytest
 from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from pixelmill.errors import ImageRejected
+from pixelmill.images.colour import percentile
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.frame import Frame
 from pixelmill.sources.files import FileChanged
@@ -59,6 +60,15 @@ def test_reference_is_pillows_own(kind: str) -> None:
         warnings.simplefilter("ignore")
         theirs = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert np.array_equal(decoded(data), theirs)
+
+
+@pytest.mark.parametrize("share", [1, 99])
+def test_percentiles_are_numpys(share: int) -> None:
+    """Of any number of samples, to the bit."""
+    random = np.random.default_rng(share)
+    for count in range(1, 300):
+        samples = random.normal(size=count) * 10.0 ** (count % 9)
+        assert percentile(samples, share) == np.percentile(samples, share)
 
 
 @pytest.mark.parametrize("kind", EIGHT_BIT)

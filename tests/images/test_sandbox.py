@@ -43,18 +43,18 @@ FAULTS = {
     b"abort": "os.abort()",
     b"hang": "time.sleep(1000)",
     b"spin": "exec('while True: pass')",
-    b"works": "(Path('{folder}/works').write_text(str(os.getpid())), exec('while time.process_time() < 1: pass'))",
+    b"works": "(os.pwrite(works, b'%d' % os.getpid(), 0), exec('while time.process_time() < 1: pass'))",
     b"memory": "bytearray(1 << 45)",
     b"killed": "os.kill(os.getpid(), signal.SIGKILL)",
-    b"once": "Path('{folder}/once').exists() or (Path('{folder}/once').touch(), os.abort())",
+    b"once": "os.pread(once, 1, 0) or (os.pwrite(once, b'1', 0), os.abort())",
 }
 """What the decoder does at a file that ends so, as a fault in a library of C would have it."""
 
 PATCH = """
 import os, signal, sys, time
-from pathlib import Path
 if sys.argv[0] == "-m":
     from pixelmill.images import decode
+    works, once = (os.open({folder!r} + name, os.O_RDWR | os.O_CREAT) for name in ("/works", "/once"))
     real = decode._attempt
 
     def faulty(kind, data, **how):
@@ -78,9 +78,8 @@ def fresh() -> Iterator[None]:
 @pytest.fixture
 def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """New decoders have faults."""
-    faults = {end: fault.replace("{folder}", str(tmp_path)) for end, fault in FAULTS.items()}
     (tmp_path / "patch").mkdir()
-    (tmp_path / "patch" / "sitecustomize.py").write_text(PATCH.format(faults=faults))
+    (tmp_path / "patch" / "sitecustomize.py").write_text(PATCH.format(faults=FAULTS, folder=str(tmp_path)))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "patch"))
 
 

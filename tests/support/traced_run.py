@@ -20,14 +20,16 @@ import os, sys, threading
 trace = os.open({trace!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 def note(frame, event, _):
-    code = frame.f_code
-    if event == "call" and code.co_flags & 1 and code.co_filename.startswith({library!r}):  # 1: no body of a class
+    code, caller = frame.f_code, frame.f_back
+    imported = caller is not None and caller.f_code.co_name == "<module>"
+    if event == "call" and code.co_flags & 1 and not imported and code.co_filename.startswith({library!r}):
         os.write(trace, os.fsencode(code.co_filename[{start}:]) + b"\\n")
 
 threading.setprofile(note)
 sys.setprofile(note)
 """
-"""What every process of the run does first: it notes the file of each function that is called, in whichever thread."""
+"""What every process of the run does first: it notes the file of each function that is called, in whichever thread, but
+for bodies of classes (co_flags) and what modules call when they are imported."""
 
 
 def passed(folder: Path) -> list[str]:
