@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pixelmill.search.best import Best
 from pixelmill.search.kernels import FEW, Kernel, compute_alone, kernel_for
 from pixelmill.search.norms import Norms
-from pixelmill.store.manifest import Extent
+from pixelmill.store.extents import Extent
 from pixelmill.store.reader import Ensemble, MatrixView, clipped
 
 Float32 = NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.store.manifest import Extent
+from pixelmill.store.extents import Extent
 from pixelmill.store.reader import MatrixView
 
 _BLOCK: Final = 4096

@@ -10,7 +10,8 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.manifest import Extent, Manifest, Matrix, Part, extents_of_rows, overlay
+from pixelmill.store.extents import Extent, extents_of_rows, overlay
+from pixelmill.store.manifest import Manifest, Matrix, Part
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Content, ShardRows, Vectors
 

@@ -25,12 +25,13 @@ from pixelmill.store.additions import (
     with_shard,
 )
 from pixelmill.store.creation import make_folder, make_store, refuse_foreign_parts
+from pixelmill.store.extents import Extent
 from pixelmill.store.filesystem import clock, warnings_for
 from pixelmill.store.generations import with_last, with_matrix, with_serving
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.locations import blocks, relocated, to_locate
 from pixelmill.store.lock import check_lock_excludes, in_words, new_lock, store_lock
-from pixelmill.store.manifest import Extent, Manifest, Matrix, Part, Provenance
+from pixelmill.store.manifest import Manifest, Matrix, Part, Provenance
 from pixelmill.store.master import (
     MASTER,
     PARTS,

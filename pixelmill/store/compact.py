@@ -16,10 +16,11 @@ from filelock import FileLock, Timeout
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.expiry import delete_expired
+from pixelmill.store.extents import Extent, overlay
 from pixelmill.store.filesystem import clock
 from pixelmill.store.generations import old
 from pixelmill.store.lock import unwritable
-from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix, Part, Retired, overlay
+from pixelmill.store.manifest import LOCATION, Manifest, Matrix, Part, Retired
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store

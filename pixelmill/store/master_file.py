@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from pixelmill.errors import StoreDamaged
+from pixelmill.store.extents import Extent
 from pixelmill.store.manifest import (
     BEGINNING,
     FORMAT,
@@ -20,7 +21,6 @@ from pixelmill.store.manifest import (
     IDENTITY,
     LOCATION,
     SEAL,
-    Extent,
     Manifest,
     Matrix,
     NamedEnsemble,

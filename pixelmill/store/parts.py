@@ -14,7 +14,8 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused, write_durably
-from pixelmill.store.manifest import ArrayLayout, Extent, Part
+from pixelmill.store.extents import Extent
+from pixelmill.store.manifest import ArrayLayout, Part
 from pixelmill.store.mapping import map_file
 from pixelmill.store.validate import ENDS, JOINED
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pixelmill.errors import StoreError, UnknownModel, nearest
-from pixelmill.store.manifest import LOCATION, Extent, Manifest, Matrix
+from pixelmill.store.extents import Extent
+from pixelmill.store.manifest import LOCATION, Manifest, Matrix
 from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
 from pixelmill.store.weighting import weighting

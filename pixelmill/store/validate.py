@@ -7,17 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pixelmill.store.manifest import (
-    FORMAT,
-    FORMAT_VERSION,
-    IDENTITY,
-    LOCATION,
-    Extent,
-    Manifest,
-    Matrix,
-    Part,
-    Provenance,
-)
+from pixelmill.store.extents import Extent
+from pixelmill.store.manifest import FORMAT, FORMAT_VERSION, IDENTITY, LOCATION, Manifest, Matrix, Part, Provenance
 
 ENDS, JOINED = ":ends", ":bytes"
 """Beside a text dataset: where each text ends, in the bytes of all of them."""

@@ -13,11 +13,12 @@ from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
 from pixelmill.store.contents import different, lost_identities
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
+from pixelmill.store.extents import Extent, extents_of_rows, overlay
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import check_lock_excludes, in_words, store_lock
-from pixelmill.store.manifest import IDENTITY, LOCATION, Extent, Manifest, Part, extents_of_rows, overlay
+from pixelmill.store.manifest import IDENTITY, LOCATION, Manifest, Part
 from pixelmill.store.master import (
     MANIFEST_COPY,
     MASTER,

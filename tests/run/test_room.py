@@ -14,7 +14,8 @@ from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.room import ROW_BYTES, Room, free_bytes, room_for, vector_bytes
 from pixelmill.run.steps import preview, run
 from pixelmill.store.commit import StoreWriter
-from pixelmill.store.manifest import Extent, Manifest, Part
+from pixelmill.store.extents import Extent
+from pixelmill.store.manifest import Manifest, Part
 from pixelmill.store.reader import Store
 from tests.conftest import SavePicture
 from tests.support.models import BlockMeans, spec_of

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelmill.store.manifest import Extent, Manifest, extents_of_rows, joined, overlay, sealed, unsealed
+from pixelmill.store.extents import Extent, extents_of_rows, joined, overlay
+from pixelmill.store.manifest import Manifest, sealed, unsealed
 
 ROWS = 40
 

@@ -10,7 +10,8 @@ import pytest
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import master, master_file
-from pixelmill.store.manifest import ArrayLayout, Extent, Manifest, NamedEnsemble, Part, Retired
+from pixelmill.store.extents import Extent
+from pixelmill.store.manifest import ArrayLayout, Manifest, NamedEnsemble, Part, Retired
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN
