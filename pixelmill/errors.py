@@ -71,6 +71,10 @@ class QueryError(PixelmillError, ValueError):
     """A search that cannot be answered as it was asked."""
 
 
+class UnknownColumn(PixelmillError, KeyError):
+    """A column that the store does not have."""
+
+
 class NoIndex(QueryError):
     """No approximate index can be had, so searches compare all vectors."""
 

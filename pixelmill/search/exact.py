@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pixelmill.search.best import Best
 from pixelmill.search.kernels import FEW, Kernel, compute_alone, kernel_for
 from pixelmill.search.norms import Norms
-from pixelmill.store.extents import Extent
-from pixelmill.store.reader import Ensemble, MatrixView, clipped
+from pixelmill.store.extents import Extent, clipped
+from pixelmill.store.reader import Ensemble, MatrixView
 
 Float32 = NDArray[np.float32]
 

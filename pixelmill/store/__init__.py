@@ -3,7 +3,10 @@
 What other rooms use of it; every other module is the store's own:
 
     reader       `Store`, one snapshot, and its matrices (`MatrixView`, `Ensemble`)
-    manifest     what a snapshot says of itself: `Matrix`, `Provenance`, `Extent`
+    manifest     what a snapshot says of itself: `Matrix`, `Provenance`
+    extents      where rows lie: `Extent`
+    columns      what is known about pictures: `Column`, `ColumnGroup`
+    column_values  that as arrays: `ColumnValues`
     rows         what passes in and out: `ShardRows`, `Changes`, `FailureGroup`, `Place`, ...
     commit       `StoreWriter`, which adds to a store
     ledger       `Ledger`: scans, worklist, contents, sizes, quarantine, runs; a writer has one
@@ -17,6 +20,7 @@ What other rooms use of it; every other module is the store's own:
     weighting    how much each of several models counts
     quarantine   reasons without their numbers (`general`)
     creation     whether there is a store at all
+    column_writer  columns begun, joined to rows, dropped
     compact      few large parts out of many small ones
     backup       a whole copy of a store, and the way back
     verify       whether all is whole, and `repair` where it is not
@@ -29,7 +33,8 @@ What other rooms use of it; every other module is the store's own:
 """
 
 __all__ = [
-    "backup", "commit", "compact", "content_sizes", "creation", "durable", "ensembles", "export", "filesystem",
-    "generations", "ledger", "ledger_copy", "living", "lock", "manifest", "master", "newer", "quarantine", "reader",
-    "readonly", "rows", "runs", "verify", "weighting",
+    "backup", "column_values", "column_writer", "columns", "commit", "compact", "content_sizes", "creation",
+    "durable", "ensembles", "export", "extents", "filesystem", "generations", "ledger", "ledger_copy", "living",
+    "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows", "runs", "verify",
+    "weighting",
 ]  # fmt: skip

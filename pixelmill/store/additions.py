@@ -10,10 +10,11 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.extents import Extent, extents_of_rows, overlay
 from pixelmill.store.manifest import Manifest, Matrix, Part
 from pixelmill.store.reader import Store
-from pixelmill.store.rows import Content, ShardRows, Vectors
+from pixelmill.store.rows import Content, Facts, ShardRows, Vectors
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -51,6 +52,17 @@ def matrix_datasets(matrix: Matrix, vectors: Vectors, rows: int) -> Mapping[str,
     return {matrix.vectors: values, matrix.embedded: embedded}
 
 
+def facts_datasets(group: ColumnGroup, facts: Facts, rows: int) -> dict[str, np.ndarray | Sequence[bytes]]:
+    datasets: dict[str, np.ndarray | Sequence[bytes]] = {}
+    for name, column in group.datasets():
+        values = column.empty(rows)
+        values[facts.index] = facts.values[column.name]
+        datasets[name] = values if column.dtype else values.tolist()
+    filled = np.zeros(rows, dtype=np.uint8)
+    filled[facts.index] = 1
+    return {**datasets, group.embedded: filled}
+
+
 def rows_stored(store: Store, digests: Sequence[bytes]) -> dict[bytes, int]:
     """The rows of those contents that have one, by the store itself: another machine's rows may be missing in a
     ledger that both have written to."""
@@ -65,12 +77,14 @@ def with_shard(store: Store, shard: ShardRows, part: Part, rows: np.ndarray) -> 
     new = np.flatnonzero(rows >= len(store))
     fresh = extents_of_rows(rows[new], new, part.file)
     matrices = tuple(_with_vectors(store, matrix, shard, part, rows) for matrix in manifest.matrices)
+    groups = tuple(_with_facts(store, group, shard.facts, part, rows) for group in manifest.columns)
     _check_identity(store, shard.contents, rows)
     known = _now_decoded(store, shard.contents, rows)
     identity = (*extents_of_rows(rows[known], known, part.file), *fresh)
-    if not identity and matrices == manifest.matrices:
+    if not identity and (matrices, groups) == (manifest.matrices, manifest.columns):
         return manifest
-    grown = manifest.model_copy(update={"rows": len(store) + len(new), "matrices": matrices})
+    added = {"rows": len(store) + len(new), "matrices": matrices, "columns": groups}
+    grown = manifest.model_copy(update=added)
     return with_part(grown, part, identity=identity, location=fresh)
 
 
@@ -102,11 +116,22 @@ def _with_vectors(store: Store, matrix: Matrix, shard: ShardRows, part: Part, ro
     vectors = shard.vectors.get(matrix.provenance.fingerprint)
     if vectors is None:
         return matrix
-    embedded = store.embedded(matrix)
-    lacking = np.array([row >= len(embedded) or not embedded[row] for row in rows[vectors.index]], dtype=bool)
-    index = np.sort(vectors.index[lacking])
-    added = _spanning(rows, index, part.file, len(store))
-    return matrix.model_copy(update={"extents": overlay(matrix.extents, added)})
+    return matrix.model_copy(update={"extents": _extended(store, matrix, vectors.index, part, rows)})
+
+
+def _with_facts(store: Store, group: ColumnGroup, facts: Facts | None, part: Part, rows: np.ndarray) -> ColumnGroup:
+    if facts is None or facts.fingerprint != group.fingerprint:
+        return group
+    return group.model_copy(update={"extents": _extended(store, group, facts.index, part, rows)})
+
+
+def _extended(
+    store: Store, made: Matrix | ColumnGroup, index: np.ndarray, part: Part, rows: np.ndarray
+) -> tuple[Extent, ...]:
+    """The extents of a matrix, or of columns, with those of the contents `index` that it lacks."""
+    embedded = store.embedded(made)
+    lacking = np.array([row >= len(embedded) or not embedded[row] for row in rows[index]], dtype=bool)
+    return overlay(made.extents, _spanning(rows, np.sort(index[lacking]), part.file, len(store)))
 
 
 def already_there(store: Store, shard: ShardRows, rows: np.ndarray) -> int:

@@ -19,6 +19,7 @@ from pixelmill.store.additions import (
     Committed,
     already_there,
     columns,
+    facts_datasets,
     matrix_datasets,
     rows_stored,
     with_part,
@@ -263,6 +264,9 @@ class StoreWriter:
             if matrix is None:
                 raise ValueError(f"Expected vectors of a matrix of {self.folder}. Got fingerprint {fingerprint}.")
             datasets |= matrix_datasets(matrix, vectors, len(shard.contents))
+        # Those that were dropped meanwhile are not missed: the next run that is asked for facts makes them.
+        if shard.facts and (group := matrices.group(shard.facts.fingerprint)):
+            datasets |= facts_datasets(group, shard.facts, len(shard.contents))
         return write_part(self.folder / PARTS, datasets)
 
     def _with_dropped(self, manifest: Manifest, fingerprints: Iterable[str]) -> Manifest:

@@ -24,6 +24,7 @@ from pixelmill.store.manifest import LOCATION, Manifest, Matrix, Part, Retired
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
+from pixelmill.store.validate import ENDS, JOINED
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ RETENTION = 24 * 3600.0
 _TEXT_BYTES = 128  # a guess at the length of a path, for packing only
 
 MERGING = ".merging"
+_DROPPED = ("vectors/", "embedded/", "columns/", "filled/")
+"""How the datasets begin that can be dropped: those of generations."""
 
 Group = tuple[str, ...]
 Move = tuple[Extent, Extent]
@@ -174,12 +177,12 @@ def _mergeable(manifest: Manifest) -> set[str]:
 
 
 def _wasteful(manifest: Manifest) -> set[str]:
-    """Parts of which more than a quarter are vectors that were dropped."""
-    kept = {name for matrix in manifest.matrices for name in (matrix.vectors, matrix.embedded)}
+    """Parts of which more than a quarter are vectors or columns that were dropped."""
+    kept = {name for names, _ in manifest.datasets() for name in names}
     lost = {
         name: sum(
             array.nbytes for dataset, array in manifest.parts[name].arrays.items()
-            if dataset.startswith(("vectors/", "embedded/")) and dataset not in kept
+            if dataset.startswith(_DROPPED) and dataset.removesuffix(ENDS).removesuffix(JOINED) not in kept
         )
         for name in manifest.used_parts()
     }  # fmt: skip
@@ -224,6 +227,8 @@ def _row_bytes(manifest: Manifest, names: Group) -> int:
     matrix = next((m for m in manifest.matrices if m.vectors == names[0]), None)
     if matrix:
         return matrix.provenance.dim * np.dtype(matrix.dtype).itemsize + 1
+    if group := next((group for group in manifest.columns if group.names == names), None):
+        return 1 + sum(column.dtype.itemsize if column.dtype else _TEXT_BYTES for column in group.columns)
     return 2 * _TEXT_BYTES if names == LOCATION else 40
 
 
@@ -237,7 +242,7 @@ def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Par
 
 
 def _gathered(store: Store, name: str, extents: Sequence[Extent]) -> np.ndarray | Sequence[bytes]:
-    if name in LOCATION:
+    if name in store.manifest.texts():
         return [text for extent in extents for text in store.parts.texts(extent, name)]
     return np.concatenate([store.parts.array(extent, name) for extent in extents])
 
@@ -255,11 +260,13 @@ def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]
     matrices = tuple(
         m.model_copy(update={"extents": over((m.vectors, m.embedded), m.extents)}) for m in manifest.matrices
     )
+    columns = tuple(g.model_copy(update={"extents": over(g.names, g.extents)}) for g in manifest.columns)
     return manifest.model_copy(
         update={
             "identity": over(identity_names, identity),
             "location": over(location_names, location),
             "matrices": matrices,
+            "columns": columns,
             "parts": {**manifest.parts, part.file: part},
         }
     )

@@ -9,7 +9,8 @@ import numpy as np
 
 from pixelmill.batches import batched
 from pixelmill.store.database import Database, RowNumber
-from pixelmill.store.reader import Store, extents_holding
+from pixelmill.store.extents import extents_holding
+from pixelmill.store.reader import Store
 
 _AT_ONCE = 16_384
 """Rows that are held in memory while they are marked."""

@@ -60,6 +60,21 @@ def extents_of_rows(rows: np.ndarray, offsets: np.ndarray, part: str) -> tuple[E
     return tuple(Extent(int(rows[a]), int(b - a), part, int(offsets[a])) for a, b in zip(starts, ends, strict=True))
 
 
+def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent]:
+    """The pieces of sorted `extents` between rows `start` and `stop`."""
+    for extent in extents:
+        if extent.row < stop and extent.end > start:
+            yield extent.cut(max(extent.row, start), min(extent.end, stop))
+
+
+def extents_holding(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Extent, int, int]]:
+    """The extents that hold some of the ascending `rows`, each with where its rows begin and end among these."""
+    firsts = np.searchsorted(rows, [extent.row for extent in extents])
+    lasts = np.searchsorted(rows, [extent.end for extent in extents])
+    for index in np.flatnonzero(lasts > firsts):
+        yield extents[int(index)], int(firsts[index]), int(lasts[index])
+
+
 def _outside(extent: Extent, cover: Sequence[Extent]) -> Iterator[Extent]:
     start = extent.row
     for other in cover[max(bisect_left(cover, (extent.row,)) - 1, 0) :]:

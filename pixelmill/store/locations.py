@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from pixelmill.sources.found import below
+from pixelmill.store.extents import clipped
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import LOCATION, Part
 from pixelmill.store.master import PARTS
 from pixelmill.store.parts import write_part
-from pixelmill.store.reader import Store, clipped
+from pixelmill.store.reader import Store
 
 LOCATION_BLOCK = 65_536
 """Rows whose paths are rewritten together when one of them moves."""

@@ -12,12 +12,14 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model
 
 from pixelmill.choices import Background, Decode, Precision, VectorDtype
 from pixelmill.errors import StoreTooNew
+from pixelmill.store.columns import Column, ColumnGroup
 from pixelmill.store.extents import Extent
 from pixelmill.version import VERSION
 
 FORMAT = "pixelmill"
-FORMAT_VERSION = 2
-"""1: the first. 2: ensembles with names. A store without any is still written as 1, which older programs open."""
+FORMAT_VERSION = 3
+"""1: the first. 2: ensembles with names. 3: columns. A store is written in the oldest format that can say what it has,
+which older programs open."""
 
 IDENTITY = ("images/sha256", "images/width", "images/height")
 LOCATION = ("images/path", "images/source")
@@ -100,6 +102,10 @@ class Matrix(_Frozen):
     extents: tuple[Extent, ...] = ()
 
     @property
+    def fingerprint(self) -> str:
+        return self.provenance.fingerprint
+
+    @property
     def key(self) -> str:
         """The name of this generation's datasets inside the part files."""
         return self.provenance.fingerprint[:16]
@@ -156,11 +162,18 @@ class Manifest(_Frozen):
     parts: dict[str, Part] = {}
     retired: tuple[Retired, ...] = ()
     ensembles: tuple[NamedEnsemble, ...] = ()
+    columns: tuple[ColumnGroup, ...] = ()
 
     def with_ensembles(self, ensembles: Iterable[NamedEnsemble]) -> Manifest:
         """The manifest with other ensembles, in the oldest format that can say it."""
-        named = tuple(ensembles)
-        return self.model_copy(update={"ensembles": named, "format_version": 2 if named else 1})
+        return self.model_copy(update={"ensembles": tuple(ensembles)})._in_oldest_format()
+
+    def with_columns(self, columns: Iterable[ColumnGroup]) -> Manifest:
+        """The manifest with other columns, in the oldest format that can say it."""
+        return self.model_copy(update={"columns": tuple(columns)})._in_oldest_format()
+
+    def _in_oldest_format(self) -> Manifest:
+        return self.model_copy(update={"format_version": 3 if self.columns else 2 if self.ensembles else 1})
 
     def ensemble(self, name: str) -> NamedEnsemble | None:
         return next((e for e in self.ensembles if e.name == name), None)
@@ -172,12 +185,27 @@ class Manifest(_Frozen):
     def matrix(self, fingerprint: str) -> Matrix | None:
         return next((m for m in self.matrices if m.provenance.fingerprint == fingerprint), None)
 
+    def group(self, fingerprint: str) -> ColumnGroup | None:
+        return next((g for g in self.columns if g.fingerprint == fingerprint), None)
+
+    def column(self, name: str) -> tuple[ColumnGroup, Column] | None:
+        """The column that `/columns/<name>` shows, in its group."""
+        found = ((group, column) for group in self.columns if group.serving for column in group.columns)
+        return next(((group, column) for group, column in found if column.name == name), None)
+
     def datasets(self) -> Iterator[tuple[tuple[str, ...], tuple[Extent, ...]]]:
         """Each group of datasets that share their extents, by their names inside the part files."""
         yield IDENTITY, self.identity
         yield LOCATION, self.location
         for matrix in self.matrices:
             yield (matrix.vectors, matrix.embedded), matrix.extents
+        for group in self.columns:
+            yield group.names, group.extents
+
+    def texts(self) -> set[str]:
+        """The datasets that hold texts."""
+        found = (name for group in self.columns for name, column in group.datasets() if column.kind == "text")
+        return {*LOCATION, *found}
 
     def used_parts(self) -> set[str]:
         return {extent.part for _, extents in self.datasets() for extent in extents}
@@ -185,7 +213,7 @@ class Manifest(_Frozen):
 
 def sealed(manifest: Manifest) -> bytes:
     """A manifest as JSON, with a checksum of everything before it as its last field."""
-    left_out = None if manifest.ensembles else {"ensembles"}  # format 1 does not know the field
+    left_out = {name for name in ("ensembles", "columns") if not getattr(manifest, name)}  # older formats lack them
     body = manifest.model_dump_json(exclude=left_out).encode().removesuffix(b"}")
     return body + SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
 

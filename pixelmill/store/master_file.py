@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from pixelmill.errors import StoreDamaged
+from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.extents import Extent
 from pixelmill.store.manifest import (
     BEGINNING,
@@ -57,6 +58,8 @@ def master_bytes(manifest: Manifest) -> bytes:
                 _link(file, name, name, manifest.rows, extents, dtype=dtype, tail=tail, fill=fill)
         for matrix in manifest.matrices:
             _link_matrix(file, matrix, manifest.rows)
+        for group in manifest.columns:
+            _link_columns(file, group, manifest.rows)
         for ensemble in manifest.ensembles:
             _link_ensemble(file, ensemble, manifest)
         # One read opens a store: opaque bytes, which HDF5 neither scans nor converts.
@@ -74,6 +77,18 @@ def _link_matrix(file: h5py.File, matrix: Matrix, rows: int) -> None:
     for name, value in made.model_dump(exclude={"versions"}).items():
         dataset.attrs[name] = value
     dataset.attrs["versions"] = json.dumps(made.versions)
+
+
+def _link_columns(file: h5py.File, group: ColumnGroup, rows: int) -> None:
+    for name, column in group.datasets():
+        fill = None if isinstance(column.missing, bytes) else column.missing
+        dataset = _link(
+            file, group.published_name(column), name, rows, group.extents,
+            dtype=column.dtype or TEXT, tail=(), fill=fill,
+        )  # fmt: skip
+        dataset.attrs.update(
+            {"kind": column.kind, "source": group.source, "version": group.version, "unit": column.unit}
+        )
 
 
 def _link_ensemble(file: h5py.File, ensemble: NamedEnsemble, manifest: Manifest) -> None:

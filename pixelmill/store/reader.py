@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from pixelmill.errors import StoreError, UnknownModel, nearest
-from pixelmill.store.extents import Extent
+from pixelmill.store.column_values import ColumnValues
+from pixelmill.store.columns import ColumnGroup
+from pixelmill.store.extents import clipped, extents_holding
 from pixelmill.store.manifest import LOCATION, Manifest, Matrix
 from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
@@ -116,6 +118,11 @@ class Store:
             result[piece.row - start : piece.end - start] = self.parts.texts(piece, dataset)
         return result
 
+    @cached_property
+    def columns(self) -> ColumnValues:
+        """What is known of the pictures, by the names of columns: each an array with a value for each row."""
+        return ColumnValues(self.manifest, self.parts)
+
     def own(self, matrix: Matrix) -> Matrix:
         """A matrix, perhaps of another snapshot, as this one has it: without rows if it has none of that fingerprint.
 
@@ -123,10 +130,11 @@ class Store:
         """
         return self.manifest.matrix(matrix.provenance.fingerprint) or matrix.model_copy(update={"extents": ()})
 
-    def embedded(self, matrix: Matrix) -> np.ndarray:
-        """(N,) bool: which rows have a vector in `matrix`, as this snapshot has it."""
-        matrix = self.own(matrix)
-        flags = [(extent, self.parts.array(extent, matrix.embedded)) for extent in matrix.extents]
+    def embedded(self, matrix: Matrix | ColumnGroup) -> np.ndarray:
+        """(N,) bool: which rows have a vector in `matrix`, as this snapshot has it, or values in a group of columns."""
+        own = self.own(matrix) if isinstance(matrix, Matrix) else self.manifest.group(matrix.fingerprint)
+        extents = own.extents if own else ()
+        flags = [(extent, self.parts.array(extent, matrix.embedded)) for extent in extents]
         result = _filled((len(self),), np.dtype(bool), False)
         for extent, values in flags:
             result[extent.row : extent.end] = values != 0
@@ -268,21 +276,6 @@ class Ensemble:
             values /= np.where(norms == 0, 1, norms)
         values *= np.float32(weight)
         return values.astype(self.dtype)
-
-
-def clipped(extents: Sequence[Extent], start: int, stop: int) -> Iterator[Extent]:
-    """The pieces of sorted `extents` between rows `start` and `stop`."""
-    for extent in extents:
-        if extent.row < stop and extent.end > start:
-            yield extent.cut(max(extent.row, start), min(extent.end, stop))
-
-
-def extents_holding(extents: Sequence[Extent], rows: np.ndarray) -> Iterator[tuple[Extent, int, int]]:
-    """The extents that hold some of the ascending `rows`, each with where its rows begin and end among these."""
-    firsts = np.searchsorted(rows, [extent.row for extent in extents])
-    lasts = np.searchsorted(rows, [extent.end for extent in extents])
-    for index in np.flatnonzero(lasts > firsts):
-        yield extents[int(index)], int(firsts[index]), int(lasts[index])
 
 
 def _filled(shape: tuple[int, ...], dtype: np.dtype, value: object) -> np.ndarray:

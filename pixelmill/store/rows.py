@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,6 +33,16 @@ class Vectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """Values of one group of columns: `values[name][i]` belongs to `contents[index[i]]` of the shard, and has the kind
+    of that column: float64 or int64 (k,), or k texts in UTF-8."""
+
+    fingerprint: str
+    index: np.ndarray
+    values: Mapping[str, np.ndarray | Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why one image was not embedded. `sha256` None: its bytes could not be had; `fingerprint` '': every model."""
 
@@ -45,13 +56,15 @@ class Failure:
 
 @dataclass(slots=True)
 class ShardRows:
-    """What a shard gave: contents in path order, each once; vectors by fingerprint; what was learnt of every file."""
+    """What a shard gave: contents in path order, each once; vectors by fingerprint; facts, if they were asked for; what
+    was learnt of every file."""
 
     contents: list[Content] = field(default_factory=list)
     vectors: dict[str, Vectors] = field(default_factory=dict)
     copies: list[tuple[FoundFile, bytes]] = field(default_factory=list)
     """Files that hold a content that is listed or stored already, with its sha256."""
     failures: list[Failure] = field(default_factory=list)
+    facts: Facts | None = None
 
 
 class Place(NamedTuple):

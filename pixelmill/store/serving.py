@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
@@ -17,9 +18,12 @@ def ready_to_serve(store: Store, ledger: Ledger, fingerprints: Sequence[str]) ->
 
 def _is_ready(store: Store, ledger: Ledger, matrix: Matrix) -> bool:
     serving = store.manifest.serving(matrix.provenance.model)
-    if matrix.serving or serving is None:
-        return False
-    lacking = store.embedded(serving) & ~store.embedded(matrix)
-    refused = ledger.quarantine.rows(matrix.provenance.fingerprint)
+    return not matrix.serving and serving is not None and covers(store, ledger, matrix, serving)
+
+
+def covers(store: Store, ledger: Ledger, new: Matrix | ColumnGroup, old: Matrix | ColumnGroup) -> bool:
+    """Whether `new` has all rows that `old` has and that are still there, but for those that it refuses."""
+    lacking = store.embedded(old) & ~store.embedded(new)
+    refused = ledger.quarantine.rows(new.fingerprint)
     lacking[[row for row in refused if row < len(lacking)]] = False
     return not lacking.any() or not (lacking & ledger.contents.live_rows(len(store))).any()

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pixelmill.store.columns import Column
 from pixelmill.store.extents import Extent
 from pixelmill.store.manifest import FORMAT, FORMAT_VERSION, IDENTITY, LOCATION, Manifest, Matrix, Part, Provenance
 
@@ -14,6 +15,8 @@ ENDS, JOINED = ":ends", ":bytes"
 """Beside a text dataset: where each text ends, in the bytes of all of them."""
 
 _FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,99}")
+COLUMN_NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}")
+"""What a column may be called."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")
 _MOST = 2**48
 """Rows, bytes and dims beyond this are lies, and would overflow what is computed with them."""
@@ -21,7 +24,7 @@ _MOST_DIM = 2**20
 _MOST_PIXELS = 2**20
 
 
-class Column(NamedTuple):
+class Expected(NamedTuple):
     """What a dataset of a part must be: its element's code and size in bytes, and the shape of a row; None: no rows."""
 
     code: str
@@ -30,11 +33,11 @@ class Column(NamedTuple):
 
 
 _COLUMNS = {
-    "images/sha256": Column("u1", 1, (32,)),
-    "images/width": Column("i4", 4),
-    "images/height": Column("i4", 4),
-    **{name + ENDS: Column("i8", 8) for name in LOCATION},
-    **{name + JOINED: Column("u1", 1, None) for name in LOCATION},
+    "images/sha256": Expected("u1", 1, (32,)),
+    "images/width": Expected("i4", 4),
+    "images/height": Expected("i4", 4),
+    **{name + ENDS: Expected("i8", 8) for name in LOCATION},
+    **{name + JOINED: Expected("u1", 1, None) for name in LOCATION},
 }
 
 
@@ -54,11 +57,12 @@ def check_manifest(manifest: Manifest) -> Manifest:
     _check_files(manifest)
     _check_matrices(manifest.matrices)
     _check_ensembles(manifest)
+    _check_columns(manifest)
     for names, extents in manifest.datasets():
         needed = _needed(names, extents, manifest)
-        for name, column in _columns(names, manifest):
+        for name, expected in _expected(names, manifest):
             for file, rows in needed.items():
-                _check_array(name, column, manifest.parts[file], rows)
+                _check_array(name, expected, manifest.parts[file], rows)
     return manifest
 
 
@@ -112,6 +116,21 @@ def _check_ensembles(manifest: Manifest) -> None:
             raise ValueError(f"ensemble {ensemble.name} has a model with a zero byte in its name")
 
 
+def _check_columns(manifest: Manifest) -> None:
+    groups = manifest.columns
+    if groups and manifest.format_version < 3:
+        raise ValueError(f"it has columns, in format {manifest.format_version}")
+    for group in groups:
+        if any("\0" in said for said in (group.source, group.version, *(c.unit for c in group.columns))):
+            raise ValueError("what it says of a column holds a zero byte")
+        if not group.columns or not all(COLUMN_NAME.fullmatch(column.name) for column in group.columns):
+            raise ValueError(f"the columns from {group.source[:100]!r} have no names, or some that are none")
+    names = [group.published_name(column) for group in groups for column in group.columns]
+    keys = [group.key for group in groups]
+    if len(set(names)) < len(names) or len(set(keys)) < len(keys):
+        raise ValueError("two columns have one name")
+
+
 def _check_attributes(made: Provenance) -> None:
     for name, value in made.model_dump(exclude={"versions"}).items():
         if isinstance(value, str) and "\0" in value:
@@ -147,25 +166,38 @@ def _needed(names: tuple[str, ...], extents: Sequence[Extent], manifest: Manifes
     return needed
 
 
-def _columns(names: tuple[str, ...], manifest: Manifest) -> Iterator[tuple[str, Column]]:
+def _expected(names: tuple[str, ...], manifest: Manifest) -> Iterator[tuple[str, Expected]]:
     if names == LOCATION:
         yield from ((name + kind, _COLUMNS[name + kind]) for name in names for kind in (ENDS, JOINED))
     elif names == IDENTITY:
         yield from ((name, _COLUMNS[name]) for name in names)
+    elif group := next((g for g in manifest.columns if g.names == names), None):
+        yield group.embedded, Expected("u1", 1)
+        for name, column in group.datasets():
+            yield from _of_column(name, column)
     else:
         matrix = next(m for m in manifest.matrices if m.vectors == names[0])
         element = ("f4", 4) if matrix.dtype == "float32" else ("f2", 2)
-        yield matrix.vectors, Column(*element, (matrix.provenance.dim,))
-        yield matrix.embedded, Column("u1", 1)
+        yield matrix.vectors, Expected(*element, (matrix.provenance.dim,))
+        yield matrix.embedded, Expected("u1", 1)
 
 
-def _check_array(name: str, column: Column, part: Part, rows: int) -> None:
+def _of_column(name: str, column: Column) -> Iterator[tuple[str, Expected]]:
+    if column.dtype:
+        yield name, Expected(column.dtype.str[1:], column.dtype.itemsize)
+    else:
+        yield name + ENDS, Expected("i8", 8)
+        yield name + JOINED, Expected("u1", 1, None)
+
+
+def _check_array(name: str, expected: Expected, part: Part, rows: int) -> None:
     layout = part.arrays.get(name)
     if layout is None:
         raise ValueError(f"part {part.file} is not known to hold {name}")
     shape = layout.shape
-    right = len(shape) >= 1 and (column.tail is None or (shape[0] >= rows and shape[1:] == column.tail))
-    if layout.dtype not in ("<" + column.code, ">" + column.code, "|" + column.code) or not right or min(shape) < 0:
+    right = len(shape) >= 1 and (expected.tail is None or (shape[0] >= rows and shape[1:] == expected.tail))
+    codes = {order + expected.code for order in "<>|"}
+    if layout.dtype not in codes or not right or min(shape) < 0:
         raise ValueError(f"part {part.file} holds {name} as {layout.dtype[:20]!r} {shape[:4]}")
-    if not 0 <= layout.offset <= part.bytes - math.prod(shape) * column.size:
+    if not 0 <= layout.offset <= part.bytes - math.prod(shape) * expected.size:
         raise ValueError(f"{name} lies beyond the end of part {part.file}")

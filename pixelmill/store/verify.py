@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
-from pixelmill.store.contents import different, lost_identities
+from pixelmill.store.contents import different
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
-from pixelmill.store.extents import Extent, extents_of_rows, overlay
+from pixelmill.store.extents import Extent
 from pixelmill.store.filesystem import is_shared
+from pixelmill.store.from_ledger import with_rows_from_ledger
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.ledger_check import Findings
 from pixelmill.store.lock import check_lock_excludes, in_words, store_lock
-from pixelmill.store.manifest import IDENTITY, LOCATION, Manifest, Part
+from pixelmill.store.manifest import Manifest, Part
 from pixelmill.store.master import (
     MANIFEST_COPY,
     MASTER,
@@ -33,7 +34,6 @@ from pixelmill.store.master import (
     read_manifest_copy,
 )
 from pixelmill.store.newer import refuse_newer
-from pixelmill.store.parts import write_part
 from pixelmill.store.presence import Presence
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import open_read_only
@@ -154,6 +154,9 @@ def _part_problem(path: Path, part: Part | None) -> str:
 
 def _public_name(manifest: Manifest, names: tuple[str, ...]) -> str:
     matrix = next((m for m in manifest.matrices if m.vectors == names[0]), None)
+    group = next((g for g in manifest.columns if g.names == names), None)
+    if group:
+        return ", ".join(map(group.published_name, group.columns))
     return matrix.published_name if matrix else " and ".join(names)
 
 
@@ -246,49 +249,13 @@ def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: lis
         if damaged.exists():
             damaged.rename(damaged.with_name(f"{name}.damaged"))
     matrices = tuple(m.model_copy(update={"extents": sound(m.extents)}) for m in manifest.matrices)
+    columns = tuple(g.model_copy(update={"extents": sound(g.extents)}) for g in manifest.columns)
     parts = {name: part for name, part in manifest.parts.items() if name not in bad}
     identity, location = sound(manifest.identity), sound(manifest.location)
     stripped = manifest.model_copy(
-        update={"matrices": matrices, "parts": parts, "identity": identity, "location": location}
+        update={"matrices": matrices, "columns": columns, "parts": parts, "identity": identity, "location": location}
     )
-    return _with_columns_from_ledger(folder, stripped, actions)
-
-
-def _with_columns_from_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> Manifest:
-    """Fill rows that lost their identity or location from the ledger; their size in pixels comes with the next run."""
-    for names, extents, field in ((IDENTITY, manifest.identity, "identity"), (LOCATION, manifest.location, "location")):
-        rows = _uncovered(extents, manifest.rows)
-        if not len(rows):
-            continue
-        part = write_part(folder / PARTS, _columns_of(folder, names, rows.tolist(), actions))
-        filled = overlay(extents, extents_of_rows(rows, np.arange(len(rows)), part.file))
-        manifest = manifest.model_copy(update={field: filled, "parts": {**manifest.parts, part.file: part}})
-    return manifest
-
-
-def _columns_of(
-    folder: Path, names: tuple[str, ...], rows: list[int], actions: list[str]
-) -> Mapping[str, np.ndarray | Sequence[bytes]]:
-    told = " and ".join(names)
-    try:
-        if not (folder / LEDGER).exists():
-            raise StoreError(f"there is no {LEDGER}")
-        with Ledger(folder) as ledger:
-            columns = ledger.contents.identities(rows) if names == IDENTITY else ledger.contents.locations(rows)
-        actions.append(f"restored {told} of {len(rows)} rows from the ledger")
-    except StoreError as error:
-        actions.append(f"lost {told} of {len(rows)} rows ({error}); their images get new rows in the next run")
-        size = np.zeros(len(rows), dtype=np.int32)
-        identity = {"images/sha256": lost_identities(rows), "images/width": size, "images/height": size}
-        return identity if names == IDENTITY else dict.fromkeys(LOCATION, [b""] * len(rows))
-    return columns
-
-
-def _uncovered(extents: tuple[Extent, ...], rows: int) -> np.ndarray:
-    covered = np.zeros(rows, dtype=bool)
-    for extent in extents:
-        covered[extent.row : extent.end] = True
-    return np.flatnonzero(~covered)
+    return with_rows_from_ledger(folder, stripped, actions)
 
 
 def _rebuilt_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> None:

@@ -29,7 +29,7 @@ def newer_manifest(folder: Path) -> bytes:
     """The store's manifest as a later format might have it: another version, another field, the same ends."""
     fields = json.loads((folder / "manifest.json").read_bytes())
     del fields["checksum"]
-    body = json.dumps(fields | {"format_version": 3, "pixelmill_version": "9.8.7", "shiny": 1}, separators=(",", ":"))
+    body = json.dumps(fields | {"format_version": 9, "pixelmill_version": "9.8.7", "shiny": 1}, separators=(",", ":"))
     content = body.encode().removesuffix(b"}")
     return content + SEAL + hashlib.sha256(content).hexdigest().encode() + b'"}'
 
@@ -37,7 +37,7 @@ def newer_manifest(folder: Path) -> bytes:
 def replace_master(folder: Path) -> None:
     path = folder / "vectors.h5"
     body = path.read_bytes()[HEADER_BYTES:] + b"and more"
-    line = f"pixelmill format 3 made by 9.8.7 sha256 {hashlib.sha256(body).hexdigest()}\n"
+    line = f"pixelmill format 9 made by 9.8.7 sha256 {hashlib.sha256(body).hexdigest()}\n"
     path.write_bytes(line.encode().ljust(HEADER_BYTES, b"\0") + body)
 
 

@@ -1,7 +1,7 @@
 """Make the golden store of the format that this program writes: `python -m tests.support.golden`, once a format.
 
 It holds what a store can hold: two models in two dtypes, a compacted part and others, a second generation that is not
-complete, an ensemble with a name, an image in quarantine (a row of NaN), one that moved, one that is gone, a path that
+complete, an ensemble with a name, columns of each kind that were filled and one that was joined, an image in quarantine (a row of NaN), one that moved, one that is gone, a path that
 is not UTF-8, a ledger.
 `expected.json` beside it says what is in it, from what was put in, not from what was read back.
 """
@@ -22,6 +22,8 @@ import numpy as np
 
 from pixelmill import __version__
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.column_writer import begin, join
+from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.ensembles import keep
@@ -29,7 +31,7 @@ from pixelmill.store.manifest import FORMAT_VERSION, Matrix
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.rows import ShardRows
 from pixelmill.store.schema import SCHEMA_VERSION
-from tests.support.stores import SOURCE, file_of, provenance, sha256, shard_rows, size, vector
+from tests.support.stores import SOURCE, fact, facts_group, file_of, provenance, sha256, shard_rows, size, vector
 
 GOLDEN = Path(__file__).parent.parent / "store" / "golden"
 ROWS = 12
@@ -38,6 +40,7 @@ SECOND = range(0, 3)
 """What the second generation of model a holds, except what was refused."""
 ENSEMBLE = "both"
 NEW_PLACE = "moved to/bild 4.png"
+LABEL = ColumnGroup(source="table", version="1", columns=(Column(name="label", kind="text"),))
 
 
 def make(folder: Path) -> None:
@@ -53,7 +56,8 @@ def make(folder: Path) -> None:
         writer.commit(committed(range(8, ROWS), [a]))
         keep(writer, ENSEMBLE, ["b", "a"], [0.75, 0.25])
         second = writer.matrix(provenance("a", version=1), "float32")
-        writer.commit(committed(SECOND, [second]))
+        writer.commit(committed(SECOND, [second], facts=begin(writer, facts_group())))
+        join(writer, [LABEL], lambda start, stop: {"label": [_label(n) for n in range(start, stop)]})
         writer.ledger.changes()
         writer.ledger.settle()
         _move_and_remove(writer, first)
@@ -62,9 +66,9 @@ def make(folder: Path) -> None:
     (folder / "expected.json").write_text(json.dumps(_expected(), indent=1) + "\n")
 
 
-def committed(numbers: Sequence[int], matrices: Sequence[Matrix]) -> ShardRows:
-    """The contents by number with their vectors, at their first places."""
-    result = shard_rows(numbers, matrices, bad=[n for n in numbers if n == REFUSED])
+def committed(numbers: Sequence[int], matrices: Sequence[Matrix], *, facts: ColumnGroup | None = None) -> ShardRows:
+    """The contents by number with their vectors and facts, at their first places."""
+    result = shard_rows(numbers, matrices, bad=[n for n in numbers if n == REFUSED], facts=facts)
     result.contents = [replace(c, file=found(n)) for n, c in zip(numbers, result.contents, strict=True)]
     return result
 
@@ -98,6 +102,16 @@ def _expected() -> dict[str, Any]:
             f"generations/a/{provenance('a', version=1).fingerprint[:16]}": _values("a", "float32", held & set(SECOND)),
         },
         "ensembles": {ENSEMBLE: ["b", "a"]},
+        "columns": {
+            "label": {
+                "kind": "text",
+                "source": "table",
+                "version": "1",
+                "unit": "",
+                "values": [_label(n).decode() for n in range(ROWS)],
+            },
+            **{column.name: _column(column, held & set(SECOND)) for column in facts_group().columns},
+        },
         "quarantine": [{"path": found(REFUSED).absolute, "row": REFUSED, "stage": "decode", "reason": "damaged"}],
     }
 
@@ -116,6 +130,26 @@ def _values(model: str, dtype: str, rows: set[int]) -> dict[str, Any]:
         vector(sha256(n), model, dim, dtype).astype(np.float64).tolist() if n in rows else None for n in range(ROWS)
     ]
     return {"dtype": dtype, "dim": dim, "values": values}
+
+
+def _column(column: Column, rows: set[int]) -> dict[str, Any]:
+    values = [_shown(fact(sha256(n), column.name)) if n in rows else None for n in range(ROWS)]
+    return {"kind": column.kind, "source": "test", "version": "1", "unit": column.unit, "values": values}
+
+
+def _label(number: int) -> bytes:
+    return f"Tür {number}".encode() if number % 2 else b""
+
+
+def _shown(value: object) -> object:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def check_column(given: np.ndarray, described: dict[str, Any], rows: int = ROWS) -> None:
+    """Exactly the values that were put in, and missing ones where there were none."""
+    missing = {"float64": None, "int64": MISSING_INT, "text": ""}[described["kind"]]
+    values = [None if value != value else _shown(value) for value in given.tolist()]
+    assert values == [missing if value is None else value for value in described["values"][:rows]]
 
 
 def expected_of(version: str) -> dict[str, Any]:
@@ -140,6 +174,10 @@ def check_with_h5py(master: Path, expected: dict[str, Any], rows: int = ROWS) ->
         for name, described in expected["datasets"].items():
             assert file[name].dtype == described["dtype"]
             np.testing.assert_array_equal(file[name][:rows], values_of(described))
+        for name, described in expected.get("columns", {}).items():
+            check_column(file[f"columns/{name}"][:rows], described, rows)
+            for said in ("kind", "source", "version", "unit"):
+                assert file[f"columns/{name}"].attrs[said] == described[said]
         for name, models in expected.get("ensembles", {}).items():
             np.testing.assert_array_equal(file[f"ensembles/{name}"][:rows], side_by_side(expected, models))
 
@@ -151,6 +189,9 @@ def side_by_side(expected: dict[str, Any], models: list[str]) -> np.ndarray:
 def check_with_reader(folder: Path, expected: dict[str, Any], rows: int = ROWS) -> None:
     """Our reader gives exactly what was put in."""
     store = Store(folder)
+    assert set(store.columns) == set(expected.get("columns", {}))
+    for name, described in expected.get("columns", {}).items():
+        check_column(store.columns[name][:rows], described, rows)
     assert [row.tobytes().hex() for row in store.sha256()[:rows]] == [r["sha256"] for r in expected["rows"]]
     assert store.widths[:rows].tolist() == [r["width"] for r in expected["rows"]]
     assert store.heights[:rows].tolist() == [r["height"] for r in expected["rows"]]

@@ -11,10 +11,12 @@ import h5py
 import numpy as np
 
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.column_values import values_of
+from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
 from pixelmill.store.reader import MatrixView, Store
-from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
+from pixelmill.store.rows import Content, Facts, Failure, ShardRows, Vectors
 
 DIMS = {"a": 3, "b": 5, "c": 2}
 SOURCE = "/photos"
@@ -68,14 +70,40 @@ def file_of(number: int, path: str = "") -> FoundFile:
     return FoundFile(SOURCE, path or path_of(number), 10, 1, 1)
 
 
+def facts_group(version: str = "1") -> ColumnGroup:
+    """Columns of each kind, whose values follow from the sha256 of their row."""
+    columns = (
+        Column(name="light", kind="float64", unit="lm"),
+        Column(name="taken", kind="int64"),
+        Column(name="camera", kind="text"),
+    )
+    return ColumnGroup(source="test", version=version, columns=columns)
+
+
+def fact(content: bytes, name: str, version: str = "1") -> float | int | bytes:
+    """The value of a column of `facts_group` for the content of that sha256."""
+    number = int.from_bytes(hashlib.shake_256(f"{name} {version}".encode() + content).digest(4), "little")
+    return {"light": number / 1024, "taken": number - 2**31}.get(name, f"Kamera ü {number}".encode())
+
+
+def facts_of(contents: Sequence[bytes], group: ColumnGroup, index: Sequence[int] | None = None) -> Facts:
+    """The values of a group for contents, or those at `index` of them."""
+    at = range(len(contents)) if index is None else index
+    values = {c.name: [fact(contents[i], c.name, group.version) for i in at] for c in group.columns}
+    arrays = {c.name: np.array(values[c.name], c.dtype) if c.dtype else values[c.name] for c in group.columns}
+    return Facts(group.fingerprint, np.array(at, dtype=np.int64), arrays)
+
+
 def shard_rows(
     numbers: Sequence[int],
     matrices: Sequence[Matrix],
     *,
     bad: Sequence[int] = (),
     only: Mapping[str, Sequence[int]] = {},
+    facts: ColumnGroup | None = None,
 ) -> ShardRows:
-    """Contents by number with their vectors; those in `bad` were refused, `only` limits a model to some."""
+    """Contents by number with their vectors, and `facts`; those in `bad` were refused, `only` limits a model to
+    some."""
     result = ShardRows()
     for number in numbers:
         content = sha256(number)
@@ -89,6 +117,8 @@ def shard_rows(
         if len(index):
             values = np.stack([vector(sha256(numbers[i]), made.model, made.dim) for i in index])
             result.vectors[made.fingerprint] = Vectors(index, values)
+    if facts and (made_of := [i for i, number in enumerate(numbers) if number not in bad]):
+        result.facts = facts_of([sha256(number) for number in numbers], facts, made_of)
     return result
 
 
@@ -130,6 +160,11 @@ def read_own(store: Store) -> Columns:
         "images/path": store.texts("images/path", 0, len(store)),
         "images/source": store.texts("images/source", 0, len(store)),
         **matrices,
+        **{
+            group.published_name(column): values_of(store.parts, group, column, 0, len(store))
+            for group in store.manifest.columns
+            for column in group.columns
+        },
     }
 
 
@@ -137,13 +172,16 @@ def check_aligned(columns: Columns, vector_of: VectorOf = vector) -> list[bytes]
     """Every row of every dataset belongs to the content of that row; the contents by row.
 
     All datasets have one length and no content is there twice. Each row of each matrix, served or not, is the vector
-    that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end.
+    that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end; each value of a column of
+    `facts_group` is the one that follows from it, or missing.
     """
     rows = [row.tobytes() for row in columns["images/sha256"]]
     assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(columns, len(rows))
     assert len(set(rows)) == len(rows), "one row a content"
     for name, values in columns.items():
-        if not name.startswith("images/"):
+        if name.startswith("columns/"):
+            check_column(rows, name.removeprefix("columns/"), values)
+        elif not name.startswith(("images/", "generations/columns/")):
             model, dim = name.split("/")[1], values.shape[1]
             whole = [
                 np.full(dim, np.nan) if lacking else vector_of(row, model, dim)
@@ -152,6 +190,14 @@ def check_aligned(columns: Columns, vector_of: VectorOf = vector) -> list[bytes]
             expected = np.array(whole, dtype=values.dtype).reshape(values.shape)
             np.testing.assert_allclose(values, expected, rtol=0 if vector_of is vector else 1e-5, err_msg=name)
     return rows
+
+
+def check_column(rows: Sequence[bytes], name: str, values: np.ndarray) -> None:
+    """Each value of a column of `facts_group`, of either of two versions, follows from its row's sha256, or is
+    missing; in all columns of a group the same rows have values."""
+    for row, value in zip(rows, values.tolist(), strict=True):
+        missing = value in (b"", MISSING_INT) or value != value
+        assert missing or value in {fact(row, name, version) for version in "12"}, name
 
 
 def _lacking(rows: Sequence[bytes], values: np.ndarray) -> Iterator[tuple[bytes, bool]]:

@@ -1,0 +1,69 @@
+"""The values of columns in one snapshot, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from pixelmill.errors import UnknownColumn, nearest
+from pixelmill.store.columns import Column, ColumnGroup
+from pixelmill.store.extents import clipped
+from pixelmill.store.manifest import Manifest
+from pixelmill.store.parts import PartFiles
+
+
+class ColumnValues(Mapping[str, np.ndarray]):
+    """What is known of the pictures of one snapshot: `columns["label"]` is an array with a value for each row.
+
+    float64 (N,), NaN where nothing is known; int64 (N,), there the least of them; or an object array of str, there ''.
+    """
+
+    def __init__(self, manifest: Manifest, parts: PartFiles) -> None:
+        self._manifest = manifest
+        self._parts = parts
+        self._found = {c.name: (g, c) for g in manifest.columns if g.serving for c in g.columns}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Raises UnknownColumn for one that the store does not have, StoreDamaged where a part is not sound."""
+        values = self.read(name)
+        if self.about(name)[1].dtype is None:
+            return np.array([text.decode(errors="replace") for text in values], dtype=object)
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def about(self, name: str) -> tuple[ColumnGroup, Column]:
+        """A column, in the group that it is filled with. Raises UnknownColumn."""
+        if name not in self._found:
+            raise UnknownColumn(
+                f"Expected a column of the store. Got {name!r}.{nearest(name, self._found)} "
+                f"The store has: {', '.join(self._found) or 'none'}."
+            )
+        return self._found[name]
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop` or the last of a column; texts as an object array of UTF-8 bytes. Raises like
+        `__getitem__`."""
+        group, column = self.about(name)
+        stop = self._manifest.rows if stop is None else stop
+        return values_of(self._parts, group, column, start, stop)
+
+
+def values_of(parts: PartFiles, group: ColumnGroup, column: Column, start: int, stop: int) -> np.ndarray:
+    """Rows `start` to `stop` of a column, be it served or not."""
+    dataset, pieces = group.dataset(column), list(clipped(group.extents, start, stop))
+    for piece in pieces:
+        parts.check(piece)
+    result = column.empty(stop - start)
+    for piece in pieces:
+        read = parts.array if column.dtype else parts.texts
+        result[piece.row - start : piece.end - start] = read(piece, dataset)
+    return result
