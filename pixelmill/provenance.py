@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pixelmill.images.decode import DecodeOptions
     from pixelmill.images.preprocess import Preprocessing
 
-_PACKAGES = ("torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm", "pillow", "pi-heif", "numpy")
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm", "pillow", "pi-heif", "rawpy", "numpy")
 _NOT_IN_FINGERPRINT = {"fingerprint", "versions", "normalized", "model"}
 
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Final
 
 from pixelmill.choices import Background, Decode
 from pixelmill.errors import ImageRejected
+from pixelmill.images import raw
 from pixelmill.images.colour import to_rgb
 from pixelmill.images.frame import Frame, orientation_of, turned
 from pixelmill.images.mended import mended
+from pixelmill.images.opened import Need
 from pixelmill.images.opening import opened
 from pixelmill.sources.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from pixelmill.images.opening import Opened
+    from pixelmill.images.opened import Opened
 
 MARGIN: Final = 5.0
 """Fast decoding never goes below this multiple of the pixels that a model needs. Measured: see docs/decoding.md."""
@@ -59,13 +61,15 @@ class DecodeOptions:
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An RGB picture as its file stores it, perhaps scaled down. `note` says what is wrong with a file that is shown by
-    viewers all the same; `format` is what the file is by its content, of which it is one of `frames` pictures."""
+    viewers all the same; `format` is what the file is by its content, of which it is one of `frames` pictures;
+    `made` is "preview" or "developed" for camera raw."""
 
     image: Image.Image
     frame: Frame
     note: str = ""
     format: str = ""
     frames: int = 1
+    made: str = ""
 
     @property
     def upright(self) -> Image.Image:
@@ -84,7 +88,7 @@ def decode_image(
     LARGE pixels wait for. A decoder's own faults are not survived here: see `sandbox.decode_in_sandbox`.
     """
     kind = _kind(data)
-    need = int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None
+    need = Need(shortest, int(MARGIN * shortest) if shortest is not None and options.decode == "fast" else None)
     attempt = partial(_attempt, kind, options=options, need=need, large=large)
     with _rejecting():
         try:
@@ -101,38 +105,45 @@ def decode_image(
 
 
 def _attempt(
-    kind: str, data: bytes, *, options: DecodeOptions, need: int | None,
+    kind: str, data: bytes, *, options: DecodeOptions, need: Need,
     large: Callable[[], AbstractContextManager[object]],
 ) -> Decoded:  # fmt: skip
     picture = opened(kind, data)
     width, height = picture.size
     check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
-        return replace(_decoded(picture, options, need), format=kind, frames=picture.frames)
+        return replace(_decoded(picture, options, need), format=_format(kind, data), frames=picture.frames)
 
 
 def _same(picture: Decoded, other: Decoded) -> bool:
     return picture.frame == other.frame and picture.image.tobytes() == other.image.tobytes()
 
 
-def _decoded(picture: Opened, options: DecodeOptions, need: int | None) -> Decoded:
+def _decoded(picture: Opened, options: DecodeOptions, need: Need) -> Decoded:
     loaded = picture.load(need)
     (width, height), factor = loaded.size, loaded.factor
     rgb = to_rgb(loaded.image, background=options.background)
-    if need is not None and width * height > LARGE and (again := min(rgb.size) // need) > 1:
+    if need.kept is not None and width * height > LARGE and (again := min(rgb.size) // need.kept) > 1:
         rgb, factor = rgb.reduce(again), factor * again
-    orientation = orientation_of(loaded.exif) if options.exif_orientation and loaded.exif is not None else 1
-    return Decoded(rgb, Frame(width, height, factor, orientation))
+    orientation = orientation_of(loaded.exif) if loaded.exif is not None else loaded.orientation
+    frame = Frame(width, height, factor, orientation if options.exif_orientation else 1)
+    return Decoded(rgb, frame, made=loaded.made)
 
 
 def _kind(data: bytes) -> str:
     head = data[:HEAD]
     kind = sniff(head)
+    if kind == "TIFF" and raw.name_of(data):
+        kind = "camera raw"
     if kind in SUPPORTED:
         return kind
     if kind in REFUSED:
         raise ImageRejected("decode", REFUSED[kind])
     raise ImageRejected("decode", f"Expected an image. The file is {describe(head)}." if data else "The file is empty.")
+
+
+def _format(kind: str, data: bytes) -> str:
+    return raw.name_of(data) or kind if kind == "camera raw" else kind
 
 
 def check_shape(width: int, height: int, bands: int, size: int, options: DecodeOptions) -> None:

@@ -45,13 +45,13 @@ class Frame:
         return -(-self.down // self.factor), -(-self.across // self.factor), 3
 
 
-def orientation_of(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8. Broken EXIF must not cost the picture: it counts as upright."""
+def orientation_of(image: Image.Image, default: int = 1) -> int:
+    """EXIF orientation 1 to 8. Broken EXIF must not cost the picture: it counts as none."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION)
     except Exception:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return default
+    return value if isinstance(value, int) and 1 <= value <= 8 else default
 
 
 def turned(image: Image.Image, orientation: int) -> Image.Image:

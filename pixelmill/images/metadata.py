@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from pixelmill.images import bmff, jpeg, png
+from pixelmill.images import bmff, jpeg, png, raw
 from pixelmill.images.exif import Directory, Exif
 
 Blocks = Iterator[tuple[memoryview, Directory]]
@@ -121,5 +121,5 @@ def _psd(data: bytes) -> Blocks:
 
 _FINDERS: Final[Mapping[str, Callable[[bytes], Blocks]]] = {
     "JPEG": _jpeg, "PNG": _png, "WEBP": _webp, "TIFF": _tiff, "camera raw": _raw, "PSD": _psd, "JPEG2000": _jpeg2000,
-    "AVIF": _heif, "HEIC": _heif, "JPEG XL": _jpeg_xl,
+    "AVIF": _heif, "HEIC": _heif, "JPEG XL": _jpeg_xl, **dict.fromkeys(raw.NAMES, _raw),
 }  # fmt: skip

@@ -6,12 +6,13 @@ import io
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, heif, jpeg, jpeg2000, png, tiff
+from pixelmill.images import bmp, heif, jpeg, jpeg2000, png, raw, tiff
 from pixelmill.images.frame import turned
+from pixelmill.images.opened import Loaded, Need, Opened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,7 +26,7 @@ _PLUGINS: Final = {
     "AVIF": "AvifImagePlugin.AvifImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
-_LIBRARIES: Final = ("pi_heif.heif",)
+_LIBRARIES: Final = ("pi_heif.heif", "rawpy")
 _IMPORTED_LATE: Final = (
     "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
     "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "pixelmill.images.tiff_samples",
@@ -33,29 +34,6 @@ _IMPORTED_LATE: Final = (
 """What openers, and Pillow, import besides when they meet their format."""
 
 _ZEROS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A picture in any mode that `colour.to_rgb` knows, its size in full, by which factor it was scaled down, and
-    whose EXIF orientation it has, if it is not upright already."""
-
-    image: Image.Image
-    size: tuple[int, int]
-    factor: int = 1
-    exif: Image.Image | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A file whose header was read. `bands` are the bytes that a decoded pixel holds, at least; `load(need)` decodes,
-    perhaps scaled down while the shorter edge keeps `need` pixels; `frames` are the pictures that it holds, if it is
-    one of several."""
-
-    size: tuple[int, int]
-    bands: int
-    load: Callable[[int | None], Loaded]
-    frames: int = 1
 
 
 def import_ahead() -> None:
@@ -84,11 +62,11 @@ def _jpeg(kind: str, data: bytes) -> Opened:
     jpeg.refuse_unsupported(data)
     image = _plugin(kind, data)
 
-    def load(need: int | None) -> Loaded:
-        size = image.size
-        drafted = image.draft(None, (need, need)) if need is not None and _is_subsampled(image) else None
+    def load(need: Need) -> Loaded:
+        size, kept = image.size, need.kept
+        drafted = image.draft(None, (kept, kept)) if kept is not None and _is_subsampled(image) else None
         image.load()
-        _require_whole_jpeg(image, data, need if drafted else None)
+        _require_whole_jpeg(image, data, kept if drafted else None)
         return Loaded(image, size, round(size[0] / drafted[1][2]) if drafted else 1, image)
 
     return Opened(image.size, _bands(image), load)
@@ -122,7 +100,7 @@ def _tiff(kind: str, data: bytes) -> Opened:
         return _by_pillow(image, lambda: _deep_grey(_loaded(image), found.nodata))
     from pixelmill.images import tiff_samples
 
-    def load(_: int | None) -> Loaded:
+    def load(_: Need) -> Loaded:
         turn = found.orientation if 1 <= found.orientation <= 8 else 1
         upright = turned(tiff_samples.picture(found, data), turn)
         return Loaded(upright, upright.size)
@@ -173,7 +151,7 @@ def _ppm(kind: str, data: bytes) -> Opened:
 
 
 def _by_pillow(image: ImageFile, load: Callable[[], Image.Image] | None = None) -> Opened:
-    def loaded(_: int | None) -> Loaded:
+    def loaded(_: Need) -> Loaded:
         made = load() if load else _loaded(image)
         return Loaded(made, image.size, exif=image)  # plugins that turn pictures themselves know the size only now
 
@@ -216,11 +194,20 @@ def _avif(kind: str, data: bytes) -> Opened:
 def _heic(_: str, data: bytes) -> Opened:
     found = heif.opened(data)
 
-    def load(_: int | None) -> Loaded:
+    def load(_: Need) -> Loaded:
         image = heif.loaded(found, found.primary_index, data)
         return Loaded(image, image.size)
 
     return Opened(found.size, 1 if found.mode == "L" else 3, load, len(found))
+
+
+def _raw(_: str, data: bytes) -> Opened:
+    found = raw.opened(data)
+
+    def load(need: Need) -> Loaded:
+        return raw.loaded(found, need, partial(_jpeg, "JPEG"))
+
+    return Opened(found.size, 3, load)
 
 
 def _require_no_zeros(coded: bytes) -> None:
@@ -231,5 +218,5 @@ def _require_no_zeros(coded: bytes) -> None:
 
 _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
-    "AVIF": _avif, "HEIC": _heic,
+    "AVIF": _avif, "HEIC": _heic, "camera raw": _raw,
 }  # fmt: skip

@@ -32,7 +32,8 @@ class DecoderUnusable(PixelmillError, RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Pixels:
     """The picture's size in pixels, upright, and what was made of it, uint8 (height, width, 3) each; what is wrong with
-    the file though it can be shown; its `facts` if they were asked for, and what could not be read of its metadata."""
+    the file though it can be shown; its `facts` if they were asked for, and what could not be read of its metadata;
+    `made` as in `Decoded`."""
 
     width: int
     height: int
@@ -40,6 +41,7 @@ class Pixels:
     note: str = ""
     facts: Mapping[str, float | int | str] | None = None
     facts_note: str = ""
+    made: str = ""
 
 
 def decode_in_sandbox(
@@ -61,7 +63,7 @@ def decode_in_sandbox(
         with _resizing():
             given = [(arrays[0], answer.frame)] * len(wanted) if answer.whole else map(_resized, arrays)
             arrays = [pixels(*one, preprocessing) for one, preprocessing in zip(given, wanted, strict=True)]
-    return Pixels(*answer.frame.size, tuple(arrays), answer.note, answer.facts, answer.facts_note)
+    return Pixels(*answer.frame.size, tuple(arrays), answer.note, answer.facts, answer.facts_note, answer.made)
 
 
 def _resizes_fast() -> bool:
@@ -97,7 +99,7 @@ def scaled_in_sandbox(data: bytes, options: DecodeOptions, *, longest: int) -> P
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a decoder made: the whole picture, or what was asked for of it."""
+    """What a decoder made: the whole picture, or what was asked for of it; and what it told beside it."""
 
     frame: Frame
     whole: bool
@@ -105,6 +107,7 @@ class _Answer:
     note: str
     facts: Mapping[str, float | int | str] | None
     facts_note: str
+    made: str
 
 
 def _asked_twice(data: bytes, options: DecodeOptions, wanted: dict[str, Any]) -> _Answer:
@@ -150,7 +153,8 @@ def _asked(data: bytes, request: dict[str, Any]) -> _Answer:
         raise ImageRejected("decode", f"The decoder's answer does not fit together ({frame}, {answer['shapes']}).")
     if answer["facts"] is not None and not are_facts(answer["facts"]):
         raise ImageRejected("decode", "The decoder's answer has no facts as they should be.")
-    return _Answer(frame, answer["whole"], arrays, answer["note"], answer["facts"], answer["facts_note"])
+    told = answer["note"], answer["facts"], answer["facts_note"], answer["made"]
+    return _Answer(frame, answer["whole"], arrays, *told)
 
 
 def _refuse_or_wait(limit: int) -> None:

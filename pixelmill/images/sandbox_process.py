@@ -127,7 +127,7 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
     image = picture.image
     shapes = [(image.height, image.width, 3)] if whole else [array.shape for array in arrays]
     return {
-        "frame": asdict(picture.frame), "whole": whole, "shapes": shapes, "note": picture.note,
+        "frame": asdict(picture.frame), "whole": whole, "shapes": shapes, "note": picture.note, "made": picture.made,
         "facts": facts, "facts_note": broken,
     }  # fmt: skip
 

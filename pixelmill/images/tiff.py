@@ -9,7 +9,6 @@ from typing import Any, Final, NoReturn
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import jpeg
-from pixelmill.sources.formats import REFUSED
 
 UNCOMPRESSED, PACKBITS, LZMA = 1, 32773, 34925
 DEFLATE: Final = frozenset({8, 32946})
@@ -140,7 +139,7 @@ def layout(data: bytes) -> Layout:
         tags.load(file)
         page += 1
     if _is_raw(tags) or tags.get(254, 0) & 1:
-        raise ImageRejected("decode", REFUSED["camera raw"])
+        raise ImageRejected("decode", "Not supported: this camera's raw. Convert it to DNG, JPEG or TIFF.")
     return replace(_layout(tags), page=page)
 
 

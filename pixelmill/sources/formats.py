@@ -8,14 +8,15 @@ from typing import Final
 HEAD: Final = 256
 """How many bytes of a file `sniff` needs."""
 
-SUPPORTED: Final = frozenset({"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC"})
+SUPPORTED: Final = frozenset(
+    {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC", "camera raw"}
+)
 """Formats that `decode_image` opens, by Pillow's names or people's. No other is, whatever Pillow could do with it."""
 
 REFUSED: Final = {
     "JPEG XL": "JPEG XL is not supported: convert it to JPEG, WebP or AVIF.",
     "EPS": "EPS is never opened, because PostScript is a program: convert it to PNG.",
     "PSD": "Photoshop documents are not supported: export them as JPEG, PNG or TIFF.",
-    "camera raw": "Camera raw is not supported: export it as JPEG or TIFF.",
     "ICO": "Icon files are not supported: convert them to PNG.",
     "QOI": "QOI is not supported: convert it to PNG.",
     "OpenEXR": "OpenEXR is not supported: convert it to TIFF or PNG.",
@@ -77,6 +78,7 @@ EXTENSIONS: Final = frozenset(
         ".orf",
         ".rw2",
         ".raf",
+        ".pef",
         ".exr",
         ".dds",
         ".xcf",
@@ -106,6 +108,7 @@ _PREFIXES: Final = (
     (b"FUJIFILMCCD-RAW", "camera raw"),
     (b"IIU\0", "camera raw"),
     (b"IIRO", "camera raw"),
+    (b"IIRS", "camera raw"),
     (b"MMOR", "camera raw"),
     (b"FOVb", "camera raw"),
     (b"qoif", "QOI"),

@@ -16,11 +16,13 @@ import cv2
 import imagecodecs
 import numpy as np
 import pillow_heif
+import rawpy
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from pixelmill.images.profiles import icc_of
 from tests.support import heic
+from tests.support.raws import dng
 
 Array = np.ndarray[Any, Any]
 Read = Callable[[bytes], Array]
@@ -679,7 +681,22 @@ def _heic_kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
-KINDS = [*_jpeg_kinds(), *_png_kinds(), *_tiff_kinds(), *_bmp_kinds(), *_other_kinds(), *_heic_kinds()]
+def _raw_kinds() -> list[Kind]:
+    image = Image.fromarray(SCENE).resize((192, 128), Image.Resampling.BICUBIC)
+    small = ImageOps.invert(image.resize((96, 64)))
+
+    def by_libraw(data: bytes) -> Array:
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            return np.asarray(raw.postprocess(half_size=True, use_camera_wb=True, gamma=(2.4, 12.92)))
+
+    return [
+        Kind("camera raw", "no preview, or one of too few pixels", "developed at half its size by LibRaw, with the camera's white", "rawpy", lambda: [dng(image, orientation=turn) for turn in (1, 6, 8)] + [dng(image, preview=small.resize((90, 60)))], by_libraw),
+        Kind("camera raw", "a preview of enough pixels", "the preview, upright", "Pillow", lambda: [dng(image, preview=small)], lambda data: np.asarray(small), 4),
+        Kind("camera raw", "of a camera that LibRaw does not know", "refused: Not supported: this camera's raw", "rawpy", lambda: [b"IIRO" + bytes(999)], by_libraw),
+    ]  # fmt: skip
+
+
+KINDS = [*_jpeg_kinds(), *_png_kinds(), *_tiff_kinds(), *_bmp_kinds(), *_other_kinds(), *_heic_kinds(), *_raw_kinds()]
 TABLE = "\n".join(["| format | kind | what is done | compared with |", "|---|---|---|---|", *map(str, KINDS)])
 
 if __name__ == "__main__":
