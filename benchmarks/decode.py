@@ -7,14 +7,19 @@ thread, at the sizes of usual cameras. docs/decoding.md has the figures.
 
     python benchmarks/decode.py FOLDER [--pictures 24]
 
-Decoding in a process of its own (`images/sandbox.py`), as a run does it, is timed beside decoding in this one.
+Decoding in a process of its own (`images/sandbox.py`), as a run does it, is timed beside decoding in this one. So is
+such a process that is locked (`images/locked.py`) beside one that is not: until it has started, and for pictures.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
+import resource
+import select
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +36,13 @@ from pixelmill.images import decode
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 from pixelmill.images.sandbox import decode_in_sandbox
+from pixelmill.images.sandbox_pool import _Decoder, end_idle_decoders
 from pixelmill.sources.discover import discover
 
+STARTS = 11
+TURNS = 40
+UNLOCKED = "import sys\nif sys.argv[0] == '-m':\n    from pixelmill.images import locked\n    locked.lock = dict\n"
+LOCKED = "from pixelmill.images import locked\n"
 MARGINS = (3.0, 4.0, 5.0)
 SHORTER_EDGES = (500, 1000, 1800, 3000, 4000)
 LARGEST_ENLARGEMENT = 1.5
@@ -148,6 +158,40 @@ def report_times(paths: list[Path]) -> None:
         )
 
 
+def report_locks(path: Path) -> None:
+    """Medians, in turns: the CPU time until a process has started, and the time of pictures, locked and not."""
+    with Image.open(path) as photograph:
+        pictures = {short: resized(photograph.convert("RGB"), short) for short in (64, 500, 3000)}
+    starts: list[list[float]] = [[], []]
+    turns: dict[int, list[list[float]]] = {short: [[], []] for short in pictures}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPATH"] = folder
+        for turn in range(2 * STARTS):
+            (Path(folder) / "sitecustomize.py").write_text((LOCKED, UNLOCKED)[turn % 2])
+            starts[turn % 2].append(cpu_of_a_start())
+            for short, data in pictures.items():
+                seconds_in_sandbox(data, FAST)
+                turns[short][turn % 2] += [
+                    seconds_in_sandbox(data, FAST) for _ in range(TURNS // 4 if short > 500 else TURNS)
+                ]
+            end_idle_decoders()
+    with_locks, without = (1e3 * statistics.median(spent) for spent in starts)
+    print(f"start: locked_cpu_ms={with_locks:.1f} unlocked_cpu_ms={without:.1f}")
+    for short, spent in turns.items():
+        with_locks, without = (1e3 * statistics.median(one) for one in spent)
+        print(f"shorter_edge={short} locked_ms={with_locks:.2f} unlocked_ms={without:.2f}")
+
+
+def cpu_of_a_start() -> float:
+    """CPU seconds of a process that has started, and is ended."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    decoder = _Decoder()
+    select.select([decoder._channel], [], [], 60)
+    decoder.close()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def resized(photograph: Image.Image, short: int) -> bytes:
     ratio = short / min(photograph.size)
     size = round(photograph.width * ratio), round(photograph.height * ratio)
@@ -170,6 +214,7 @@ def main() -> None:
     paths = photographs(given.folder, given.pictures)
     if not paths:
         parser.error(f"Expected pictures with a shorter edge of 1,400 pixels or more. {given.folder} has none.")
+    report_locks(paths[0])
     report_times(paths[:6])
     report_cosines(load_model(), paths)
 
