@@ -102,6 +102,8 @@ def percentile(values: NDArray[np.float64], share: float) -> float:
 
 
 def _low(samples: NDArray[Any], full: float) -> float:
+    import numpy as np
+
     looked_at = _some(samples)
     few = percentile(looked_at, 1) if looked_at.size else 0.0
     return 0.0 if few >= -_A_LITTLE_UNDER * full else float(samples.min(initial=0, where=np.isfinite(samples)))
