@@ -8,7 +8,8 @@ thread, at the sizes of usual cameras. docs/decoding.md has the figures.
     python benchmarks/decode.py FOLDER [--pictures 24]
 
 Decoding in a process of its own (`images/sandbox.py`), as a run does it, is timed beside decoding in this one. So is
-such a process that is locked (`images/locked.py`) beside one that is not: until it has started, and for pictures.
+such a process that is locked (`images/locked.py`) beside one that is not: until it has started, and for pictures; and
+the facts of a picture beside its decoding.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ from torchvision.transforms import v2
 
 from pixelmill.images import decode
 from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.facts import facts_of
 from pixelmill.images.preprocess import Preprocessing, normalize, pixels
 from pixelmill.images.sandbox import decode_in_sandbox
 from pixelmill.images.sandbox_pool import _Decoder, end_idle_decoders
+from pixelmill.malloc import keep_freed
 from pixelmill.sources.discover import discover
 
 STARTS = 11
@@ -44,7 +47,7 @@ TURNS = 40
 UNLOCKED = "import sys\nif sys.argv[0] == '-m':\n    from pixelmill.images import locked\n    locked.lock = dict\n"
 LOCKED = "from pixelmill.images import locked\n"
 MARGINS = (3.0, 4.0, 5.0)
-SHORTER_EDGES = (500, 1000, 1800, 3000, 4000)
+SHORTER_EDGES = (375, 500, 1000, 1800, 3000, 4000)
 LARGEST_ENLARGEMENT = 1.5
 HALF = (0.5, 0.5, 0.5)
 PREPROCESSING = Preprocessing(image_size=224, resize=224, mean=HALF, std=HALF)
@@ -139,6 +142,29 @@ def seconds_in_sandbox(data: bytes, options: DecodeOptions) -> float:
     return time.perf_counter() - start
 
 
+def report_facts(paths: list[Path]) -> None:
+    """What facts take beside decoding, of the processor's time: the median over photographs of the best of nine."""
+    for short in SHORTER_EDGES:
+        pairs = []
+        for path in paths:
+            with Image.open(path) as photograph:
+                data = resized(photograph.convert("RGB"), short)
+            turns = [seconds_of_facts(data) for _ in range(9)]
+            pairs.append([1e3 * min(column) for column in zip(*turns, strict=True)])
+        decoding, facts = (statistics.median(column) for column in zip(*pairs, strict=True))
+        share = f"{facts / decoding:.1%}"
+        print(f"shorter_edge={short} n={len(pairs)} decode_ms={decoding:.1f} facts_ms={facts:.2f} {share=}")
+
+
+def seconds_of_facts(data: bytes) -> tuple[float, float]:
+    """Of decoding, fast, and of the facts of what was decoded."""
+    start = time.thread_time()
+    picture = decode_image(data, FAST, shortest=224)
+    decoded = time.thread_time()
+    facts_of(data, picture.format, picture.image, picture.frames)
+    return decoded - start, time.thread_time() - decoded
+
+
 def report_times(paths: list[Path]) -> None:
     """The best of three turns for each photograph and size; the median over photographs."""
     for short in SHORTER_EDGES:
@@ -211,11 +237,13 @@ def main() -> None:
         print("not run: name a folder of photographs, as in `python benchmarks/decode.py FOLDER`")
         return
     torch.set_num_threads(1)
+    keep_freed(128 << 20)  # as the sandbox does
     paths = photographs(given.folder, given.pictures)
     if not paths:
         parser.error(f"Expected pictures with a shorter edge of 1,400 pixels or more. {given.folder} has none.")
     report_locks(paths[0])
     report_times(paths[:6])
+    report_facts(paths[:6])
     report_cosines(load_model(), paths)
 
 

@@ -14,13 +14,17 @@ _FULL: Final = 4
 """Bytes of a version and of flags that come first in some boxes."""
 
 _EXIF: Final = int.from_bytes(b"Exif", "big")
+_MOST_BOXES: Final = 1 << 16
+_MOST_UNPACKED: Final = 1 << 20
 _NOTHING: Final = memoryview(b"")
 
 
 def boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """The kinds of boxes and what they hold, of which nothing is copied."""
     at = 0
-    while at + 8 <= len(data):
+    for _ in range(_MOST_BOXES):
+        if at + 8 > len(data):
+            return
         size, start = int.from_bytes(data[at : at + 4], "big"), at + 8
         if size == 1:
             size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
@@ -46,14 +50,19 @@ def canon_blocks(data: memoryview) -> Iterator[tuple[memoryview, Directory]]:
 
 
 def jpeg_xl_blocks(data: memoryview) -> Iterator[memoryview]:
-    """ISO/IEC 18181-2, section 9.4."""
+    """Boxes of EXIF, and those that are compressed, as cjxl leaves them (ISO/IEC 18181-2, section 9)."""
     for box, body in boxes(data):
         if box == b"Exif":
             yield _behind_offset(body)
+        elif box == b"brob" and bytes(body[:4]) == b"Exif":
+            import brotli
+
+            unpacked = brotli.Decompressor().process(bytes(body[4:]), output_buffer_limit=_MOST_UNPACKED)
+            yield _behind_offset(memoryview(unpacked))
 
 
 def exif_items(data: memoryview) -> Iterator[memoryview]:
-    """The items of EXIF (ISO/IEC 23008-12, annex A)."""
+    """The items of EXIF (ISO/IEC 23008-12, annex A), each looked for among all."""
     meta = box_in(data, b"meta")[_FULL:]
     for number in _exif_numbers(box_in(meta, b"iinf")):
         in_meta, start, length = _located(box_in(meta, b"iloc"), number)
@@ -62,8 +71,9 @@ def exif_items(data: memoryview) -> Iterator[memoryview]:
 
 
 def _behind_offset(body: memoryview) -> memoryview:
-    """Four bytes say how far behind them EXIF begins."""
-    return body[4 + int.from_bytes(body[:4], "big") :]
+    """Four bytes say how far behind them EXIF begins; pillow-jxl-plugin leaves them out."""
+    start = 4 + int.from_bytes(body[:4], "big")
+    return body[start:] if start < len(body) else body
 
 
 def _exif_numbers(names: memoryview) -> Iterator[int]:

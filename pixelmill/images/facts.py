@@ -6,7 +6,7 @@ from math import isinf, nan
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pixelmill.images.camera import MISSING_INT, camera, lens, place, taken
-from pixelmill.images.measures import measures
+from pixelmill.images.measures import LONGEST_EDGE, measures
 from pixelmill.images.metadata import exif_of
 from pixelmill.images.tiff_tags import LONGEST
 
@@ -29,9 +29,12 @@ class Fact(NamedTuple):
     formula: str
 
 
-_GREY: Final = "the grey copy: BT.601 luma 0.299 R + 0.587 G + 0.114 B, its longer edge averaged down to 512 pixels"
+_GREY: Final = (
+    "the grey copy: luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), its longer edge averaged down to "
+    f"{LONGEST_EDGE} pixels"
+)
 FACTS: Final = (
-    Fact("format", "text", "", "What the file is by its content: `JPEG`, `PNG`, `HEIC`"),
+    Fact("format", "text", "", "What the file is by its content: `JPEG`, `HEIC`, `DNG`"),
     Fact("bytes", "int64", "bytes", "Size of the file"),
     Fact("frames", "int64", "", "How many pictures the file holds, as an animation or a document of pages does"),
     Fact(

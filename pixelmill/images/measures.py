@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-LONGEST_EDGE: Final = 512
+LONGEST_EDGE: Final = 384
 """All is measured in a copy of so many pixels, so that it does not hang on how large the picture was decoded."""
 
 
@@ -52,5 +52,5 @@ def _sharpness(grey: NDArray[np.int16]) -> float:
 
     if min(grey.shape) < 3:
         return float("nan")
-    sides = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1]
-    return float((sides - 4 * grey[1:-1, 1:-1]).astype(np.float32).var(dtype=np.float64))
+    laplacian = grey[1:-1, :-2] + grey[1:-1, 2:] + grey[:-2, 1:-1] + grey[2:, 1:-1] - 4 * grey[1:-1, 1:-1]
+    return float(laplacian.astype(np.float32).var(dtype=np.float64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from pixelmill.images import bmff, jpeg, png, raw
@@ -12,6 +13,10 @@ from pixelmill.images.exif import Directory, Exif
 Blocks = Iterator[tuple[memoryview, Directory]]
 """Of EXIF, each with the directory that it begins with."""
 
+_MOST_BLOCKS: Final = 4
+"""CR3 has three, others one."""
+
+_MOST_CHUNKS: Final = 1 << 16
 _MARK: Final = b"Exif\0\0"
 _APP1: Final = 0xE1
 _START_OF_SCAN: Final = 0xDA
@@ -29,9 +34,9 @@ def exif_of(kind: str, data: bytes) -> Exif:
     exif = Exif()
     if find := _FINDERS.get(kind):
         try:
-            for block, directory in find(data):
-                while _starts(block, _MARK):  # some have it twice
-                    block = block[len(_MARK) :]
+            for block, directory in islice(find(data), _MOST_BLOCKS):
+                for _ in range(2):  # some writers put it there twice
+                    block = block[len(_MARK) :] if _starts(block, _MARK) else block
                 exif.add(block, directory)
         except MemoryError:
             raise
@@ -72,7 +77,9 @@ def _raw_profile(chunk: png.Chunk) -> bytes:
 
 def _webp(data: bytes) -> Blocks:
     view, at = memoryview(data), 12
-    while at + 8 <= len(view):
+    for _ in range(_MOST_CHUNKS):
+        if at + 8 > len(view):
+            return
         end = at + 8 + int.from_bytes(view[at + 4 : at + 8], "little")
         if _starts(view[at:], b"EXIF"):
             yield view[at + 8 : end], "first"
@@ -84,11 +91,13 @@ def _tiff(data: bytes) -> Blocks:
 
 
 def _raw(data: bytes) -> Blocks:
-    """Most are TIFFs. CR3 has boxes, RAF a JPEG."""
+    """Most are TIFFs. CR3 has boxes, RAF a JPEG, X3F nothing of that."""
     if data.startswith(_FUJI):
         start, length = (int.from_bytes(data[at : at + 4], "big") for at in (_FUJI_JPEG, _FUJI_JPEG + 4))
         return _jpeg(data[start : start + length])
-    return bmff.canon_blocks(memoryview(data)) if data[4:8] == b"ftyp" else _tiff(data)
+    if data[4:8] == b"ftyp":
+        return bmff.canon_blocks(memoryview(data))
+    return iter(()) if data.startswith(b"FOVb") else _tiff(data)
 
 
 def _jpeg2000(data: bytes) -> Blocks:

@@ -26,7 +26,7 @@ _PLUGINS: Final = {
     "AVIF": "AvifImagePlugin.AvifImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
-_LIBRARIES: Final = ("pi_heif.heif", "rawpy")
+_LIBRARIES: Final = ("pi_heif.heif", "rawpy", "brotli")
 _IMPORTED_LATE: Final = (
     "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
     "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "pixelmill.images.tiff_samples",
