@@ -29,7 +29,8 @@ _PLUGINS: Final = {
 _LIBRARIES: Final = ("pi_heif.heif", "rawpy", "brotli")
 _IMPORTED_LATE: Final = (
     "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
-    "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "pixelmill.images.tiff_samples",
+    "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "multiprocessing",
+    "pixelmill.images.tiff_samples",
 )  # fmt: skip
 """What openers, and Pillow, import besides when they meet their format."""
 

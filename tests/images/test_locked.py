@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import locked
 from pixelmill.images.decode import DecodeOptions, decode_image
 from pixelmill.images.locked import LANDLOCK, SECCOMP
-from pixelmill.images.preprocess import Preprocessing
+from pixelmill.images.preprocess import Preprocessing, scaled
 from pixelmill.images.sandbox import decode_in_sandbox, scaled_in_sandbox
 from pixelmill.images.sandbox_pool import end_idle_decoders, not_locked_by
 from tests.support.canaries import CANARIES
@@ -198,8 +197,8 @@ def _there(data: bytes) -> tuple[object, ...]:
 
 def _here(data: bytes) -> tuple[object, ...]:
     try:
-        upright = decode_image(data, DecodeOptions(decode="reference"), shortest=None).upright
-        return *upright.size, np.asarray(upright).tobytes()
+        picture = decode_image(data, DecodeOptions(decode="reference"), shortest=2500)
+        return *picture.frame.size, scaled(picture, 10_000).tobytes()
     except ImageRejected as rejected:
         return rejected.stage, rejected.reason
 
