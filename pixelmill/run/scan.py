@@ -6,6 +6,8 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pixelmill.embedding.progress import SEEN, tell
@@ -14,6 +16,7 @@ from pixelmill.formatting import number_of
 from pixelmill.run.rehash import rehash
 from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
 from pixelmill.sources.address import checked_address, is_address
+from pixelmill.sources.companions import Companion
 from pixelmill.sources.discover import Discovery, in_order
 from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 10_000
+"""Companions that are recorded at once."""
 _DETOURS = 3
 """So many folders and files of one source may hang before the rest of it is left as well."""
 _STAYS = "What is known from there stays as it is on record."
@@ -61,9 +66,11 @@ class Scan:
 def scan_sources(
     ledger: Ledger, sources: Sequence[str], *, paranoid: bool = False, threads: int = 2,
     max_bytes: int = 1 << 30, deadline: float | None = None, on_begin: Callable[[int], object] = lambda _scan: None,
+    beside: bool = False,
 ) -> Scan:  # fmt: skip
     """Walk `sources`, record what is there and mark what is gone. `paranoid`: what looks unchanged is hashed again,
-    elsewhere up to `max_bytes` of a file. `on_begin` hears the scan's number before anything is looked at.
+    elsewhere up to `max_bytes` of a file. `on_begin` hears the scan's number before anything is looked at. `beside`:
+    what speaks of images is recorded as well, to be read (`beside.read_beside`).
 
     A folder that cannot be read, that hangs, that is empty or away though images were known there (a disk that is not
     mounted?), loses nothing: that is told as a problem instead. At the `deadline` (Unix seconds) the walk ends. Raises
@@ -72,13 +79,15 @@ def scan_sources(
     problems: dict[str, str] = {}
     number = ledger.scans.begin()
     on_begin(number)
-    walk = _Walk(problems, deadline)
+    walk = _Walk(problems, deadline, beside=beside)
     found = walk.parsed(sources, ledger)
     discovery = Discovery(
-        found, ledger.scans.is_known, ledger.scans.is_stored, ledger.scans.members, problems.__setitem__
-    )
-    ledger.scans.record(number, _told(walk.files(discovery)))
-    ledger.scans.record_archives(number, {**discovery.notes.archives, **_complete(ledger, number, discovery)})
+        found, ledger.scans.is_known, ledger.scans.is_stored, partial(_members, ledger, beside), problems.__setitem__,
+        ledger.beside.is_known if beside else None,
+    )  # fmt: skip
+    ledger.scans.record(number, _told(_images(ledger, number, walk.files(discovery))))
+    archives = {**discovery.notes.archives, **_complete(ledger, number, discovery)}
+    ledger.scans.record_archives(number, archives, beside=beside)
     folders = dict.fromkeys((place for place in walk.away if place not in walk.missing), 0)
     for source in discovery.sources:
         if source.kind in ("folder", "pattern"):
@@ -94,6 +103,26 @@ def scan_sources(
         log.warning("%s", problem)
     unreadable = tuple(_unreadable(ledger, number, folders, walk))
     return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung), unreadable)
+
+
+def _members(ledger: Ledger, beside: bool, archive: str, status: Status) -> Iterator[FoundFile] | None:
+    """What is on record of an archive that has not changed."""
+    images = ledger.scans.members(archive, status)
+    return images if images is None or not beside else chain(images, ledger.beside.of_archive(archive))
+
+
+def _images(ledger: Ledger, scan: int, files: Iterator[FoundFile]) -> Iterator[FoundFile]:
+    """The images among files; the companions between them are recorded."""
+    companions = list[Companion]()
+    for file in files:
+        if type(file) is not Companion:
+            yield file
+            continue
+        companions.append(file)
+        if len(companions) >= _AT_ONCE:
+            ledger.beside.record(scan, companions)
+            companions.clear()
+    ledger.beside.record(scan, companions)
 
 
 def _told(files: Iterator[FoundFile]) -> Iterator[FoundFile]:
@@ -134,8 +163,9 @@ def known_below(ledger: Ledger, source: str) -> tuple[str, int]:
 class _Walk:
     """A look at all sources that nothing which hangs holds up: it is left, told of, and gone round."""
 
-    def __init__(self, problems: dict[str, str], deadline: float | None) -> None:
+    def __init__(self, problems: dict[str, str], deadline: float | None, *, beside: bool = False) -> None:
         self.problems = problems
+        self.beside = beside
         self.deadline = deadline
         self.hung: list[Hang] = []
         self.unfinished: set[Source] = set()
@@ -231,7 +261,7 @@ def _mark_gone(ledger: Ledger, scan: int, source: Source, walk: _Walk) -> None:
     if source.kind in ("file", "list"):
         for path in sorted(walk.missing.get(source.place, ())) if source.place not in walk.away else ():
             ledger.scans.mark_path_gone(path)
-            ledger.scans.mark_gone(scan, path)
+            ledger.scans.mark_gone(scan, path, beside=walk.beside)
         return
     known, seen = ledger.scans.images_under(source.root), ledger.scans.seen_under(scan, source.root)
     if known and not seen:
@@ -241,7 +271,7 @@ def _mark_gone(ledger: Ledger, scan: int, source: Source, walk: _Walk) -> None:
         walk.problems[source.root] = f"{why}, since {seen:,} of {known:,} images were seen. {_STAYS}"
         return
     fitting = fits(source.place) if source.kind == "pattern" else None
-    ledger.scans.mark_gone(scan, source.root, unreadable=tuple(walk.problems), fitting=fitting)
+    ledger.scans.mark_gone(scan, source.root, unreadable=tuple(walk.problems), fitting=fitting, beside=walk.beside)
 
 
 def _unreadable(ledger: Ledger, scan: int, roots: Mapping[str, int], walk: _Walk) -> Iterator[UnreadableSource]:

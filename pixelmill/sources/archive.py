@@ -26,13 +26,15 @@ class CutOff(OSError):
 @dataclass(frozen=True, slots=True)
 class Member:
     """One image of an archive: its name as it is kept, its size in bytes (0: unknown), the time of modification in
-    nanoseconds (Unix, 0: unknown), where it lies (what that is, the kind of archive says) and a checksum (0: none)."""
+    nanoseconds (Unix, 0: unknown), where it lies (what that is, the kind of archive says) and a checksum (0: none). Or
+    what `speaks` of images: a text beside them; of Parquet the other columns of an image's row, under its name."""
 
     name: str
     size: int
     mtime_ns: int
     place: int
     checksum: int = 0
+    speaks: bool = False
 
 
 State = Literal["whole", "open", "damaged"]
@@ -56,7 +58,7 @@ class Archive(Protocol):
         """How many members are no images, when `members` has come to its end."""
 
     def members(self) -> Iterator[Member]:
-        """The images, by where they lie."""
+        """The images and what speaks of them, by where they lie."""
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         """The bytes of a member. `place` None: look for it. Raises ImageRejected for one that is damaged, encrypted or

@@ -6,17 +6,20 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeVar
 
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.sources.address import archive_kind, is_http, shown_path
 from pixelmill.sources.archive import Archive, ArchiveDamaged, Place, State
+from pixelmill.sources.companions import Companion
 from pixelmill.sources.files import FileChanged, Status, tag_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.open import files_of
+from pixelmill.sources.said import Said
 
 _PLACE_BITS: Final = 32
 _OPEN_AT_ONCE: Final = 16
@@ -25,57 +28,88 @@ _STATUS_SECONDS: Final = 30.0
 """How long what is known of an archive, or that it cannot be opened, is believed while members are read."""
 _MOST = 2**63 - 1
 """The largest number that SQLite keeps."""
+File = TypeVar("File", bound=FoundFile)
 _guard = threading.Lock()
 _archives: OrderedDict[tuple[str, Status], tuple[float, Future[Archive]]] = OrderedDict()
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The images of an archive, sorted by name, what there is to tell of the rest, and how many members are none."""
+    """The images of an archive, sorted by name, what there is to tell of the rest, how many members are none, and which
+    of these speak of images."""
 
     files: list[FoundFile]
     state: State = "whole"
     told: str = ""
     others: int = 0
+    beside: tuple[Companion, ...] = ()
 
 
 def listed(address: str, status: Status) -> Listing:
     """What an archive holds; of several images of one name the first. Raises OSError, or ArchiveDamaged."""
     with_place = archive_kind(address) != "zip"  # which finds members by name, and knows a checksum of each
-    found, again = dict[str, FoundFile](), 0
+    found, beside, again = dict[str, FoundFile](), dict[str, Companion](), 0
     try:
         archive = _opened(address, status)
         for member in archive.members():
-            again += member.name in found
             place = mark(member.checksum or _seal(status), member.place if with_place else 0)
             time_ns = member.mtime_ns or status.mtime_ns
-            found.setdefault(member.name, FoundFile(address, member.name, min(member.size, _MOST), time_ns, place))
+            file = FoundFile(address, member.name, min(member.size, _MOST), time_ns, place)
+            if member.speaks:
+                beside.setdefault(member.name, Companion(*file))
+                continue
+            again += member.name in found
+            found.setdefault(member.name, file)
     except (OSError, MemoryError, PixelmillError):
         raise
     except Exception as error:  # there is hardly one that hostile archives cannot bring about
         raise ArchiveDamaged(f"Expected a {archive_kind(address)} archive. {type(error).__name__}: {error}") from error
     told = [*archive.told, *([f"{again:,} members have names of others before, which count"] if again else [])]
-    return Listing(
-        [found[name] for name in sorted(found, key=os.fsencode)], archive.state, "; ".join(told), archive.others
-    )
+    files, speaking = _sorted(found), _sorted(beside)
+    return Listing(files, archive.state, "; ".join(told), archive.others, tuple(speaking))
+
+
+def _sorted(found: Mapping[str, File]) -> list[File]:
+    return [found[name] for name in sorted(found, key=os.fsencode)]
 
 
 def read_member(file: FoundFile, *, max_bytes: int) -> bytes:
     """The bytes of an archive's member. Raises like `reading.read_image`."""
-    status = _status(file.source, int(time.monotonic() / _STATUS_SECONDS))
-    place = None
-    if file.ctime_ns and archive_kind(file.source) != "zip":
-        place = file.ctime_ns & ((1 << _PLACE_BITS) - 1), file.size
-        if file.ctime_ns >> _PLACE_BITS != _seal(status):
-            status = files_of(file.source).status(file.source)
-            if file.ctime_ns >> _PLACE_BITS != _seal(status):
-                raise FileChanged("the archive is another than the one that was listed")
+    status, place = _as_listed(file)
     try:
         return _read(file, status, place, max_bytes)
     except ImageRejected:
         if files_of(file.source).status(file.source) != status:
             raise FileChanged("the archive has changed since it was looked at") from None
         raise
+
+
+def said_of_row(file: FoundFile) -> tuple[Said, list[str]]:
+    """What stands beside an image in its row of a Parquet file, and the columns of bytes that are left out. Raises
+    OSError, FileChanged for an archive that is another by now."""
+    from pixelmill.sources.parquet import ParquetArchive
+
+    status, place = _as_listed(file)
+    try:
+        archive = _opened(file.source, status)
+    except ArchiveDamaged as error:
+        raise OSError(str(error)) from error
+    if not isinstance(archive, ParquetArchive) or place is None:
+        raise FileNotFoundError("the archive holds no such row")
+    return archive.said(place[0]), archive.left_out
+
+
+def _as_listed(file: FoundFile) -> tuple[Status, Place | None]:
+    """What is known of a member's archive, and where the member lies, if it was listed with that. Raises FileChanged
+    for an archive that is another by now."""
+    status = _status(file.source, int(time.monotonic() / _STATUS_SECONDS))
+    if not file.ctime_ns or archive_kind(file.source) == "zip":
+        return status, None
+    if file.ctime_ns >> _PLACE_BITS != _seal(status):
+        status = files_of(file.source).status(file.source)
+        if file.ctime_ns >> _PLACE_BITS != _seal(status):
+            raise FileChanged("the archive is another than the one that was listed")
+    return status, (file.ctime_ns & ((1 << _PLACE_BITS) - 1), file.size)
 
 
 def _read(file: FoundFile, status: Status, place: Place | None, most: int) -> bytes:

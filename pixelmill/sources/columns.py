@@ -53,6 +53,30 @@ def image_columns(schema: Any) -> Iterator[Column]:
         number += _leaves(field.type)
 
 
+def other_columns(schema: Any) -> tuple[dict[str, list[int]], list[str]]:
+    """The columns of an Arrow schema that hold no bytes anywhere, each with the numbers of its leaves; and the others,
+    whether they are images or not."""
+    plain, others, number = dict[str, list[int]](), list[str](), 0
+    for field in schema:
+        leaves = range(number, number := number + _leaves(field.type))
+        if _holds_bytes(field.type):
+            others.append(field.name)
+        else:
+            plain.setdefault(field.name, []).extend(leaves)
+    return plain, others
+
+
+def _holds_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kind = _plain(kind)
+    if pa.types.is_struct(kind):
+        return any(_holds_bytes(field.type) for field in kind)
+    if pa.types.is_map(kind):
+        return _holds_bytes(kind.key_type) or _holds_bytes(kind.item_type)
+    return _holds_bytes(kind.value_type) if is_list(kind) else _is_bytes(kind)
+
+
 def _below(name: str, kind: Any, steps: Steps, first: int) -> Iterator[Column]:
     import pyarrow as pa
 

@@ -15,11 +15,12 @@ from typing import Final
 
 from pixelmill.errors import reason_of
 from pixelmill.sources.address import UNPACK, archive_kind, is_address, is_compressed_tar
-from pixelmill.sources.formats import HEAD, has_image_extension, sniff
+from pixelmill.sources.companions import SPEAKING, Companion, may_speak
+from pixelmill.sources.formats import has_image_extension, sniff
 from pixelmill.sources.found import SKIPPED_FOLDERS, FoundFile, found_at, kept
-from pixelmill.sources.listing import Elsewhere, Members, Notes
+from pixelmill.sources.listing import Beside, Elsewhere, Members, Notes
 from pixelmill.sources.lists import named_in
-from pixelmill.sources.local import OPEN, kind_of
+from pixelmill.sources.local import OPEN, head_of, kind_of
 from pixelmill.sources.source import Source, parse_source
 from pixelmill.watch.calls import begin
 
@@ -47,6 +48,7 @@ def discover(
     stored: Callable[[str], bool] = lambda _: False,
     members: Members = lambda _archive, _status: None,
     on_problem: Problem = lambda _path, _reason: None,
+    beside: Beside = None,
 ) -> Discovery:
     """The image files of all `sources`, as an iterator that also counts. Raises SourceError before anything is walked.
 
@@ -56,8 +58,11 @@ def discover(
 
     A file given by name that does not answer is yielded with nothing known of it, to be read later, unless its content
     is `stored` already, by its absolute path: then that is told as a problem, and all stays as it is.
+
+    With `beside`, each `Companion` of folders, patterns and archives comes among them; one that `beside` knows as it is
+    stays unopened.
     """
-    return Discovery([parse_source(text) for text in sources], known, stored, members, on_problem)
+    return Discovery([parse_source(text) for text in sources], known, stored, members, on_problem, beside)
 
 
 class Discovery(Iterator[FoundFile]):
@@ -65,13 +70,13 @@ class Discovery(Iterator[FoundFile]):
 
     def __init__(
         self, sources: Sequence[Source], known: Callable[[FoundFile], bool], stored: Callable[[str], bool],
-        members: Members, on_problem: Problem,
+        members: Members, on_problem: Problem, beside: Beside = None,
     ) -> None:  # fmt: skip
         self.sources = sources = [part for source in sources for part in (source.parts or (source,))]
         self.notes = Notes()
         self._known, self._stored = known, stored
-        self._problem = on_problem
-        self._elsewhere = Elsewhere(known, stored, members, on_problem, self.notes)
+        self._problem, self._beside = on_problem, beside
+        self._elsewhere = Elsewhere(known, stored, members, on_problem, self.notes, beside)
         self._folders: set[str] = set()  # by their real paths: file systems give several folders one inode number
         self._before: dict[int, tuple[frozenset[str], int]] = {}
         self.avoided: set[str] = set()
@@ -183,6 +188,7 @@ class Discovery(Iterator[FoundFile]):
     def _files_in(self, folder: int, root: str, prefix: str, names: list[str], links: list[str]) -> Iterator[FoundFile]:
         """The files at the end of `names`, which they are taken off, up to the first that is a folder's."""
         known, named, recognised, status_of, regular = self._known, self._named, self._recognised, os.stat, stat.S_ISREG
+        beside = self._beside
         while names and names[-1][-1] != "/":
             name = names.pop()
             path = prefix + name
@@ -196,8 +202,13 @@ class Discovery(Iterator[FoundFile]):
                 if not -_FITS < mtime_ns < _FITS > ctime_ns:
                     size, mtime_ns, ctime_ns = kept(size, mtime_ns, ctime_ns)
                 found = _new(FoundFile, (root, path, size, mtime_ns, ctime_ns))
-                if not (named and found.absolute in named) and (known(found) or recognised(found, folder)):
+                if named and found.absolute in named:
+                    continue
+                speaks = beside is not None and name[-4:] in SPEAKING and may_speak(name)
+                if known(found) or (not (speaks and self._is_on_record(found)) and recognised(found, folder)):
                     yield found
+                elif speaks and found.absolute not in self.avoided:
+                    yield Companion(*found)
             elif stat.S_ISDIR(status.st_mode):
                 links.append(path + "/")
             else:
@@ -245,12 +256,19 @@ class Discovery(Iterator[FoundFile]):
         if not isinstance(error, FileNotFoundError) or os.path.lexists(path):
             self._problem(path, reason_of(error))
 
+    def _is_on_record(self, found: FoundFile) -> bool:
+        """Whether a file is on record as a companion, as it is: then it is no image, as was seen before."""
+        if self._beside is None or not self._beside(found):
+            return False
+        self.notes.skipped += 1
+        return True
+
     def _recognised(self, found: FoundFile, folder: int) -> bool:
         if found.absolute in self.avoided:
             return False
         begin("read", found.absolute, found.source)
         try:
-            head = _head(os.path.basename(found.path), folder)
+            head = head_of(os.path.basename(found.path), folder)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -270,15 +288,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
-
-
-def _head(name: str, folder: int) -> bytes:
-    """The first HEAD bytes of a regular file in an open folder, or nothing if it is none by now."""
-    descriptor = os.open(name, OPEN, dir_fd=folder)
-    try:
-        return os.read(descriptor, HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    finally:
-        os.close(descriptor)
 
 
 def _found(root: str, path: str, status: os.stat_result) -> FoundFile:

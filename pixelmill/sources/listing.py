@@ -20,6 +20,7 @@ from pixelmill.sources.address import (
     shown_path,
 )  # fmt: skip
 from pixelmill.sources.archives import Listing, listed
+from pixelmill.sources.companions import Companion, may_speak
 from pixelmill.sources.files import Status, tag_of
 from pixelmill.sources.formats import HEAD, sniff
 from pixelmill.sources.found import FoundFile, found_at, is_hidden
@@ -32,11 +33,16 @@ AT_ONCE: Final = 32
 """Questions to servers at once."""
 _ARCHIVES_AT_ONCE: Final = 8
 _LISTING: Final = 2
+_WITH_COMPANIONS: Final = 3
 """Counts the ways in which archives were ever listed: those of before lists in Parquet, and names of any kind, were
-found are looked into once more."""
+found are looked into once more; so are those of which only the images are on record, where more is asked for."""
 
 Members = Callable[[str, Status], Iterable[FoundFile] | None]
-"""The images of an archive as they are on record, if it has not changed since it was listed; None if it has."""
+"""The images of an archive as they are on record, if it has not changed since it was listed; None if it has. Where they
+are asked for, its companions as well."""
+
+Beside = Callable[[FoundFile], bool] | None
+"""Whether a companion is on record as it is now; None: nobody asks for companions."""
 
 
 @dataclass(slots=True)
@@ -62,6 +68,7 @@ class Elsewhere:
     members: Members
     problem: Callable[[str, str], None]
     notes: Notes
+    beside: Beside = None
 
     def folder(self, root: str) -> Iterator[FoundFile]:
         """The images below an address: by extension, and objects without one."""
@@ -78,8 +85,14 @@ class Elsewhere:
                     yield found
                 else:
                     self.notes.skipped += 1
+                    yield from self._speaking(found)
         except OSError as error:
             self.problem(root, words(error))
+
+    def _speaking(self, file: FoundFile) -> Iterator[FoundFile]:
+        """A file that is no image, if companions are asked for and it is one."""
+        if self.beside is not None and may_speak(file.path):
+            yield Companion(*file)
 
     def pattern(self, root: str, pattern: str) -> Iterator[FoundFile]:
         """The images and the archives whose paths or addresses fit a pattern."""
@@ -105,6 +118,7 @@ class Elsewhere:
                 yield file
             else:
                 self.notes.skipped += 1
+                yield from self._speaking(file)
 
     def _is_image(self, found: FoundFile) -> bool:
         """Whether what fits a pattern is taken for an image: elsewhere by its name, here by its content as well."""
@@ -113,6 +127,8 @@ class Elsewhere:
         path = found.absolute
         if is_address(path) or self.known(found):
             return not is_address(path)
+        if self.beside is not None and may_speak(found.path) and self.beside(found):
+            return False
         try:
             return sniff(files_of(path).read(path, 0, HEAD, most=HEAD)) is not None
         except OSError as error:
@@ -166,7 +182,7 @@ class Elsewhere:
         """The images of archives: those on record of one that has not changed, else it is listed, several at once."""
         with ThreadPoolExecutor(_ARCHIVES_AT_ONCE, thread_name_prefix="list") as pool:
             for some in batched(archives, _ARCHIVES_AT_ONCE):
-                on_record = [self.members(address, _as_listed(status)) for address, status in some]
+                on_record = [self.members(address, self._as_listed(status)) for address, status in some]
                 new = [one for one, known in zip(some, on_record, strict=True) if known is None]
                 made = pool.map(_listed, new)
                 for (address, status), known in zip(some, on_record, strict=True):
@@ -180,6 +196,8 @@ class Elsewhere:
                         continue
                     self.notes.named.add(address)
                     yield from found.files
+                    if self.beside is not None:
+                        yield from found.beside
                     self._note(address, status, found)  # not before: what came out of a walk that was left is not all
 
     def _note(self, address: str, status: Status, found: Listing) -> None:
@@ -188,9 +206,14 @@ class Elsewhere:
         if found.told:
             self.problem(address, found.told)
         if found.state == "whole":
-            self.notes.archives[address] = _as_listed(status)
+            self.notes.archives[address] = self._as_listed(status)
         elif found.state == "open":
-            self.notes.open_ended[address] = _as_listed(status)
+            self.notes.open_ended[address] = self._as_listed(status)
+
+    def _as_listed(self, status: Status) -> Status:
+        """What is kept of an archive that was listed: another than before whenever more is found in the same."""
+        way = _LISTING if self.beside is None else _WITH_COMPANIONS
+        return status._replace(tag=tag_of(f"{way} {status.tag}"))
 
 
 def words(error: Exception) -> str:
@@ -220,11 +243,6 @@ def _is_down(address: str) -> bool:
     from pixelmill.sources.http import http_files
 
     return http_files().is_down(address)
-
-
-def _as_listed(status: Status) -> Status:
-    """What is kept of an archive that was listed: another than before whenever other members are found in the same."""
-    return status._replace(tag=tag_of(f"{_LISTING} {status.tag}"))
 
 
 def _listed(archive: tuple[str, Status]) -> Listing | Exception:

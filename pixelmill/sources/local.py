@@ -12,6 +12,7 @@ from typing import Final
 
 from pixelmill.errors import ImageRejected
 from pixelmill.sources.files import FileChanged, Status, check_size
+from pixelmill.sources.formats import HEAD
 from pixelmill.sources.found import kept
 
 OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -67,6 +68,15 @@ def digest_here(path: str) -> bytes:
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise FileChanged("it was written to meanwhile")
     return digest
+
+
+def head_of(name: str, folder: int) -> bytes:
+    """The first HEAD bytes of a regular file in an open folder, or nothing if it is none by now."""
+    descriptor = os.open(name, OPEN, dir_fd=folder)
+    try:
+        return os.read(descriptor, HEAD) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
 
 
 def kind_of(mode: int) -> str:

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate, count, islice
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,10 +14,12 @@ from urllib.parse import quote
 from pixelmill.errors import SourceError
 from pixelmill.sources.address import shown_path
 from pixelmill.sources.archive import ArchiveDamaged, Member, Place, State
-from pixelmill.sources.columns import Column, image_columns
+from pixelmill.sources.columns import Column, image_columns, other_columns
 from pixelmill.sources.files import Files, Status, check_size
 from pixelmill.sources.formats import HEAD, sniff
 from pixelmill.sources.ranges import opened
+from pixelmill.sources.row_values import RowValues
+from pixelmill.sources.said import Said
 
 _ROWS: Final = 16
 """Rows that are read at once."""
@@ -64,13 +67,21 @@ class ParquetArchive:
                 f"or lists of these. Found {', '.join(self._file.schema_arrow.names)}."
             )
         self._folders = {"": columns[0]} if len(columns) == 1 else {_folder(column.name): column for column in columns}
+        plain, others = other_columns(self._file.schema_arrow)
+        images = {column.field for column in columns}
+        self._beside = RowValues(self._file, plain) if plain else None
+        self.left_out = [name for name in others if name not in images]
+        """Columns that hold bytes and no images: nothing is kept of them."""
         self._readers = {folder: _Rows(self._file, column) for folder, column in self._folders.items()}
 
     def members(self) -> Iterator[Member]:
         self.told.clear()
         for folder, column in self._folders.items():
             for row, items, path in self._images(column):
-                yield Member(_member(folder, row, items, path), 0, 0, row)
+                member = Member(_member(folder, row, items, path), 0, 0, row)
+                yield member
+                if self._beside:
+                    yield replace(member, speaks=True)
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
         folder, _, rest = ("", "", name) if "" in self._folders else name.partition("/")
@@ -89,6 +100,14 @@ class ParquetArchive:
             raise OSError(f"row {row}: {str(error) or type(error).__name__}") from error
         check_size(len(data or b""), most)
         return data or b""
+
+    def said(self, row: int) -> Said:
+        """What stands beside the images of a row."""
+        try:
+            with self._guard:
+                return self._beside.said(row) if self._beside else Said(origin="parquet")
+        except (self._errors, ValueError) as error:
+            raise OSError(f"row {row}: {str(error) or type(error).__name__}") from error
 
     def _holds_images(self, column: Column) -> bool:
         """Whether a column is one of images: of plain bytes some of the first values must begin like one."""

@@ -13,7 +13,7 @@ from pixelmill.sources.address import shown_path
 from pixelmill.sources.archive import ArchiveDamaged, CutOff, Member, Place, State
 from pixelmill.sources.files import FileChanged, Files, Status, check_size
 from pixelmill.sources.formats import HEAD, describe, has_image_extension
-from pixelmill.sources.names import kept_name
+from pixelmill.sources.names import kept_name, speaking_name
 from pixelmill.sources.ranges import RangeFile, opened
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -53,10 +53,12 @@ class TarArchive:
                     continue
                 place, size = places[member.linkname if member.islnk() else member.name]
                 name = kept_name(member.name, size, partial(_head, file, place))
-                if name is None:
-                    others += 1
-                else:
+                if name is not None:
                     yield Member(name, size, _time_of(member), place)
+                    continue
+                others += 1
+                if (name := speaking_name(member.name)) is not None:
+                    yield Member(name, size, _time_of(member), place, speaks=True)
         except (tarfile.TarError, EOFError, ValueError) as error:
             place_shown = shown_path(self._address)
             what = f"{error}; the file seems to be {describe(self._file.part(0, HEAD))}"

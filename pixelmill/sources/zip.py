@@ -16,7 +16,7 @@ from pixelmill.sources.address import shown_path
 from pixelmill.sources.archive import ArchiveDamaged, CutOff, Member, Place, State
 from pixelmill.sources.files import Files, Status, check_size
 from pixelmill.sources.formats import HEAD
-from pixelmill.sources.names import kept_name
+from pixelmill.sources.names import kept_name, speaking_name
 from pixelmill.sources.ranges import BufferedRanges, RangeFile, opened
 from pixelmill.sources.salvage import Salvaged
 
@@ -49,6 +49,8 @@ class ZipArchive:
         named = [(self._name_of(info), info) for info in infos]
         self._infos = {name: info for name, info in named if name is not None}
         self.others = sum(name is None for name, _ in named)
+        beside = ((speaking_name(info.filename), info) for name, info in named if name is None)
+        self._beside = {name: info for name, info in beside if name is not None}
         again = len(named) - self.others - len(self._infos)
         if again:
             self.told.append(f"{again:,} members have names of others after them, which count")
@@ -56,6 +58,8 @@ class ZipArchive:
     def members(self) -> Iterator[Member]:
         for name, info in self._infos.items():
             yield Member(name, info.file_size, _time_of(*info.date_time), 0, info.CRC or 1)
+        for name, info in self._beside.items():
+            yield Member(name, info.file_size, _time_of(*info.date_time), 0, info.CRC or 1, speaks=True)
 
     def _name_of(self, info: zipfile.ZipInfo) -> str | None:
         return kept_name(info.filename, info.file_size, partial(self._head, info))
@@ -68,7 +72,7 @@ class ZipArchive:
             return b""
 
     def read(self, name: str, place: Place | None, *, most: int) -> bytes:
-        info = self._infos[name]
+        info = self._infos[name] if name in self._infos else self._beside[name]
         check_size(info.file_size, most)
         check_size(info.compress_size, most + _ROOM)
         if info.flag_bits & 1:

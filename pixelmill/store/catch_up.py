@@ -11,6 +11,9 @@ from pixelmill.store.holders import ADOPTED_AT_ONCE
 from pixelmill.store.reader import Store
 from pixelmill.store.runs import Runs
 
+_TABLES = (
+    "rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held", "runs", "beside", "said",
+)  # fmt: skip
 _ANEW = "It was made anew from the master, and one run reads every file once to recognise it."
 
 
@@ -33,8 +36,8 @@ def catch_up(db: Database, contents: Contents, runs: Runs, store: Store) -> None
             _replace_rows(db, contents, store)
             runs.notify(f"{db.path} did not fit the store: one of them was put back from a backup. {_ANEW}")
             return
-        for table in ("rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held", "runs"):
-            db.write(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+        for table in _TABLES:
+            db.write(f"DELETE FROM {table}")  # noqa: S608 - constants
         _begin(db, contents, store)
         if known:
             runs.notify(f"{db.path} was the ledger of another store. {_ANEW}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from pixelmill.sources.found import FoundFile
 from pixelmill.store import catch_up, settlement
+from pixelmill.store.beside import Beside
 from pixelmill.store.content_sizes import ContentSizes
 from pixelmill.store.contents import Contents, different, rows_of_others
 from pixelmill.store.database import Database, connect
@@ -33,8 +34,8 @@ class Ledger:
     """The ledger of one store. One connection; use from one thread at a time.
 
     `scans` are what was found, `worklist` what is to be done of it, `contents` which row and which files a content has,
-    `sizes` which of them a file may hold, `quarantine` what was refused, and `runs` what is kept of runs. Raises
-    StoreError, which says what to do, where the file is damaged, locked or newer.
+    `sizes` which of them a file may hold, `quarantine` what was refused, `runs` what is kept of runs, and `beside`
+    what came with images. Raises StoreError, which says what to do, where the file is damaged, locked or newer.
 
     Made and written where it lies, unless a `connection` is given (see `readonly.open_read_only`).
     """
@@ -57,6 +58,7 @@ class Ledger:
         self.sizes = ContentSizes(self.database)
         self.quarantine = Quarantine(self.database, self.contents, self._holders)
         self.runs = Runs(self.database)
+        self.beside = Beside(self.database)
 
     def close(self) -> None:
         self.scans.close()

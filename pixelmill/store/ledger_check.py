@@ -22,6 +22,9 @@ _RULES = {
     "files": f"length(path) = 0 OR row < 0 OR unsettled NOT IN (0, 1, 2) OR gone NOT IN (0, 1, 2) OR {_NO_SCAN}",
     "seen": _NO_SCAN,
     "work": _NO_SCAN,
+    "beside": f"length(path) = 0 OR unread NOT IN (0, 1, 2) OR unsettled NOT IN (0, 1, 2) OR gone NOT IN (0, 1) "
+    f"OR kind NOT IN ('txt', 'cls', 'json', 'xmp', 'row') OR {_NO_SCAN}",
+    "said": "length(path) = 0 OR NOT is_json(CAST(said AS BLOB), 'dict')",
     "stale": "row < 0 OR told NOT IN (1, 2)",
     "quarantine": "row < 0 OR row IS NULL AND path IS NULL",
     "runs": "report IS NOT NULL AND NOT is_json(CAST(report AS BLOB), 'dict')",

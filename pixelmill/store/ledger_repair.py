@@ -39,6 +39,12 @@ _CARRIED = (
     _Table("files", ("path", "source", "size", "mtime_ns", "ctime_ns", "unsettled"), ("path",), "NOT gone"),
     _Table("seen", ("scan", "path"), ("scan", "path")),
     _Table("work", ("scan", "position", "path"), ("scan", "position")),
+    _Table(
+        "beside",
+        ("path", "source", "key", "kind", "size", "mtime_ns", "ctime_ns", "unread", "unsettled", "gone"),
+        ("path",),
+    ),
+    _Table("said", ("path", "origin", "said", "problem"), ("path",)),
     _Table("runs", ("id", "started", "finished", "report"), ("rowid",)),
     _Table(
         "meta",
@@ -159,6 +165,9 @@ def _put_cells_right(db: Database, cells: Iterable[BadCells]) -> int:
                     f"WHERE typeof({column}) = 'text' AND NOT is_utf8(CAST({column} AS BLOB))"
                 )
             dropped += db.write(f"DELETE FROM {bad.table} WHERE ({bad.which}){_BUT.get(bad.table, '')}")  # noqa: S608
+            if bad.table in ("beside", "said"):  # read again: archives are listed, and what lacks its values is read
+                db.write("DELETE FROM archives")
+                db.write("UPDATE beside SET unread = 1 WHERE path NOT IN (SELECT path FROM said)")
             if bad.table == "files":
                 db.write(
                     "INSERT OR IGNORE INTO stale SELECT row, 1 FROM rows WHERE row NOT IN "

@@ -66,11 +66,12 @@ _Values = tuple[bytes, bytes, int, int, int, int]
 _NOTHING = _Ahead(b"\1", b"", {})
 
 
-class RecordedFiles:
-    """Reads and writes the tables `files` and `seen` of a ledger. Quick for files in the order of their paths."""
+class KnownTimes:
+    """The sizes and times that a table has on record, read ahead: quick for files in the order of their paths."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, table: str) -> None:
         self._db = db
+        self._query = f"SELECT path, size, mtime_ns, ctime_ns FROM {table} WHERE path >= ? ORDER BY path LIMIT ?"  # noqa: S608 - ours
         self._ahead = _NOTHING
 
     def is_known(self, file: FoundFile) -> bool:
@@ -80,17 +81,29 @@ class RecordedFiles:
             self._ahead = self._read_ahead(path)
         return self._ahead.times.get(path) == (file.size, file.mtime_ns, file.ctime_ns)
 
-    def record(self, scan: int, files: Sequence[FoundFile]) -> None:
-        """Record what a scan found."""
+    def forget(self) -> None:
+        """Read anew from now on: the table has changed."""
         self._ahead = _NOTHING
-        for start in range(0, len(files), STRETCH):
-            self._record([_values(scan, file) for file in files[start : start + STRETCH]])
 
     def _read_ahead(self, path: bytes) -> _Ahead:
-        query = "SELECT path, size, mtime_ns, ctime_ns FROM files WHERE path >= ? ORDER BY path LIMIT ?"
-        times = {found: tuple(seen) for found, *seen in self._db.cells(query, (path, READ_AHEAD))}
+        times = {found: tuple(seen) for found, *seen in self._db.cells(self._query, (path, READ_AHEAD))}
         last = next(reversed(times)) if len(times) == READ_AHEAD else None
         return _Ahead(path, last if isinstance(last, bytes) else None, times)
+
+
+class RecordedFiles:
+    """Reads and writes the tables `files` and `seen` of a ledger."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._times = KnownTimes(db, "files")
+        self.is_known = self._times.is_known
+
+    def record(self, scan: int, files: Sequence[FoundFile]) -> None:
+        """Record what a scan found."""
+        self._times.forget()
+        for start in range(0, len(files), STRETCH):
+            self._record([_values(scan, file) for file in files[start : start + STRETCH]])
 
     def _record(self, found: Sequence[_Values]) -> None:
         """A stretch of paths of which just these are on record, unchanged, takes two statements."""

@@ -20,6 +20,10 @@ _FORGOTTEN_AT_ONCE = 100_000
 """Rows of a list that is over that are deleted in one transaction: others wait for its end."""
 
 
+_GONE = {"files": "gone = 1", "beside": "gone = 1, unsettled = 1"}
+"""How each table marks what a scan did not find."""
+
+
 class _Scan(NamedTuple):
     scan: int | None
 
@@ -100,18 +104,20 @@ class Scans:
         query = "SELECT path, source, size, mtime_ns, ctime_ns FROM files WHERE path >= ? AND path < ? AND NOT gone"
         return (recorded_file(*member) for member in list(self._db.read(Recorded, query, under(archive))))
 
-    def record_archives(self, scan: int, archives: Mapping[str, Status]) -> None:
-        """Record archives whose images a scan has recorded, all of them: those that it did not find are gone."""
+    def record_archives(self, scan: int, archives: Mapping[str, Status], *, beside: bool = False) -> None:
+        """Record archives whose images a scan has recorded, all of them: those that it did not find are gone. So are
+        companions, if it looked for what lies `beside` images."""
         for archive, status in archives.items():
-            self.mark_gone(scan, archive)
+            self.mark_gone(scan, archive, beside=beside)
             values = (os.fsencode(archive), *status, self.images_under(archive))
             self._db.write("INSERT OR REPLACE INTO archives VALUES (?, ?, ?, ?, ?)", values)
 
     def mark_gone(
-        self, scan: int, root: str, unreadable: Sequence[str] = (), fitting: Callable[[str], bool] | None = None
-    ) -> None:
+        self, scan: int, root: str, unreadable: Sequence[str] = (), fitting: Callable[[str], bool] | None = None,
+        *, beside: bool = False,
+    ) -> None:  # fmt: skip
         """Mark the known files under folder `root` that neither `scan` nor a later one found; of these only those
-        `fitting`, by their own path or their archive's.
+        `fitting`, by their own path or their archive's. `beside`: so are companions marked.
 
         Those at or under an `unreadable` path stay: nobody knows whether they are there. So do members of archives
         below the folder, into which nobody looked.
@@ -123,16 +129,17 @@ class Scans:
             return fitting(os.fsdecode(path)) or fitting(os.fsdecode(source))
 
         with self._db.transaction():
-            self._db.write_all(
-                "UPDATE files SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",
-                ((scan, os.fsencode(path.rstrip("/")), *under(path)) for path in unreadable),
-            )
             self._db.add_function("looked_for", 2, looked_for)
-            self._db.write(
-                "UPDATE files SET gone = 1 WHERE path >= ? AND path < ? AND scan < ? AND gone = 0 "
-                "AND looked_for(path, source)",
-                (*under(root), scan),
-            )
+            for table, gone in _GONE.items() if beside else [("files", _GONE["files"])]:
+                self._db.write_all(
+                    f"UPDATE {table} SET scan = ?1 WHERE scan < ?1 AND (path = ?2 OR path >= ?3 AND path < ?4)",  # noqa: S608
+                    ((scan, os.fsencode(path.rstrip("/")), *under(path)) for path in unreadable),
+                )
+                self._db.write(
+                    f"UPDATE {table} SET {gone} WHERE path >= ? AND path < ? AND scan < ? AND gone = 0 "  # noqa: S608
+                    "AND looked_for(path, source)",
+                    (*under(root), scan),
+                )
 
     def mark_path_gone(self, path: str) -> None:
         """Mark one file, if it is known, as gone."""

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from pixelmill.errors import StoreTooNew
+from pixelmill.store.beside import BESIDE, BESIDE_NAMES
 from pixelmill.store.database import Database
 from pixelmill.store.holders import HELD, Holders
 from pixelmill.store.ledger_check import Schema, pages_shared, schema_made_by, schema_of, wrong_schema
@@ -25,7 +26,7 @@ SCHEMA_VERSION = 1
 # `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
 # `work` holds what of that is to be embedded, in the order in which it is to be done. `archives` holds what was known
 # of each archive when it was listed, and how many images it had: their paths begin with its own. Ledgers from before
-# these two get them.
+# these two get them, and those of what came with images (`beside.py`).
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
@@ -47,12 +48,15 @@ CREATE UNIQUE INDEX quarantine_rows ON quarantine (row, fingerprint) WHERE row I
 CREATE UNIQUE INDEX quarantine_paths ON quarantine (path) WHERE row IS NULL;
 CREATE TABLE runs (id INTEGER PRIMARY KEY, started REAL NOT NULL, finished REAL, report TEXT);
 """
-_LATER = """
+_LATER = (
+    """
 CREATE TABLE IF NOT EXISTS work (scan INTEGER, position INTEGER, path BLOB, PRIMARY KEY (scan, position)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS archives (
     path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER, tag INTEGER, images INTEGER
-) WITHOUT ROWID
+) WITHOUT ROWID;
 """
+    + BESIDE
+)
 # No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
 _TRIGGERS = (
     "CREATE TRIGGER row_left AFTER UPDATE OF row, gone ON files "
@@ -63,7 +67,7 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 _RUNS = next(statement for statement in _SCHEMA.split(";") if "TABLE runs" in statement)
-OPTIONAL = ("work", "archives")
+OPTIONAL = ("work", "archives", *BESIDE_NAMES)
 """Tables that ledgers from before them lack until somebody writes to them; `held` as well, with all that is its own."""
 
 

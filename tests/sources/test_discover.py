@@ -83,7 +83,7 @@ def test_known_files_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     picture(tmp_path / "a.png")
     (tmp_path / "b.txt").write_text("no image")
     seen: list[str] = []
-    monkeypatch.setattr("pixelmill.sources.discover._head", pytest.fail)
+    monkeypatch.setattr("pixelmill.sources.discover.head_of", pytest.fail)
     assert paths(tmp_path, known=lambda found: seen.append(found.path) is None) == ["a.png", "b.txt"]
     assert seen == ["a.png", "b.txt"]
 

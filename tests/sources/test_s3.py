@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from pixelmill.errors import SourceError
+from pixelmill.run.beside import read_beside
 from pixelmill.run.job import Job
+from pixelmill.run.scan import scan_sources
 from pixelmill.search.sheet import thumbnail
 from pixelmill.sources import fsspec as filesystem
 from pixelmill.sources.discover import discover
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import is_there, modified_ns, read_image
 from pixelmill.sources.source import parse_source
+from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from pixelmill.web.originals import OriginalGone, locate, read_original
@@ -268,3 +271,28 @@ def test_a_folder_that_cannot_be_listed_under_a_pattern(
     assert report.images.removed == 0
     assert places(job) == known
     assert any("Slow down" in warning for warning in report.warnings), report.warnings
+
+
+def test_companions_beside_objects(s3: S3, tmp_path: Path) -> None:
+    """A listing tells of them as well: they are read once, and again where their etag is another."""
+    put(0, 1)
+    files().pipe(
+        {"photos/2026/0000.txt": b"zero", "photos/2026/0001.png.json": b'{"n": 1}', "photos/2026/x.txt": b"no"}
+    )
+    (tmp_path / "store").mkdir()
+    with Ledger(tmp_path / "store") as ledger:
+
+        def said() -> list[str]:
+            scan_sources(ledger, [BUCKET], beside=True)
+            s3.requests()
+            read_beside(ledger)
+            return sorted(Path(path).name for path in s3.reads())
+
+        assert said() == ["0000.txt", "0001.png.json"]
+        assert said() == []
+        files().pipe("photos/2026/0000.txt", b"null")
+        assert said() == ["0000.txt"]
+        assert ledger.beside.names() == {"caption": 1, "n": 1}
+        files().rm("photos/2026/0001.png.json")
+        assert said() == []
+        assert ledger.beside.names() == {"caption": 1}

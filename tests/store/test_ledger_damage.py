@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from pixelmill.errors import StoreError
+from pixelmill.sources.companions import Companion
+from pixelmill.sources.said import Said
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
@@ -388,3 +390,68 @@ def test_an_error_of_a_program_is_no_damage(
         with pytest.raises(TypeError, match="a bug"):
             list(ledger.worklist.images(1))
     assert verify(folder) == []
+
+
+@pytest.fixture
+def captioned(folder: Path, matrices: list[Matrix]) -> Path:
+    """The same with a text beside each picture, which was read, and one that waits to be."""
+    with StoreWriter(folder) as writer:
+        waiting = note_texts(writer.ledger, range(12))
+        writer.ledger.beside.record_said([(one, Said({"caption": one.path}, "txt")) for one in waiting[:-1]])
+        list(writer.ledger.beside.changed_rows())
+        writer.ledger.beside.settle()
+    assert verify(folder) == []
+    return folder
+
+
+def note_texts(ledger: Ledger, numbers: range) -> list[Companion]:
+    texts = [Companion(SOURCE, file_of(number).path + ".txt", 10, 1, 1) for number in numbers]
+    ledger.beside.record(ledger.scans.begin(), texts)
+    return [text for some in ledger.beside.to_read(100) for text in some]
+
+
+def captions(folder: Path) -> dict[int, object]:
+    with StoreWriter(folder) as writer:
+        record_files(writer, range(13))
+        found = writer.ledger.beside.of_rows((row, b"") for row in range(12))
+        return {row: values.get("caption") for row, values in found}
+
+
+BESIDE = {
+    "values that are no JSON": "UPDATE said SET said = '{' WHERE path LIKE '%/3%'",
+    "values that are a list": "UPDATE said SET said = '[]' WHERE path LIKE '%/3%'",
+    "a text for a path": "UPDATE said SET path = 'x' WHERE path LIKE '%/3%'",
+    "a kind that is none": "UPDATE beside SET kind = 'exe' WHERE path LIKE '%/3%'",
+    "a text for a size": "UPDATE beside SET size = 'x' WHERE path LIKE '%/3%'",
+    "an index dropped": "DROP INDEX files_unsettled",
+    "a trigger dropped": "DROP TRIGGER row_left",
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_what_came_with_images_is_mended_or_read_again(what: str, captioned: Path) -> None:
+    """What a repair can keep of it is kept, so that a source that is away then loses nothing; what made no sense is
+    dropped, and read again by the next run."""
+    before = captions(captioned)
+    change(captioned, BESIDE[what].replace("path LIKE '%/3%'", f"path = x'{(file_of(3).encoded + b'.txt').hex()}'"))
+    assert [damage.file for damage in verify(captioned)][:1] == ["ledger.sqlite"]
+    repair(captioned)
+    assert verify(captioned) == []
+    assert captions(captioned) == before or captions(captioned) == {**before, 3: None}
+    with StoreWriter(captioned) as writer:
+        again = note_texts(writer.ledger, range(12))
+        assert again
+        writer.ledger.beside.record_said([(one, Said({"caption": one.path}, "txt")) for one in again])
+        assert [values["caption"] for _, values in writer.ledger.beside.of_rows((row, b"") for row in range(12))] == [
+            file_of(row).path + ".txt" for row in range(12)
+        ]
+
+
+def test_a_lost_ledger_says_nothing_of_what_came_with_images(captioned: Path) -> None:
+    """Rows whose files nobody has looked at since are left out: it is not said that nothing came with them."""
+    (captioned / "ledger.sqlite").unlink()
+    repair(captioned)
+    with StoreWriter(captioned) as writer:
+        assert list(writer.ledger.beside.of_rows((row, b"") for row in range(12))) == []
+        record_files(writer, range(3))
+        assert dict(writer.ledger.beside.of_rows((row, b"") for row in range(12))) == {0: {}, 1: {}, 2: {}}

@@ -1,0 +1,42 @@
+"""What Google Takeout's JSON beside a picture says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_PLACES: Final = ("geoData", "geoDataExif")
+
+
+def is_takeout(found: Mapping[str, Any]) -> bool:
+    """Whether a JSON is one of Takeout's."""
+    return isinstance(found.get("photoTakenTime"), dict) or (isinstance(found.get("geoData"), dict) and "url" in found)
+
+
+def takeout_values(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The values of such a JSON by name. Times are milliseconds since 1970 (UTC); a place of 0, 0 is none."""
+    yield "caption", found.get("description")
+    yield "title", found.get("title")
+    people = found.get("people")
+    named = people if isinstance(people, list) else []
+    yield "people", [one["name"] for one in named if isinstance(one, dict) and one.get("name")]
+    yield "favorited", 1 if found.get("favorited") is True else 0
+    yield "takeout_taken_at", _milliseconds(found.get("photoTakenTime"))
+    for place in (found.get(name) for name in _PLACES):
+        if isinstance(place, dict) and (_number(place, "latitude") or _number(place, "longitude")):
+            yield "takeout_latitude", _number(place, "latitude")
+            yield "takeout_longitude", _number(place, "longitude")
+            yield "takeout_altitude", _number(place, "altitude") or None
+            break
+    yield "url", found.get("url")
+
+
+def _number(place: Mapping[str, Any], name: str) -> float | None:
+    value = place.get(name)
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e6 else None
+
+
+def _milliseconds(time: object) -> int | None:
+    seconds = time.get("timestamp") if isinstance(time, dict) else None
+    text = str(seconds) if isinstance(seconds, (str, int)) else ""
+    return 1000 * int(text) if text.removeprefix("-").isdecimal() and len(text) < 15 else None
