@@ -13,8 +13,8 @@ from pixelmill.images.tiff_tags import LONGEST
 MISSING_INT: Final = -(2**63)
 
 _KINDS: Final = ("Original", "Digitized", "")
-"""When it was taken, when it was made digital, and, of pictures that say neither, when their file was changed: in the
-order of digiKam and Shotwell."""
+"""When it was taken; when it was made digital; and, of pictures that say neither, when their file was changed, which
+some programs for photographs take and others leave."""
 
 _TIME: Final = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?(?:\.(\d+))?(.*)", re.ASCII)
 _OFFSET: Final = re.compile(r"([+-])(\d\d):?(\d\d)|Z", re.ASCII)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isinf, nan
+from math import isinf
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from pixelmill.images.camera import MISSING_INT, camera, lens, place, taken
@@ -13,10 +13,11 @@ from pixelmill.images.tiff_tags import LONGEST
 if TYPE_CHECKING:
     from PIL import Image
 
+__all__ = ["FACTS", "FACTS_VERSION", "MISSING_INT", "Fact", "are_facts", "facts_of"]
+
 FACTS_VERSION: Final = "1"
 """Changes whenever a value may come out otherwise than before."""
 
-MISSING: Final[dict[str, float | int | str]] = {"float64": nan, "int64": MISSING_INT, "text": ""}
 _LONGEST_NOTE: Final = 500
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pixelmill.errors import ImageRejected
+from pixelmill.images import bmff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,16 +170,7 @@ def _header_boxes(data: bytes) -> dict[bytes, bytes]:
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The kinds of boxes and what they hold, as files of JPEG 2000 and of ISO base media have them."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
-        if size == 1:
-            size, start = int.from_bytes(data[start : start + 8], "big"), start + 8
-        end = at + size if size else len(data)
-        if end < start:
-            return
-        yield kind, data[start:end]
-        at = end
+    return ((kind, bytes(body)) for kind, body in bmff.boxes(memoryview(data)))
 
 
 def _refuse(what: str) -> NoReturn:

@@ -40,6 +40,7 @@ from tests.support.exifs import (
 )  # fmt: skip
 from tests.support.heic import box
 from tests.support.pictures import chunk
+from tests.support.raws import dng
 from tests.support.scenes import encoded, scene
 
 JPEG = encoded(scene(), "JPEG")
@@ -111,6 +112,15 @@ def test_exif_of_each_picture_is_read(container: str) -> None:
     assert found.facts is not None
     assert missing(dict(found.facts)) == set()
     assert found.facts_note == ""
+
+
+@pytest.mark.parametrize("preview", [scene(400, 300), None])
+def test_camera_raw_has_its_facts(preview: Image.Image | None) -> None:
+    """By the name of its own format, of the preview or of what was developed."""
+    found = decoded(dng(scene(400, 300), preview=preview)).facts
+    assert found is not None
+    assert (found["format"], found["camera"]) == ("DNG", "Test Camera")
+    assert 0 < float(found["contrast"]) < 128
 
 
 @pytest.mark.parametrize("container", FOUND)

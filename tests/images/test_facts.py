@@ -14,7 +14,7 @@ from PIL import Image
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images.decode import DecodeOptions, decode_image
-from pixelmill.images.facts import FACTS, MISSING, MISSING_INT, are_facts, facts_of
+from pixelmill.images.facts import FACTS, MISSING_INT, are_facts, facts_of
 from pixelmill.images.measures import LONGEST_EDGE, measures, small_grey
 from pixelmill.images.preprocess import Preprocessing
 from pixelmill.images.sandbox import decode_in_sandbox
@@ -143,7 +143,8 @@ def test_sharpness_tells_a_blurred_picture() -> None:
 )  # fmt: skip
 def test_an_answer_that_has_no_facts_is_refused(name: str, value: Any) -> None:
     """Whatever takes over a decoder can store nothing but values of the columns' kinds."""
-    sound: dict[str, Any] = {fact.name: MISSING[fact.kind] for fact in FACTS}
+    missing = {"float64": float("nan"), "int64": MISSING_INT, "text": ""}
+    sound: dict[str, Any] = {fact.name: missing[fact.kind] for fact in FACTS}
     assert are_facts(sound)
     assert not are_facts({**sound, name: value})
     assert not are_facts(None)
