@@ -7,12 +7,13 @@ from math import isnan
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelmill.images.camera import MISSING_INT, camera, lens, place, taken
 from pixelmill.images.exif import Exif
 
+UNHURRIED = settings(deadline=None)  # the machine may be busy
 NOON = "2024:07:01 12:00:00"
 AT_NOON = int(datetime(2024, 7, 1, 12, tzinfo=UTC).timestamp() * 1000)
 
@@ -24,6 +25,7 @@ def at(said: str, **texts: str) -> tuple[int, int, list[str]]:
     return made["taken_at"], made["taken_offset"], exif.broken
 
 
+@UNHURRIED
 @given(st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59)), st.integers(0, 999))
 def test_a_time_is_what_the_clock_showed(clock: datetime, milliseconds: int) -> None:
     """Of the years 1 to 9999, counted as if it were UTC, whatever zone this machine is in."""
@@ -135,6 +137,7 @@ def ways(thousandths: int) -> list[tuple[float, ...]]:
     return [(degrees, rest // 60_000, rest % 60_000 / 1000), (degrees, rest / 60_000), (thousandths / 3_600_000,)]
 
 
+@UNHURRIED
 @given(st.integers(1, 90 * 3_600_000), st.integers(1, 180 * 3_600_000), st.sampled_from(["NE", "NW", "SE", "SW"]))
 def test_a_place_is_in_degrees(north: int, east: int, sides: str) -> None:
     """South and west negative, however it is written."""
