@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pixelmill.sources.address import archive_kind
@@ -29,6 +30,7 @@ _EDITED: Final = tuple(
 """How Takeout ends the names of edited copies, by the language of the account; it speaks of the originals."""
 _NUMBERED: Final = re.compile(rb"(?s)(.+)(\(\d{1,4}\))")
 _ENDING: Final = re.compile(rb"\.\w{2,5}\Z")
+_LONGEST_ENDING: Final = 6
 
 
 class Companion(FoundFile):
@@ -40,7 +42,7 @@ class Companion(FoundFile):
     @property
     def kind(self) -> str:
         """txt, cls, json, xmp, or row."""
-        return ROW if archive_kind(self.source) == "parquet" else _KINDS[self.path[self.path.rindex(".") :].lower()]
+        return ROW if _kind_of(self.source) == "parquet" else _KINDS[self.path[self.path.rindex(".") :].lower()]
 
 
 class Keys(NamedTuple):
@@ -49,6 +51,12 @@ class Keys(NamedTuple):
 
     own: tuple[bytes, ...]
     takeout: tuple[bytes, ...]
+
+
+@lru_cache(maxsize=16)
+def _kind_of(source: str) -> str | None:
+    """Of millions of companions few have different sources."""
+    return archive_kind(source)
 
 
 def may_speak(name: str) -> bool:
@@ -78,14 +86,25 @@ def keys_of(path: bytes, *, archived: bool = False) -> Keys:
     return Keys(tuple(own), tuple(place + key for key in _takeout_names(stem, dot + ending)))
 
 
-def ranges_of(key: bytes, kind: str, *, archived: bool = False) -> list[tuple[bytes, bytes]]:
+def ranges_of(key: bytes, kind: str) -> list[tuple[bytes, bytes]]:
     """Between which paths, the first of them included, those of the pictures lie that have `key` among their keys; not
     each one in between has it."""
-    if kind == "json" and not archived:
-        folder, slash, name = key.rpartition(b"/")
-        begin = folder + slash + re.split(rb"[.(]", name, maxsplit=1)[0]
-        return [(begin, begin + b"\xff")]
-    return [(key, key + b"\0")] if kind == ROW else [(key, key + b"\0"), (key + b".", key + b"/")]
+    found = [(key, key + b"\0")]
+    if kind != ROW:
+        found.append((key + b".", key + b"/"))
+    return found + (_takeout_ranges(key) if kind == "json" else [])
+
+
+def _takeout_ranges(key: bytes) -> list[tuple[bytes, bytes]]:
+    """Where edited copies are, and pictures of whose names a key has only the first letters."""
+    folder, slash, name = key.rpartition(b"/")
+    ending = _ENDING.search(name)
+    plain, number = _unnumbered(name[: ending.start()] if ending else name)
+    found = [(folder + slash + plain + b"-", folder + slash + plain + b".")] if plain else []
+    if len(os.fsdecode(name)) - len(number) == _CUT:
+        begin = folder + slash + (plain.rpartition(b".")[0] if b"." in plain[-_LONGEST_ENDING:] else plain)
+        found.append((begin, begin + b"\xff"))
+    return found
 
 
 def _takeout_names(stem: bytes, ending: bytes) -> list[bytes]:

@@ -180,7 +180,7 @@ class Beside:
         self._db.write_all(_FOUND, (_values(scan, one) for one in some))
 
     def _has_image(self, one: _Waiting) -> bool:
-        return any(True for _ in said.images_of(self._db, one.key, one.kind, one.source))
+        return any(True for _ in said.images_of(self._db, one.key, one.kind))
 
     def _record_said(self, companion: Companion, says: Said) -> None:
         path, new = companion.encoded, json.dumps(says.values, ensure_ascii=False, sort_keys=True)

@@ -7,6 +7,7 @@ import os
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -51,7 +52,6 @@ class _Companion(NamedTuple):
 class _Key(NamedTuple):
     key: bytes
     kind: str
-    source: bytes
 
 
 class _Image(NamedTuple):
@@ -60,14 +60,13 @@ class _Image(NamedTuple):
     row: int | None
 
 
-def images_of(db: Database, key: bytes, kind: str, source: bytes) -> Iterator[int | None]:
-    """The images of which a companion with this key and source speaks, as their rows, where these are known."""
-    is_archived = archive_kind(os.fsdecode(source)) is not None
+def images_of(db: Database, key: bytes, kind: str) -> Iterator[int | None]:
+    """The images of which a companion of this key and kind speaks, as their rows, where these are known."""
     query = (
         "SELECT path, files.source, ifnull(files.row, held.row) FROM files LEFT JOIN held USING (path) "
         "WHERE path >= ? AND path < ? AND NOT gone"
     )
-    for between in ranges_of(key, kind, archived=is_archived):
+    for between in ranges_of(key, kind):
         for image in db.read(_Image, query, between):
             own, takeout = image_keys(image.path, image.source)
             if key in own or (kind == "json" and key in takeout):
@@ -76,13 +75,19 @@ def images_of(db: Database, key: bytes, kind: str, source: bytes) -> Iterator[in
 
 def image_keys(path: bytes, source: bytes) -> Keys:
     """The keys that companions of an image may have."""
-    return keys_of(path, archived=archive_kind(os.fsdecode(source)) is not None)
+    return keys_of(path, archived=_is_archive(source))
+
+
+@lru_cache(maxsize=16)
+def _is_archive(source: bytes) -> bool:
+    """Of millions of images few have different sources."""
+    return archive_kind(os.fsdecode(source)) is not None
 
 
 def changed_rows(db: Database) -> Iterator[int]:
     """See `Beside.changed_rows`."""
     db.write("UPDATE beside SET unsettled = 2 WHERE unsettled > 0 AND unsettled = 1")
-    companions = db.read(_Key, "SELECT key, kind, source FROM beside WHERE unsettled > 0")
+    companions = db.read(_Key, "SELECT key, kind FROM beside WHERE unsettled > 0")
     of_companions = chain.from_iterable(images_of(db, *one) for one in companions)
     of_files = (row for query in _OF_FILES for (row,) in db.read(RowNumber, query))
     rows = array("q", (row for row in chain(of_files, of_companions) if row is not None))

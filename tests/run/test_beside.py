@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from pixelmill.run.beside import BesideReport, read_beside
 from pixelmill.run.scan import scan_sources
 from pixelmill.sources import archives
 from pixelmill.store.ledger import Ledger
+from pixelmill.watch import calls
 from tests.support.archives import content, pack_tar, pack_zip
 
 Said = dict[str, dict[str, Any]]
@@ -314,3 +316,62 @@ def test_an_image_that_is_called_like_a_text_is_one(night: Night, put: Put) -> N
     folder = put(**{"a.txt": content(1), "b.png": None, "b.txt": "b"})
     assert night(folder) == {"a.txt": {}, "b.png": {"caption": "b"}}
     assert night(folder) == {"a.txt": {}, "b.png": {"caption": "b"}}
+
+
+def test_a_companion_that_hangs_is_left(
+    night: Night, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs itself and, until it answers, others of its source; other sources are read. It says what it said."""
+    folder = put(**{"a.png": None, "a.txt": "a", "b.png": None, "b.txt": "b", "c.png": None, "c.txt": "c"})
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "d.png").write_bytes(content(4))
+    (other / "d.txt").write_text("d")
+    night(folder)
+    put(**{"b.txt": "new", "c.txt": "new"})
+    answers, read = Event(), beside.read_image
+
+    def hang(file: Any, *, max_bytes: int) -> bytes:
+        if file.path == "b.txt":
+            answers.wait()
+        return read(file, max_bytes=max_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(beside, "read_image", hang)
+        patch.setattr(calls, "SILENT_SECONDS", 0.3)
+        said = night(folder, other)
+    assert said == {
+        "a.png": {"caption": "a"},
+        "b.png": {"caption": "b"},
+        "c.png": {"caption": "c"},
+        "d.png": {"caption": "d"},
+    }
+    assert [Path(hang.what).name for hang in night.report.hung] == ["b.txt"]
+    assert (night.report.read, night.report.left) == (1, 2)
+    answers.set()
+    assert night(folder, other)["b.png"] == {"caption": "new"}
+
+
+def test_members_that_are_gone_say_nothing_any_more(night: Night, tmp_path: Path) -> None:
+    """An archive that is written anew without its texts takes their values along; one that is gone, or cut off, none."""
+    members = {"0.png": content(0), "0.txt": b"zero", "1.png": content(1), "1.txt": b"one"}
+    source = tmp_path / "s.tar"
+    pack_tar(source, members)
+    night(source)
+    whole = source.read_bytes()
+    source.write_bytes(whole[:1500])
+    assert night(source) == {"0.png": {"caption": "zero"}, "1.png": {"caption": "one"}}
+    del members["1.txt"]
+    pack_tar(source, members)
+    assert night(source) == {"0.png": {"caption": "zero"}, "1.png": {}}
+
+
+def test_takeout_in_a_zip(night: Night, tmp_path: Path) -> None:
+    """As it is downloaded."""
+    told = {"title": "a.jpg", "photoTakenTime": {"timestamp": "1"}, "favorited": True}
+    folder = "Takeout/Google Fotos/2023"
+    pack_zip(
+        tmp_path / "takeout.zip",
+        {f"{folder}/a-edited.jpg": content(1), f"{folder}/a.jpg.supplemental-metada.json": json.dumps(told).encode()},
+    )
+    assert night(tmp_path / "takeout.zip")["a-edited.jpg"]["favorited"] == 1
