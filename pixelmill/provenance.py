@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pixelmill.images.decode import DecodeOptions
     from pixelmill.images.preprocess import Preprocessing
 
-_PACKAGES = ("torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm", "pillow", "pi-heif", "rawpy", "numpy")
+_PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "clip-anytorch", "timm", "pillow", "pi-heif", "rawpy", "imagecodecs",
+    "numpy",
+)  # fmt: skip
 _NOT_IN_FINGERPRINT = {"fingerprint", "versions", "normalized", "model"}
 
 

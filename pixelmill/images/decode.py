@@ -112,7 +112,7 @@ def _attempt(
     width, height = picture.size
     check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
-        return replace(_decoded(picture, options, need), format=_format(kind, data), frames=picture.frames)
+        return replace(_decoded(picture, options, need), format=_format(kind, data))
 
 
 def _same(picture: Decoded, other: Decoded) -> bool:
@@ -127,7 +127,7 @@ def _decoded(picture: Opened, options: DecodeOptions, need: Need) -> Decoded:
         rgb, factor = rgb.reduce(again), factor * again
     orientation = orientation_of(loaded.exif) if loaded.exif is not None else loaded.orientation
     frame = Frame(width, height, factor, orientation if options.exif_orientation else 1)
-    return Decoded(rgb, frame, made=loaded.made)
+    return Decoded(rgb, frame, frames=loaded.frames, made=loaded.made)
 
 
 def _kind(data: bytes) -> str:
@@ -181,7 +181,11 @@ def _words(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, ImportError):
         return f"This installation does not read its format ({text})."
-    if re.search(r"truncated|unexpected end|premature|not enough (image )?data|buffer is not large enough", text, re.I):
+    if re.search(
+        r"truncated|unexpected end|premature|need_more_input|not enough (image )?data|buffer is not large enough",
+        text,
+        re.I,
+    ):
         return f"The file is cut off: it ends before the picture does ({text})."
     if re.search(r"unsupported|not (yet )?supported|unknown pixel mode|cannot handle", text, re.I):
         return f"Not supported: this variant of the format ({text}). Convert it to JPEG or PNG."

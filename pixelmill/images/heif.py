@@ -55,7 +55,7 @@ def _toned(data: bytes, index: int, primaries: int, transfer: int) -> Image.Imag
         raise ImageRejected("decode", "Not supported: a HEIF of grey brighter than white. Convert it to JPEG.")
     if samples.dtype == np.uint8:
         samples = samples.astype(np.uint16) * 257
-    image = Image.fromarray(profiles.toned(samples[..., :3], primaries, transfer))
+    image = Image.fromarray(profiles.toned(samples[..., :3], profiles.chromaticities_of(primaries), transfer))
     if samples.shape[2] == 4:
         image.putalpha(Image.fromarray((samples[..., 3] >> 8).astype(np.uint8)))
     return image

@@ -22,7 +22,8 @@ class Need:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A picture in any mode that `colour.to_rgb` knows, its size in full, by which factor it was scaled down, and
-    whose EXIF orientation it has, or which, if it is not upright already. `made` says how, where there are two ways."""
+    whose EXIF orientation it has, or which, if it is not upright already. `made` says how, where there are two ways;
+    it is one of `frames` pictures in the file."""
 
     image: Image.Image
     size: tuple[int, int]
@@ -30,14 +31,13 @@ class Loaded:
     exif: Image.Image | None = None
     orientation: int = 1
     made: str = ""
+    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file whose header was read. `bands` are the bytes that a decoded pixel holds, at least; `load` decodes;
-    `frames` are the pictures that it holds."""
+    """A file whose header was read. `bands` are the bytes that a decoded pixel holds, at least; `load` decodes."""
 
     size: tuple[int, int]
     bands: int
     load: Callable[[Need], Loaded]
-    frames: int = 1

@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, heif, jpeg, jpeg2000, png, raw, tiff
+from pixelmill.images import bmp, heif, jpeg, jpeg2000, jxl, png, raw, tiff
 from pixelmill.images.frame import turned
 from pixelmill.images.opened import Loaded, Need, Opened
 
@@ -26,7 +26,7 @@ _PLUGINS: Final = {
     "AVIF": "AvifImagePlugin.AvifImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
 }
-_LIBRARIES: Final = ("pi_heif.heif", "rawpy", "brotli")
+_LIBRARIES: Final = ("brotli", "imagecodecs._jpegxl", "pi_heif.heif", "rawpy")
 _IMPORTED_LATE: Final = (
     "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
     "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "multiprocessing",
@@ -197,9 +197,19 @@ def _heic(_: str, data: bytes) -> Opened:
 
     def load(_: Need) -> Loaded:
         image = heif.loaded(found, found.primary_index, data)
-        return Loaded(image, image.size)
+        return Loaded(image, image.size, frames=len(found))
 
-    return Opened(found.size, 1 if found.mode == "L" else 3, load, len(found))
+    return Opened(found.size, 1 if found.mode == "L" else 3, load)
+
+
+def _jxl(_: str, data: bytes) -> Opened:
+    found = jxl.header(data)
+
+    def load(_: Need) -> Loaded:
+        image = jxl.loaded(found, data)
+        return Loaded(image, image.size, frames=jxl.frames(found, data))
+
+    return Opened(found.size, 1 if found.grey else 3, load)
 
 
 def _raw(_: str, data: bytes) -> Opened:
@@ -219,5 +229,5 @@ def _require_no_zeros(coded: bytes) -> None:
 
 _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
-    "AVIF": _avif, "HEIC": _heic, "camera raw": _raw,
+    "AVIF": _avif, "HEIC": _heic, "camera raw": _raw, "JPEG XL": _jxl,
 }  # fmt: skip

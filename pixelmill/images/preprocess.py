@@ -91,7 +91,7 @@ def scaled(picture: Decoded, longest: int) -> NDArray[np.uint8]:
     from PIL import Image
 
     width, height = picture.frame.size
-    scale = min(1.0, longest / max(width, height))
+    scale = min(1.0 / picture.frame.factor, longest / max(width, height))
     return _shrunk(picture, (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.LANCZOS)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 Chromaticities = tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
 """x and y (CIE 1931) of red, green, blue and white."""
 
-PQ, HLG = 16, 18
-"""Transfer characteristics of pictures brighter than white (H.273, table 3; their curves: ITU-R BT.2100)."""
+LINEAR, PQ, HLG = 8, 16, 18
+"""Transfer characteristics (H.273, table 3): light itself, and what is brighter than white (ITU-R BT.2100)."""
 
-_UNSPECIFIED: Final = 2
 _D65: Final = (0.3127, 0.3290)
 _SRGB: Final[Chromaticities] = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), _D65)
 _PRIMARIES: Final[dict[int, Chromaticities]] = {
@@ -30,7 +29,7 @@ _PRIMARIES: Final[dict[int, Chromaticities]] = {
 }
 """H.273, table 2. Those of old television (5 to 7) are near enough to sRGB's, as viewers take them to be."""
 
-_GAMMAS: Final = {4: 2.2, 5: 2.8, 8: 1.0}
+_GAMMAS: Final = {4: 2.2, 5: 2.8, LINEAR: 1.0}
 """Of transfer characteristics that are powers. All others that are no brighter than white are shown as sRGB's curve."""
 
 _D50: Final = (0.96422, 1.0, 0.82521)
@@ -77,9 +76,15 @@ def by_icc(image: Image.Image, icc: bytes) -> Image.Image:
 
 def by_code_points(image: Image.Image, primaries: int, transfer: int) -> Image.Image:
     """A picture of 8 bits whose colours H.273 names, in sRGB; what it does not name is left as it is."""
-    of = _PRIMARIES.get(primaries, _SRGB)
-    gamma = _GAMMAS.get(transfer)
-    if _without_alpha(image.mode) != "RGB" or (of == _SRGB and gamma is None):
+    return by_chromaticities(image, chromaticities_of(primaries), transfer)
+
+
+def by_chromaticities(
+    image: Image.Image, of: Chromaticities | None, transfer: int, gamma: float | None = None
+) -> Image.Image:
+    """As `by_code_points`, of any primaries, and with a power in place of the transfer characteristics."""
+    gamma = gamma or _GAMMAS.get(transfer)
+    if of is None or _without_alpha(image.mode) != "RGB" or (of == _SRGB and gamma is None):
         return image
     return by_icc(image, icc_of(of, gamma))
 
@@ -107,18 +112,36 @@ def icc_of(of: Chromaticities, gamma: float | None = None) -> bytes:
     return head.ljust(128, b"\0") + struct.pack(">I", len(bodies)) + table + data
 
 
-def toned(samples: NDArray[np.uint16], primaries: int, transfer: int) -> NDArray[np.uint8]:
-    """A picture brighter than white, uint16 (height, width, 3) of PQ or HLG, as sRGB: what is brighter than 203 nits is
-    brought below by the curve of ITU-R BT.2390 (5.4.1), each pixel by its brightest colour, so that hues stay."""
+def chromaticities_of(primaries: int) -> Chromaticities:
+    """Of a code point of H.273."""
+    return _PRIMARIES.get(primaries, _SRGB)
+
+
+def toned(samples: NDArray[Any], of: Chromaticities, transfer: int) -> NDArray[np.uint8]:
+    """A picture brighter than white, (height, width, 3) of PQ or HLG up to 65,535, as sRGB: what is brighter than 203
+    nits is brought below by the curve of ITU-R BT.2390 (5.4.1), each pixel by its brightest colour: hues stay."""
+
+    def light(some: NDArray[Any]) -> NDArray[Any]:
+        nits = _nits(some / 65535, transfer)
+        made: NDArray[Any] = nits * _share(nits.max(axis=-1, keepdims=True)) / _WHITE
+        return made
+
+    return of_light(samples, of, light)
+
+
+def of_light(
+    samples: NDArray[Any], of: Chromaticities, light: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[np.uint8]:
+    """A picture (height, width, 3) as sRGB; `light` makes shares of white of some rows of it, as float32."""
     import numpy as np
 
-    matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(_PRIMARIES.get(primaries, _SRGB))
+    matrix = (np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(of)).T.astype(np.float32)
     made = np.empty(samples.shape, np.uint8)
     rows = max(1, _ROWS // max(1, samples.shape[1]))
     for top in range(0, len(samples), rows):
-        nits = _nits(samples[top : top + rows].astype(np.float32) / 65535, transfer)
-        linear = (nits * _share(nits.max(axis=-1, keepdims=True)) / _WHITE) @ matrix.T
-        made[top : top + rows] = _by_srgb_curve(np.clip(linear, 0, 1)) * 255 + 0.5
+        linear = light(samples[top : top + rows].astype(np.float32)) @ matrix
+        linear = np.clip(np.nan_to_num(linear, copy=False, nan=0.0), 0, 1)
+        made[top : top + rows] = _by_srgb_curve(linear) * 255 + 0.5
     return made
 
 

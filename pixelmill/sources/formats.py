@@ -9,12 +9,11 @@ HEAD: Final = 256
 """How many bytes of a file `sniff` needs."""
 
 SUPPORTED: Final = frozenset(
-    {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC", "camera raw"}
+    {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC", "JPEG XL", "camera raw"}
 )
 """Formats that `decode_image` opens, by Pillow's names or people's. No other is, whatever Pillow could do with it."""
 
 REFUSED: Final = {
-    "JPEG XL": "JPEG XL is not supported: convert it to JPEG, WebP or AVIF.",
     "EPS": "EPS is never opened, because PostScript is a program: convert it to PNG.",
     "PSD": "Photoshop documents are not supported: export them as JPEG, PNG or TIFF.",
     "ICO": "Icon files are not supported: convert them to PNG.",

@@ -26,6 +26,7 @@ TYPES = {
     "JPEG2000": "image/jp2",
     "PPM": "image/x-portable-anymap",
     "HEIC": "image/heic",
+    "JPEG XL": "image/jxl",
     "camera raw": "image/x-dcraw",
 }
 """What is served as what. Nothing else is served: no SVG, no HTML that calls itself .jpg."""

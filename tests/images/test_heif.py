@@ -131,7 +131,11 @@ def test_200_nits_are_white() -> None:
     code = 0.4403  # ITU-R BT.2100: 50 cd/m2
     grey = np.full((1, 1, 3), round(code * 65535), np.uint16)
     assert (
-        abs(int(profiles.toned(grey, 1, profiles.PQ)[0, 0, 0]) - 255 * (1.055 * (50 / 203) ** (1 / 2.4) - 0.055)) <= 2
+        abs(
+            int(profiles.toned(grey, profiles.chromaticities_of(1), profiles.PQ)[0, 0, 0])
+            - 255 * (1.055 * (50 / 203) ** (1 / 2.4) - 0.055)
+        )
+        <= 2
     )
 
 

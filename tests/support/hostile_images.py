@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pillow_heif
+import pillow_jxl  # noqa: F401 - registers its plugin
 from PIL import Image
 
 from pixelmill.errors import ImageRejected
@@ -22,7 +23,7 @@ from pixelmill.images.sandbox import decode_in_sandbox
 MEMORY = 700 << 20
 """Bytes of address space beside what the idle program has; its decoders, which inherit the limit, have the same in all."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIF", "JXL")
 
 
 def files() -> Iterator[tuple[str, bytes]]:

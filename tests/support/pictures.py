@@ -16,6 +16,7 @@ import cv2
 import imagecodecs
 import numpy as np
 import pillow_heif
+import pillow_jxl  # noqa: F401 - registers its plugin
 import rawpy
 import tifffile
 from PIL import Image, ImageCms, ImageOps
@@ -681,6 +682,28 @@ def _heic_kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
+def _jxl_kinds() -> list[Kind]:
+    rgba = np.dstack([SCENE, ALPHA])
+    light = ((GREY / 255).astype(np.float64) ** 2.2 * 65535).round().astype(np.uint16)
+
+    def coded(array: Array, **how: Any) -> bytes:
+        return bytes(imagecodecs.jpegxl_encode(array, **how))
+
+    def by_plugin(data: bytes) -> Array:
+        array = np.asarray(Image.open(io.BytesIO(data)))
+        return over_white(array) if array.ndim == 3 and array.shape[2] in (2, 4) else array
+
+    def kind(name: str, done: str, files: Callable[[], list[bytes]], seen: Read = by_plugin, within: float = 1.0, reader: str = "pillow-jxl-plugin") -> Kind:  # fmt: skip
+        return Kind("JPEG XL", name, done, reader, files, seen, within)
+
+    return [
+        kind("8 bits, grey and colour, in boxes or not", "as it is, upright", lambda: [coded(array, lossless=way, usecontainer=way) for array in (GREY, SCENE) for way in (True, False)]),
+        kind("with alpha", "over white", lambda: [coded(rgba), coded(rgba, lossless=True), coded(np.dstack([GREY, ALPHA]))]),
+        kind("16 bits and float, of light", "by the curve of sRGB", lambda: [coded(np.dstack([light] * 3), lossless=True), coded((np.dstack([light] * 3) / 65535).astype(np.float32), lossless=True)], lambda data: GREY, 4, "the format's description"),
+        kind("animations", "the first picture", lambda: [coded(np.stack([SCENE, SCENE[::-1]]), lossless=True)], lambda data: SCENE, 1, "what was written"),
+    ]  # fmt: skip
+
+
 def _raw_kinds() -> list[Kind]:
     image = Image.fromarray(SCENE).resize((192, 128), Image.Resampling.BICUBIC)
     small = ImageOps.invert(image.resize((96, 64)))
@@ -696,7 +719,16 @@ def _raw_kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
-KINDS = [*_jpeg_kinds(), *_png_kinds(), *_tiff_kinds(), *_bmp_kinds(), *_other_kinds(), *_heic_kinds(), *_raw_kinds()]
+KINDS = [
+    *_jpeg_kinds(),
+    *_png_kinds(),
+    *_tiff_kinds(),
+    *_bmp_kinds(),
+    *_other_kinds(),
+    *_heic_kinds(),
+    *_jxl_kinds(),
+    *_raw_kinds(),
+]
 TABLE = "\n".join(["| format | kind | what is done | compared with |", "|---|---|---|---|", *map(str, KINDS)])
 
 if __name__ == "__main__":
