@@ -21,6 +21,8 @@ from pixelmill.images.sandbox_pool import TOOK_TOO_LONG, DecodingInterrupted, En
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_COLOUR: Final = 3
+"""Times max_pixels: the most that grey pictures may have."""
 _FROM_OUTSIDE: Final = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 """How a process ends that somebody else ended, the kernel included when memory runs out."""
 
@@ -126,42 +128,83 @@ class _Crashed(Exception):
 
 
 def _asked(data: bytes, request: dict[str, Any]) -> _Answer:
-    limit = request["options"]["max_seconds"]
     try:
-        with a_decoder() as decoder:
-            answer, arrays = decoder.ask(data, request)
+        with a_decoder() as decoder, _understood():
+            found = _read(*decoder.ask(data, request), request)
     except Ended as ended:
-        if ended.code == TOOK_TOO_LONG:
-            raise ImageRejected("decode", f"Decoding took longer than {limit:g} s (max_seconds).") from None
-        if ended.code in _FROM_OUTSIDE:
-            raise DecodingInterrupted(
-                f"the process that decoded it was ended by {signal.Signals(-ended.code).name}: too little memory?"
-            ) from None
-        if ended.code >= 0:
-            raise DecoderUnusable(
-                f"Expected a process to decode pictures. It ended with exit code {ended.code}; its own words are above."
-            ) from None
-        raise _Crashed(signal.Signals(-ended.code).name) from None
+        raise _meant(ended, request["options"]["max_seconds"]) from None
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def _meant(ended: Ended, limit: float) -> Exception:
+    """What it means for the picture that the process is gone."""
+    if ended.code == TOOK_TOO_LONG:
+        return ImageRejected("decode", f"Decoding took longer than {limit:g} s (max_seconds).")
+    if ended.code in _FROM_OUTSIDE:
+        name = signal.Signals(-ended.code).name
+        return DecodingInterrupted(f"the process that decoded it was ended by {name}: too little memory?")
+    if ended.code >= 0 and not ended.had_started:
+        return DecoderUnusable(
+            f"Expected a process to decode pictures. It ended with exit code {ended.code}; its own words are above."
+        )
+    return _Crashed(signal.Signals(-ended.code).name if ended.code < 0 else f"exit code {ended.code}")
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What a process says that a picture has taken over may be anything."""
+    try:
+        yield
+    except PixelmillError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ImageRejected("decode", f"The decoder's answer does not fit together ({error!r:.200}).") from error
+
+
+def _read(answer: dict[str, Any], arrays: list[NDArray[np.uint8]], request: dict[str, Any]) -> _Answer | Exception:
+    """What a decoder answers, or why it has none. Raises nearly anything for what is no answer: see `_understood`."""
     if "rejected" in answer:
-        raise ImageRejected(*answer["rejected"])
+        stage, reason = map(_text, answer["rejected"])
+        return ImageRejected(stage, reason)
     if "memory" in answer:
-        _refuse_or_wait(answer["memory"])
+        return _refused_or_later(int(answer["memory"]))
     if "failed" in answer:
-        raise DecodingInterrupted(f"the process that decoded it could not hand it over: {answer['failed']}")
-    frame = Frame(**answer["frame"])
-    if not frame.is_sound() or (answer["whole"] and [array.shape for array in arrays] != [frame.shape]):
-        raise ImageRejected("decode", f"The decoder's answer does not fit together ({frame}, {answer['shapes']}).")
+        return DecodingInterrupted(f"the process that decoded it could not hand it over: {_text(answer['failed'])}")
+    frame, whole = Frame(**answer["frame"]), answer["whole"] is True
+    may_be = all(type(number) is int for number in answer["frame"].values()) and frame.is_sound()
+    if not may_be or not _fit([array.shape for array in arrays], frame, whole, request):
+        raise ValueError(f"{frame}, {answer['shapes']}")
     if answer["facts"] is not None and not are_facts(answer["facts"]):
-        raise ImageRejected("decode", "The decoder's answer has no facts as they should be.")
-    told = answer["note"], answer["facts"], answer["facts_note"], answer["made"]
-    return _Answer(frame, answer["whole"], arrays, *told)
+        raise ValueError("its facts are none")
+    told = _text(answer["note"]), answer["facts"], _text(answer["facts_note"]), _text(answer["made"])
+    return _Answer(frame, whole, arrays, *told)
 
 
-def _refuse_or_wait(limit: int) -> None:
+def _fit(shapes: list[tuple[int, ...]], frame: Frame, whole: bool, request: dict[str, Any]) -> bool:
+    """Whether these are the pictures that were asked for, of a file that is decoded."""
+    if frame.across * frame.down > _COLOUR * request["options"]["max_pixels"]:
+        return False
+    if whole:
+        return shapes == [frame.shape]
+    asked = 1 if "longest" in request else len(request["wanted"])
+    return len(shapes) == asked and all(len(shape) == 3 and shape[2] == 3 for shape in shapes)
+
+
+def _text(said: object) -> str:
+    """Words that can be kept. Raises TypeError and ValueError for others."""
+    if not isinstance(said, str):
+        raise TypeError(f"{said!r:.100} is no text")
+    said.encode()
+    return said
+
+
+def _refused_or_later(limit: int) -> Exception:
     """After a decoder got no more memory: the picture's fault if the machine has that much to give."""
     if _available() > limit:
-        raise ImageRejected("decode", f"Decoding it takes more than {limit >> 20:,} MiB of memory.")
-    raise DecodingInterrupted("not enough memory to decode it now")
+        return ImageRejected("decode", f"Decoding it takes more than {limit >> 20:,} MiB of memory.")
+    return DecodingInterrupted("not enough memory to decode it now")
 
 
 def _available() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import math
 import os
 import signal
 import socket
@@ -54,11 +55,12 @@ _SHOWN: Final = ("-X", "called=pixelmill.images.decoder")
 
 
 class Ended(Exception):
-    """A process that is gone; its exit code."""
+    """A process that is gone; its exit code, and whether it had started before."""
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, *, had_started: bool) -> None:
         super().__init__(code)
         self.code = code
+        self.had_started = had_started
 
 
 class _Decoder:
@@ -75,6 +77,7 @@ class _Decoder:
             )  # fmt: skip
         self._channel.settimeout(_LOOK)
         self._waits = True
+        self._has_started = False
 
     def ask(self, data: bytes, request: dict[str, Any]) -> tuple[dict[str, Any], list[NDArray[np.uint8]]]:
         """The answer to a request about `data`. Raises Ended if the process ends instead, or works for too long."""
@@ -85,7 +88,7 @@ class _Decoder:
         except ConnectionError:
             received = b""
         if not received:
-            raise Ended(self._exit_code())
+            raise Ended(self._exit_code(), had_started=self._has_started)
         answer: dict[str, Any] = json.loads(received)
         return answer, list(self._arrays(answer.get("shapes", ())))
 
@@ -110,9 +113,10 @@ class _Decoder:
                 received = self._channel.recv(MESSAGE)
             except TimeoutError:
                 if not self._waits and clock.seconds() >= limit:
-                    raise Ended(TOOK_TOO_LONG) from None
+                    raise Ended(TOOK_TOO_LONG, had_started=self._has_started) from None
                 continue
-            if received.startswith(STARTED):
+            if received.startswith(STARTED) and not self._has_started:
+                self._has_started = True
                 _lacking.update(json.loads(received.removeprefix(STARTED)))
             elif received not in (WAITS, GOES_ON):
                 return received
@@ -125,8 +129,10 @@ class _Decoder:
             return -signal.SIGKILL
 
     def _arrays(self, shapes: Sequence[Sequence[int]]) -> Iterator[NDArray[np.uint8]]:
-        offset = 0
+        offset, most = 0, os.fstat(self._memory).st_size
         for shape in shapes:
+            if offset + math.prod(shape) > most:
+                raise DecodingInterrupted("the process that decoded it handed over less than it said")
             array = np.empty(shape, dtype=np.uint8)
             view = array.reshape(-1).data
             while view:

@@ -43,6 +43,7 @@ HEADERS = {
 
 needs_both = pytest.mark.skipif(bool(locked.missing()), reason=f"here is {locked.in_words(locked.missing())}")
 
+
 TAKEN_OVER = """
 import json, os, sys
 if sys.argv[0] == "-m":
