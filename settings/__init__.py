@@ -5,6 +5,7 @@ from settings.models import OwnModel
 from settings.root import Settings, load_settings
 from settings.run import RunSettings, parse_deadline
 from settings.schedule import ScheduleSettings
+from settings.tables import TableSettings
 from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
@@ -15,6 +16,7 @@ __all__ = [
     "RunSettings",
     "ScheduleSettings",
     "Settings",
+    "TableSettings",
     "WebSettings",
     "WeightsSettings",
     "WorkerSettings",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from pixelmill import catalog
 from pixelmill.errors import SettingsError, UnknownModel, nearest
+from pixelmill.joining.table import Table
 from pixelmill.models.base import ModelSpec
 from pixelmill.paths import local_source
 from pixelmill.run.job import CacheSpec, Job, Worker
@@ -44,6 +45,7 @@ def make_job(
         cache=make_cache(settings),
         devices={name: own.device for name, own in settings.models.items() if own.device},
         workers=tuple(Worker(**worker.model_dump()) for worker in settings.workers),
+        tables=tuple(Table(**table.model_dump()) for table in settings.tables),
         gallery=settings.web.url,
         deadline=_deadline(run.deadline, due_from),
         **run.options,

@@ -21,12 +21,14 @@ from pydantic_settings import (
 )
 
 from pixelmill.errors import SettingsError, nearest
+from pixelmill.joining.table import MOST_TABLES
 from pixelmill.paths import local_path
 from settings.group import IN_WORDS
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import DEADLINE, WORDS, RunSettings
 from settings.schedule import NIGHT_DEADLINE, ScheduleSettings
+from settings.tables import TableSettings
 from settings.web import WebSettings
 from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
@@ -36,6 +38,7 @@ CONFIG_VARIABLE = "PIXELMILL_CONFIG"
 DEFAULT_FILE = Path("pixelmill.toml")
 _WORDS = WORDS | {NIGHT_DEADLINE: f'{WORDS[DEADLINE]}, or ""'}
 _SERVICE = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
+_LISTED: Mapping[str, type[BaseModel]] = {"workers": WorkerSettings, "tables": TableSettings}
 _ENDPOINT = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -51,6 +54,7 @@ class Settings(BaseSettings):
     web: WebSettings = Field(default_factory=WebSettings)
     models: dict[str, OwnModel] = {}
     workers: tuple[WorkerSettings, ...] = ()
+    tables: tuple[TableSettings, ...] = Field((), max_length=MOST_TABLES)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
 
 
@@ -160,5 +164,5 @@ def _siblings(place: list[str]) -> list[str]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif model is Settings and annotation is not None:
-            model = WorkerSettings if step == "workers" else OwnModel
+            model = _LISTED.get(step, OwnModel)
     return list(model.model_fields)

@@ -8,13 +8,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from pixelmill.run import steps
+from pixelmill.run.course import Published
 from pixelmill.run.job import Job
 from pixelmill.run.retries import STORE
-from pixelmill.store.rows import Changes
 from tasks._retries import tried_again
 
 
 @task(name="publish", cache_policy=NO_CACHE, **tried_again(STORE))
-def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
-    """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
+def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
+    """Publish moved and removed images, serve complete generations, join tables, keep the parts few; what has
+    changed."""
     return steps.publish_changes(job, fingerprints)

@@ -181,3 +181,36 @@ def test_what_looks_like_a_setting_is_still_an_error(
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"{name} is not a setting.*{nearest}"):
         load_settings()
+
+
+def test_tables_are_found_from_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path is absolute in the job, wherever it was written; a variable holds all tables as JSON."""
+    Path("pixelmill.toml").write_text('[[tables]]\npath = "labels.csv"\nkey = "stem"\ncolumns = ["label"]\n')
+    (table,) = make_job(load_settings(), ["x"]).tables
+    assert (table.path, table.key, table.on, table.columns) == (
+        str(Path("labels.csv").absolute()),
+        "stem",
+        None,
+        ("label",),
+    )
+    monkeypatch.setenv("PIXELMILL_TABLES", '[{"path": "s3://bucket/labels.parquet", "on": "image_id"}]')
+    (table,) = make_job(load_settings(), ["x"]).tables
+    assert (table.path, table.on) == ("s3://bucket/labels.parquet", "image_id")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('path = "labels.xlsx"', r"tables\.0\.path: Expected a table called \*\.csv, .* Got 'labels\.xlsx'\.$"),
+        ('path = "https://u:p@host/l.csv"', r"tables\.0\.path: Expected an address without a login"),
+        ('path = "l.csv"\nkey = "name"', r"tables\.0\.key: Input should be 'path', 'stem' or 'sha256'\. Got 'name'"),
+        ('path = "l.csv"\ncolumns = []', r"tables\.0\.columns: .* at least 1"),
+        ('path = "l.csv"\ncolum = ["a"]', r"tables\.0\.colum is not a setting\. Did you mean 'columns'\?"),
+        ('key = "path"', r"tables\.0\.path is missing"),
+    ],
+)
+def test_tables_that_do_not_fit(text: str, words: str) -> None:
+    """The field is named, and what was expected."""
+    Path("pixelmill.toml").write_text(f"[[tables]]\n{text}\n")
+    with pytest.raises(SettingsError, match=words):
+        load_settings()

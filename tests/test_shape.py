@@ -28,7 +28,7 @@ DIRECTION = (
     ("catalog",),
     ("provenance", "embedding", "plan"),
     ("pipeline",),
-    ("travel",),
+    ("travel", "joining"),
     ("run", "search"),
     ("report", "bench"),
     ("web", "tables"),

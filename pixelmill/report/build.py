@@ -11,6 +11,7 @@ from types import MappingProxyType
 from pixelmill.embedding.precision import LEAST_COSINE
 from pixelmill.errors import StoreError
 from pixelmill.formatting import moment
+from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.by_model import by_model, filled_by
@@ -48,8 +49,8 @@ _PATHS = 50
 def build(
     job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
-    lost: Sequence[str] = (), ended: Ended = "done", error: str = "", steps: Mapping[str, float] = _NONE,
-    to_the_end: bool = True,
+    lost: Sequence[str] = (), columns: ColumnsReport = NOTHING_JOINED, ended: Ended = "done", error: str = "",
+    steps: Mapping[str, float] = _NONE, to_the_end: bool = True,
 ) -> RunReport:  # fmt: skip
     """The report of a run: counts of images and, for each model, of vectors. Nothing is written.
 
@@ -84,6 +85,7 @@ def build(
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
         embedded_twice=total.embedded_twice,
+        columns=columns,
         folders=changes.folders,
         new_images=new_images(store, changes),
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),

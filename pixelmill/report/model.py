@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
+from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.run.results import Ended, WorkerReport
 from pixelmill.run.unreadable import UnreadableSource
 from pixelmill.store.rows import FailureGroup, FolderCount
@@ -99,6 +100,7 @@ class RunReport(_Part):
 
     `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
     holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
+    `columns` what was joined to rows, of tables;
     `failure_rate` the share of the images to be read in this run that were
     refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
     `new_images` are a few of the new and the changed ones, from all over them.
@@ -121,6 +123,7 @@ class RunReport(_Part):
     advice: str = ""
     coverage: dict[str, FiniteFloat] = {}
     embedded_twice: NonNegativeInt = 0
+    columns: ColumnsReport = NOTHING_JOINED
     folders: tuple[FolderCount, ...] = ()
     new_images: tuple[NewImage, ...] = ()
     failures: tuple[FailureGroup, ...] = ()

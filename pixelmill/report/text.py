@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
+from pixelmill.report import columns as joined
 from pixelmill.report import links
 from pixelmill.report.budget import budget
 from pixelmill.report.history import night
@@ -115,6 +116,8 @@ def sections(report: Report) -> Iterator[Section]:
         yield _workers(report)
     if report.folders:
         yield _folders(report)
+    if joined.is_worth_telling(report.columns):
+        yield _columns(report)
     if report.failures:
         yield _failures(report)
     if report.self_check:
@@ -175,6 +178,11 @@ def _folders(report: RunReport) -> Section:
         rows.append((folder, *(_count(getattr(count, kind)) for kind in kinds)))
     addresses = tuple("" if count.folder is None else links.folder(count.folder) for count in report.folders)
     return Section("Folders", ("folder", *kinds), rows, ("folder",), links=addresses, linked="folder")
+
+
+def _columns(report: RunReport) -> Section:
+    rows, note = joined.rows(report.columns), joined.note(report.columns)
+    return _trimmed("Columns", ("table", *joined.COUNTS), rows, ("table",), note)
 
 
 def _self_check(report: RunReport) -> Section:

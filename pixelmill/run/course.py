@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from pixelmill.errors import PixelmillError, reason_of
+from pixelmill.joining.told import ColumnsReport
 from pixelmill.run.outcome import Outcome
 from pixelmill.run.results import Ended
 from pixelmill.run.scan import Scan
@@ -16,6 +17,14 @@ from pixelmill.store.rows import Changes
 
 REST = "rest"
 """Under this name stand the seconds of a run that belong to none of its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the last step before the report has found and done: what happened to files, what was joined to rows."""
+
+    changes: Changes = field(default_factory=Changes)
+    columns: ColumnsReport = field(default_factory=ColumnsReport)
 
 
 @dataclass(slots=True)
@@ -26,7 +35,7 @@ class Course:
     started: float = field(default_factory=lambda: time.time())
     scan: Scan | None = None
     outcome: Outcome = field(default_factory=Outcome)
-    changes: Changes | None = None
+    published: Published = field(default_factory=Published)
     ended: Ended = "done"
     error: str = ""
     is_told: bool = False

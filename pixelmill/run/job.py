@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pixelmill.joining.table import Table
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
 from pixelmill.paths import cache_folder
@@ -54,8 +55,8 @@ class Worker(BaseModel):
 class Job(RunOptions, ImageOptions):
     """A run's sources, models and choices, after flags, variables and files have been put together.
 
-    `devices` names another device for some models. `deadline` is in Unix seconds. `gallery` is the address that reports
-    link to.
+    `devices` names another device for some models. `deadline` is in Unix seconds. `tables` are joined to the rows by
+    whoever coordinates the run. `gallery` is the address that reports link to.
     """
 
     sources: tuple[str, ...]
@@ -65,6 +66,7 @@ class Job(RunOptions, ImageOptions):
     devices: dict[str, str] = Field(default_factory=dict)
     deadline: float | None = None
     workers: tuple[Worker, ...] = ()
+    tables: tuple[Table, ...] = ()
     gallery: str | None = None
 
     @property

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from pixelmill.errors import PixelmillError, StoreBusy, reason_of
+from pixelmill.joining.join import join_tables
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
 from pixelmill.report.build import build, close, dry_run_report, keep, late_report
@@ -16,7 +17,7 @@ from pixelmill.report.cut_off import tell_of_cut_off
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.cluster import cluster_kept
-from pixelmill.run.course import Course
+from pixelmill.run.course import Course, Published
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.left import take_in_left
@@ -41,7 +42,6 @@ from pixelmill.store.ledger_copy import ledger_to_try_on
 from pixelmill.store.living import holding
 from pixelmill.store.living import keep as keep_alive
 from pixelmill.store.master import MASTER, home_of
-from pixelmill.store.rows import Changes
 from pixelmill.watch.calls import doing
 from pixelmill.watch.saying import saying
 from pixelmill.watch.stopping import asked, heeded
@@ -101,16 +101,18 @@ def embed_here(orders: RunOrders, intake: Intake) -> Lost:
 
 
 @saying("Publishing")
-def publish_changes(job: Job, fingerprints: Sequence[str]) -> Changes:
-    """Publish moved and removed images, serve complete generations, keep the parts few; what has changed."""
+def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
+    """Publish moved and removed images, serve complete generations, join tables, keep the parts few; what has
+    changed."""
     with StoreWriter(job.store) as writer:
         changes = writer.ledger.changes()
         log.info("%s", changed(changes))
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
+        columns = join_tables(writer, job.tables, job.deadline)
         if not asked():
             compact_if_needed(writer)
-        return changes
+        return Published(changes, columns)
 
 
 @saying("Counting what was done, for the report")
@@ -133,11 +135,11 @@ def report_end(job: Job, course: Course) -> RunReport | None:
 
 
 def _counted(job: Job, writer: StoreWriter, course: Course, scan: Scan, *, to_the_end: bool = True) -> RunReport:
-    outcome, changes = course.outcome, course.changes or Changes()
+    outcome, published = course.outcome, course.published
     report = build(
-        job, writer.snapshot(), writer.ledger, scan, outcome.matrices, changes, outcome.reports,
+        job, writer.snapshot(), writer.ledger, scan, outcome.matrices, published.changes, outcome.reports,
         started=course.started, seconds=0.0, warnings=writer.warnings, plan=outcome.schedule, lost=outcome.warnings,
-        ended=course.ended, error=course.error, to_the_end=to_the_end,
+        columns=published.columns, ended=course.ended, error=course.error, to_the_end=to_the_end,
     )  # fmt: skip
     seconds, steps = course.seconds()
     return report.model_copy(update={"seconds": seconds, "steps": steps})
@@ -162,7 +164,7 @@ class Steps:
     fetch: Callable[[ModelSpec, CacheSpec], object] = fetch_weights
     plan: Callable[[Job, int], Prepared] = plan_work
     embed: Start = embed_here
-    publish: Callable[[Job, Sequence[str]], Changes] = publish_changes
+    publish: Callable[[Job, Sequence[str]], Published] = publish_changes
     report: Callable[[Job, Course], RunReport] = report_run
     show: Callable[[Job, RunReport], object] = lambda _job, _report: None
     stops: tuple[type[BaseException], ...] = ()
@@ -207,7 +209,7 @@ def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) 
             able = without(job, course.outcome.models_left_out)
             share_out(able, scan.number, prepared, steps.embed, earlier=_earlier(job), outcome=course.outcome)
         with course.step("publish"):
-            course.changes = steps.publish(job, [matrix.provenance.fingerprint for matrix in course.outcome.matrices])
+            course.published = steps.publish(job, [matrix.provenance.fingerprint for matrix in course.outcome.matrices])
         undone = course.outcome.undone()
         course.end(undone, is_cancelled=asked())
         with course.step("report"):

@@ -17,6 +17,7 @@ from pixelmill.store.contents import Contents, different, rows_of_others
 from pixelmill.store.database import Database, connect
 from pixelmill.store.filesystem import is_shared
 from pixelmill.store.holders import Holders
+from pixelmill.store.joins import Joins
 from pixelmill.store.ledger_check import Findings, examine
 from pixelmill.store.master import MASTER
 from pixelmill.store.quarantine import Quarantine
@@ -34,8 +35,9 @@ class Ledger:
     """The ledger of one store. One connection; use from one thread at a time.
 
     `scans` are what was found, `worklist` what is to be done of it, `contents` which row and which files a content has,
-    `sizes` which of them a file may hold, `quarantine` what was refused, `runs` what is kept of runs, and `beside`
-    what came with images. Raises StoreError, which says what to do, where the file is damaged, locked or newer.
+    `sizes` which of them a file may hold, `quarantine` what was refused, `runs` what is kept of runs, `beside` what
+    came with images, and `joins` what was joined to rows. Raises StoreError, which says what to do, where the file is
+    damaged, locked or newer.
 
     Made and written where it lies, unless a `connection` is given (see `readonly.open_read_only`).
     """
@@ -59,6 +61,7 @@ class Ledger:
         self.quarantine = Quarantine(self.database, self.contents, self._holders)
         self.runs = Runs(self.database)
         self.beside = Beside(self.database)
+        self.joins = Joins(self.database)
 
     def close(self) -> None:
         self.scans.close()

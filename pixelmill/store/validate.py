@@ -15,8 +15,8 @@ ENDS, JOINED = ":ends", ":bytes"
 """Beside a text dataset: where each text ends, in the bytes of all of them."""
 
 _FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z._-]{0,99}")
-COLUMN_NAME = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,63}")
-"""What a column may be called."""
+COLUMN_NAME = re.compile(r"\w[\w.-]{0,63}")
+"""What a column may be called, in any script."""
 _FINGERPRINT = re.compile(r"[0-9a-f]{16,128}")
 _MOST = 2**48
 """Rows, bytes and dims beyond this are lies, and would overflow what is computed with them."""

@@ -1,0 +1,75 @@
+"""Which kind a column has by how its values read, and the SQL that makes values of that kind of them."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from pixelmill.store.columns import Column, ColumnKind
+
+MOST_TEXT: Final = 64 << 10
+"""Bytes that one value may have."""
+MOMENT: Final = "ms since 1970"
+"""The unit of a column of moments."""
+
+# A number with zeros in front is a name for something, as are more digits than 64 bits hold.
+_INTEGER: Final = r"[+-]?(0|[1-9]\d{0,18})"
+_NUMBER: Final = r"[+-]?(0|[1-9]\d{0,18}|(0|[1-9]\d*)?\.\d+|(0|[1-9]\d*)\.\d*|(0|[1-9]\d*)(\.\d*)?[eE][+-]?\d+)"
+_DAY: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
+_LEAST: Final = "(-9223372036854775808)"  # stands for what is missing
+
+_INT_SQL = (
+    "CASE WHEN lower({v}) IN ('true', 'false') THEN CAST(lower({v}) = 'true' AS BIGINT) "
+    f"WHEN regexp_full_match({{v}}, '{_INTEGER}') THEN nullif(TRY_CAST({{v}} AS BIGINT), {_LEAST}) END"
+)
+_FLOAT_SQL = (
+    f"CASE WHEN regexp_full_match({{v}}, '{_NUMBER}') AND isfinite(TRY_CAST({{v}} AS DOUBLE)) "
+    "THEN TRY_CAST({v} AS DOUBLE) END"
+)
+_MOMENT_SQL = f"CASE WHEN regexp_full_match({{v}}, '{_DAY}') THEN epoch_ms(TRY_CAST({{v}} AS TIMESTAMPTZ)) END"
+_TEXT_SQL = f"CASE WHEN strlen({{v}}) <= {MOST_TEXT} AND NOT contains({{v}}, chr(0)) THEN {{v}} END"
+
+Shape = tuple[ColumnKind, str]
+"""A kind, and its unit."""
+_SQL: Final[dict[Shape, str]] = {
+    ("int64", ""): _INT_SQL, ("float64", ""): _FLOAT_SQL, ("int64", MOMENT): _MOMENT_SQL, ("text", ""): _TEXT_SQL
+}  # fmt: skip
+
+
+def read_as(shape: Shape, value: str) -> str:
+    """SQL that reads a text as a value of a kind; NULL where it is none. `value` is SQL as well."""
+    return _SQL[shape].replace("{v}", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How many values there are, and as what they read."""
+
+    values: int = 0
+    integers: int = 0
+    floats: int = 0
+    moments: int = 0
+    texts: int = 0
+
+    def __add__(self, other: Readings) -> Readings:
+        return Readings(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+
+    def of(self, shape: Shape) -> int:
+        """How many read as a kind."""
+        counts = (self.integers, self.floats, self.moments, self.texts)
+        return dict(zip(_SQL, counts, strict=True))[shape]
+
+
+def readings_sql(value: str) -> str:
+    """SQL for the numbers of `Readings`."""
+    return ", ".join([f"count({value})", *(f"count({read_as(shape, value)})" for shape in _SQL)])
+
+
+def shape_of(readings: Readings, before: Column | None) -> Shape:
+    """The kind of a column: that of `before` as long as half of the values or more read so; else the first that all
+    values have, of whole numbers, numbers, moments; else text."""
+    if before is not None:
+        known = (before.kind, before.unit)
+        if known in _SQL and 2 * readings.of(known) >= readings.values:
+            return known
+    return next((shape for shape in _SQL if readings.values and readings.of(shape) == readings.values), ("text", ""))

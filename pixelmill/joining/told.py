@@ -1,0 +1,44 @@
+"""What there is to tell of a join."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TableReport(_Told):
+    """A table that was read: its `lines`; how many are `unmatched`, as no picture has their key, or are `repeated`, as
+    a later line has it again; how many keys are `shared` by several pictures, which all get the line; how many lines
+    and values are `unreadable`, with a few `examples`; `notes` on how it was read, and the `problem` for which it was
+    not."""
+
+    path: str
+    lines: NonNegativeInt = 0
+    unmatched: NonNegativeInt = 0
+    repeated: NonNegativeInt = 0
+    shared: NonNegativeInt = 0
+    unreadable: NonNegativeInt = 0
+    examples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class ColumnsReport(_Told):
+    """In how many `rows` a value of a joined column changed; the columns that are new, that no table gives any more and
+    that were `dropped`, and for which there is `no_room`; the tables that were read, or should have been; whether
+    all was `left` to the next run, for want of time; and the `problem` for which nothing was joined."""
+
+    rows: NonNegativeInt = 0
+    new: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    no_room: tuple[str, ...] = ()
+    tables: tuple[TableReport, ...] = ()
+    left: bool = False
+    problem: str = ""
+
+
+NOTHING_JOINED = ColumnsReport()
+"""Of a run that joined nothing: nothing has changed."""
