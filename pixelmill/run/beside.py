@@ -12,6 +12,7 @@ from pixelmill.embedding.reader import READS_AT_ONCE
 from pixelmill.errors import ImageRejected, reason_of
 from pixelmill.sources.archives import said_of_row
 from pixelmill.sources.companions import ROW, Companion
+from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.sources.said import MOST_BYTES, Said, said_in
 from pixelmill.watch.calls import answer, begin
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pixelmill.store.ledger import Ledger
 
 _AT_ONCE = 1000
+_RECORDED_AT_ONCE = 10_000
 _FEW = 5
 """So many that cannot be read are named."""
 _LATE = "The deadline came: it is read by the next run."
@@ -42,6 +44,20 @@ class BesideReport:
     examples: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     hung: tuple[Hang, ...] = ()
+
+
+def without_companions(ledger: Ledger, scan: int, files: Iterator[FoundFile]) -> Iterator[FoundFile]:
+    """The images among files; the companions between them are recorded."""
+    companions = list[Companion]()
+    for file in files:
+        if type(file) is not Companion:
+            yield file
+            continue
+        companions.append(file)
+        if len(companions) >= _RECORDED_AT_ONCE:
+            ledger.beside.record(scan, companions)
+            companions.clear()
+    ledger.beside.record(scan, companions)
 
 
 def read_beside(ledger: Ledger, *, deadline: float | None = None) -> BesideReport:

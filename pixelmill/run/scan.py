@@ -6,17 +6,15 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.errors import SourceError
 from pixelmill.formatting import number_of
+from pixelmill.run.beside import without_companions
 from pixelmill.run.rehash import rehash
 from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
 from pixelmill.sources.address import checked_address, is_address
-from pixelmill.sources.companions import Companion
 from pixelmill.sources.discover import Discovery, in_order
 from pixelmill.sources.files import Status
 from pixelmill.sources.found import FoundFile
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 10_000
-"""Companions that are recorded at once."""
 _DETOURS = 3
 """So many folders and files of one source may hang before the rest of it is left as well."""
 _STAYS = "What is known from there stays as it is on record."
@@ -81,11 +77,21 @@ def scan_sources(
     on_begin(number)
     walk = _Walk(problems, deadline, beside=beside)
     found = walk.parsed(sources, ledger)
+    unchanged = list[str]()
+
+    def members(archive: str, status: Status) -> Iterator[FoundFile] | None:
+        images = ledger.scans.members(archive, status)
+        if images is not None:
+            unchanged.append(archive)
+        return images
+
     discovery = Discovery(
-        found, ledger.scans.is_known, ledger.scans.is_stored, partial(_members, ledger, beside), problems.__setitem__,
+        found, ledger.scans.is_known, ledger.scans.is_stored, members, problems.__setitem__,
         ledger.beside.is_known if beside else None,
     )  # fmt: skip
-    ledger.scans.record(number, _told(_images(ledger, number, walk.files(discovery))))
+    ledger.scans.record(number, _told(without_companions(ledger, number, walk.files(discovery))))
+    if beside:
+        ledger.beside.see_archives(number, unchanged)
     archives = {**discovery.notes.archives, **_complete(ledger, number, discovery)}
     ledger.scans.record_archives(number, archives, beside=beside)
     folders = dict.fromkeys((place for place in walk.away if place not in walk.missing), 0)
@@ -103,26 +109,6 @@ def scan_sources(
         log.warning("%s", problem)
     unreadable = tuple(_unreadable(ledger, number, folders, walk))
     return Scan(number, ledger.scans.seen(number), discovery.notes.skipped, told, folders, tuple(walk.hung), unreadable)
-
-
-def _members(ledger: Ledger, beside: bool, archive: str, status: Status) -> Iterator[FoundFile] | None:
-    """What is on record of an archive that has not changed."""
-    images = ledger.scans.members(archive, status)
-    return images if images is None or not beside else chain(images, ledger.beside.of_archive(archive))
-
-
-def _images(ledger: Ledger, scan: int, files: Iterator[FoundFile]) -> Iterator[FoundFile]:
-    """The images among files; the companions between them are recorded."""
-    companions = list[Companion]()
-    for file in files:
-        if type(file) is not Companion:
-            yield file
-            continue
-        companions.append(file)
-        if len(companions) >= _AT_ONCE:
-            ledger.beside.record(scan, companions)
-            companions.clear()
-    ledger.beside.record(scan, companions)
 
 
 def _told(files: Iterator[FoundFile]) -> Iterator[FoundFile]:

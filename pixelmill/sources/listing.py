@@ -38,8 +38,7 @@ _WITH_COMPANIONS: Final = 3
 found are looked into once more; so are those of which only the images are on record, where more is asked for."""
 
 Members = Callable[[str, Status], Iterable[FoundFile] | None]
-"""The images of an archive as they are on record, if it has not changed since it was listed; None if it has. Where they
-are asked for, its companions as well."""
+"""The images of an archive as they are on record, if it has not changed since it was listed; None if it has."""
 
 Beside = Callable[[FoundFile], bool] | None
 """Whether a companion is on record as it is now; None: nobody asks for companions."""

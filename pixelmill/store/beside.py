@@ -13,6 +13,7 @@ from pixelmill.sources.said import Said, Value
 from pixelmill.store import said
 from pixelmill.store.database import Database
 from pixelmill.store.recorded import STRETCH, KnownTimes, recorded_file
+from pixelmill.store.scans import under
 
 # `key` says of which images a companion speaks (`companions.keys_of`). `unread`: 1 waits to be read; 2 does not, as no
 # image has its key. `unsettled`: 1 its values have changed since they were joined to rows, or it is gone; 2 that was
@@ -68,14 +69,6 @@ class _Waiting(NamedTuple):
     kind: str
 
 
-class _Recorded(NamedTuple):
-    path: bytes
-    source: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
 class _Problem(NamedTuple):
     path: bytes
     problem: str
@@ -100,12 +93,13 @@ class Beside:
             for some in batched(companions, STRETCH):
                 self._record(scan, some)
 
-    def of_archive(self, archive: str) -> Iterator[Companion]:
-        """The companions of an archive that are on record."""
-        prefix = os.fsencode(archive)
-        query = "SELECT path, source, size, mtime_ns, ctime_ns FROM beside WHERE path >= ? AND path < ? AND NOT gone"
-        for found in list(self._db.read(_Recorded, query, (prefix + b"/", prefix + b"0"))):
-            yield Companion(*recorded_file(*found))
+    def see_archives(self, scan: int, archives: Iterable[str]) -> None:
+        """Record that a scan found archives unchanged: what is on record of them is there."""
+        with self._db.transaction():
+            self._db.write_all(
+                "UPDATE beside SET scan = ?1 WHERE scan < ?1 AND path >= ?2 AND path < ?3 AND NOT gone",
+                ((scan, *under(archive)) for archive in archives),
+            )
 
     def look_again(self) -> None:
         """Let those wait to be read that nobody needed, of which an image is new by now."""

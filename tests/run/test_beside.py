@@ -128,14 +128,18 @@ XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.o
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
-def test_a_night_without_changes_reads_nothing(night: Night, put: Put, reads: list[str]) -> None:
-    """Neither files nor archives are read again, no row is joined anew, and companions of no picture are not opened."""
+def test_a_night_without_changes_reads_nothing(
+    night: Night, put: Put, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither files nor archives are opened again, also those of no picture, and no row is joined anew."""
     folder = put(**{"a.png": None, "a.txt": "a", "nobody.txt": "x", "nobody.json": {}})
     pack_tar(folder / "s.tar", {"000.png": content(1), "000.txt": b"zero"})
     before = night(folder, folder / "s.tar")
     assert before == {"a.png": {"caption": "a"}, "000.png": {"caption": "zero"}}
     assert night.changed == [0, 1]
     reads.clear()
+    monkeypatch.setattr("pixelmill.sources.discover.head_of", pytest.fail)
+    monkeypatch.setattr("pixelmill.sources.listing.listed", pytest.fail)
     assert night(folder, folder / "s.tar") == before
     assert (reads, night.changed, night.report) == ([], [], BesideReport())
 
@@ -375,3 +379,23 @@ def test_takeout_in_a_zip(night: Night, tmp_path: Path) -> None:
         {f"{folder}/a-edited.jpg": content(1), f"{folder}/a.jpg.supplemental-metada.json": json.dumps(told).encode()},
     )
     assert night(tmp_path / "takeout.zip")["a-edited.jpg"]["favorited"] == 1
+
+
+def test_ledgers_from_before_get_the_tables(night: Night, put: Put, tmp_path: Path) -> None:
+    """A ledger without them is whole, and is asked and written as if it had never had any."""
+    folder = put(**{"a.png": None, "a.txt": "a"})
+    before = night(folder)
+    for name in ("beside", "said"):
+        night.ledger.database.write(f"DROP TABLE {name}")
+    assert list(night.ledger.check()) == []
+    night.ledger.close()
+    with Ledger(tmp_path / "store") as ledger:
+        assert ledger.beside.is_empty()
+        assert Night(ledger)(folder) == before
+
+
+def test_many_of_one_beginning(night: Night, put: Put) -> None:
+    """Numbered pictures each find their own text, whatever else begins like them."""
+    numbers = [*range(1, 30), *range(100, 130)]
+    folder = put(**{f"f.{n}.png": None for n in numbers}, **{f"f.{n}.png.json": {"n": n} for n in numbers})
+    assert night(folder) == {f"f.{n}.png": {"n": n} for n in numbers}
