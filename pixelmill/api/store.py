@@ -66,8 +66,8 @@ class Store(reader.Store):
 
         text, image, row: One, or a list; of a pair (what, weight) a negative weight subtracts. Words may say so too, as
             on the command line: "-people", "2:red bike". Images are what `embed` takes. Rows do not find themselves.
-        where: A condition in SQL that results fulfil: "width >= 1000 AND path LIKE '2024/%'". Columns: row, path,
-            source, sha256, width, height, bytes, modified.
+        where: A condition in SQL that results fulfil: "label = 'dog' AND path LIKE '2024/%'". Columns: those of the
+            store, and row, path, source, sha256, width, height, bytes, modified.
         model: By name; several are searched side by side, by `weights`. Without one: that which covers most rows,
             among those that understand words if `text` is given.
         copies: Show pictures that look the same one by one. exact: Compare with every row, even if there is an index.

@@ -65,13 +65,15 @@ _GROUPS = {
 @click.option("--weights", metavar="0.7,0.3", help="How much each of several models counts.")
 @click.option("-k", default=10, show_default=True, type=click.IntRange(1, 10_000), metavar="N", help="Results.")
 @click.option("--glob", "globs", multiple=True, metavar="PATTERN", help="Only paths like '2024/*.jpg'; any of several.")
-@click.option("--since", callback=_moment, metavar="WHEN", help="Only files modified on that day, or then, or later.")
 @click.option(
-    "--until", callback=_moment, metavar="WHEN", help="Only files modified by the end of that day, or before then."
+    "--since", callback=_moment, metavar="WHEN", help="Only what was taken on that day, or then, or later; or modified."
+)
+@click.option(
+    "--until", callback=_moment, metavar="WHEN", help="Only what was taken by the end of that day, or before then."
 )
 @click.option("--min-size", type=click.IntRange(1), metavar="PX", help="Least length of the shorter edge.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PX", help="Greatest length of the longer edge.")
-@click.option("--where", metavar="SQL", help="Only what fulfils a condition: \"bytes > 1e6 AND path LIKE '2024/%'\".")
+@click.option("--where", metavar="SQL", help="Only what fulfils a condition: \"label = 'dog' AND bytes > 1e6\".")
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import QueryError
+from pixelmill.search.conditions import read
+from pixelmill.search.dates import dates_told, is_known, taken_within
+from pixelmill.search.lines import OF_FILES
 from pixelmill.search.moments import beginning_ns, end_ns
 from pixelmill.search.places import Fits, fitting, ledger_stamp
-from pixelmill.search.where import OF_FILES, columns_of, is_fleeting, rows_where
+from pixelmill.search.where import OF_THE_LEDGER, columns_of, rows_where
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.reader import Store
 from pixelmill.store.readonly import ledger_of
@@ -25,11 +28,12 @@ class Filters:
     """What a result must fulfil; everything that is given, and any one of `globs`.
 
     `globs` are patterns for the path relative to its source, or for the whole path: `*` stands for anything, slashes
-    too, `?` for one character, `[ab]` for one of these. `since` and `until` are about the file's modification time as
-    the last run saw it: a day (`date`) counts from its first moment and to its last, a moment (`datetime`) is included
-    in `since` and not in `until`; without a time zone, both are local. A content in several files passes if one of
-    these passes by path and date. `min_size` is the least length of the shorter edge in pixels, `max_size` the
-    greatest of the longer one. `where` is a condition in SQL over `where.COLUMNS`.
+    too, `?` for one character, `[ab]` for one of these. `since` and `until` are about when a picture was taken, where
+    the store knows that (`dates.taken_within`), else about the file's modification time as the last run saw it: a day
+    (`date`) counts from its first moment and to its last, a moment (`datetime`) is included in `since` and not in
+    `until`; of files, without a time zone, both are local. A content in several files passes if one of these passes by
+    path and date. `min_size` is the least length of the shorter edge in pixels, `max_size` the greatest of the longer
+    one. `where` is a condition in SQL over `where.COLUMNS` and the columns of the store.
     """
 
     globs: tuple[str, ...] = ()
@@ -42,15 +46,18 @@ class Filters:
     def stamp(self, store: Store) -> object:
         """What changes when other rows of the same snapshot may pass: dates and copies are the ledger's to tell,
         and what is now is another moment each time."""
-        if self.where is not None and is_fleeting(self.where):
+        if self.where is not None and read(self.where).fleeting:
             return object()
-        asked = self.globs or self.since or self.until or self.names_files
+        asked = self.globs or self.since or self.until or self._names(OF_THE_LEDGER)
         return ledger_stamp(store.folder) if asked else None
 
     @property
     def names_files(self) -> bool:
         """Whether `where` is about what differs among the files of one content."""
-        return self.where is not None and bool(columns_of(self.where) & OF_FILES)
+        return self._names(OF_FILES)
+
+    def _names(self, columns: frozenset[str]) -> bool:
+        return self.where is not None and not columns.isdisjoint(columns_of(self.where))
 
 
 def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
@@ -63,7 +70,7 @@ def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
         longer = np.maximum(store.widths, store.heights)
         allowed &= (longer <= filters.max_size) & (longer > 0)
     if filters.since or filters.until:
-        allowed &= _by_date(store, filters)
+        allowed &= _by_date(store, filters, allowed)
     elif filters.globs:
         allowed &= _by_path(store, fitting(filters.globs), allowed)
     if filters.where is not None:
@@ -71,12 +78,15 @@ def allowed_rows(store: Store, filters: Filters) -> NDArray[np.bool_]:
     return allowed
 
 
-def paths_known(store: Store, filters: Filters) -> str:
-    """What a person who filters by path should know: that without a ledger each content is known by one path only."""
-    if not (filters.globs or filters.names_files):
-        return ""
-    with ledger_of(store.folder) as ledger:
-        return "" if ledger else "The store has no ledger: of copies of one content, only one path was looked at."
+def notes_for(store: Store, filters: Filters) -> Iterator[str]:
+    """What a person who filters should know: what dates are, and that without a ledger each content is known by one
+    path only."""
+    if filters.since or filters.until:
+        yield dates_told(store)
+    if filters.globs or filters.names_files:
+        with ledger_of(store.folder) as ledger:
+            if not ledger:
+                yield "The store has no ledger: of copies of one content, only one path was looked at."
 
 
 def _by_path(store: Store, fits: Fits, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -90,11 +100,17 @@ def _by_path(store: Store, fits: Fits, candidates: NDArray[np.bool_]) -> NDArray
     return result
 
 
-def _by_date(store: Store, filters: Filters) -> NDArray[np.bool_]:
-    result = np.zeros(len(store), dtype=bool)
-    with _ledger(store) as ledger:
-        found = ledger.contents.places_modified(beginning_ns(filters.since), end_ns(filters.until))
-        _mark(result, found, fitting(filters.globs))
+def _by_date(store: Store, filters: Filters, candidates: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """By when they were taken, at any path that fits; of others, by a file's date and its path together."""
+    result, fits = taken_within(store, filters.since, filters.until), fitting(filters.globs)
+    if filters.globs:
+        result &= _by_path(store, fits, candidates & result)
+    others = candidates & ~is_known(store)
+    if others.any():
+        by_file = np.zeros(len(store), dtype=bool)
+        with _ledger(store) as ledger:
+            _mark(by_file, ledger.contents.places_modified(beginning_ns(filters.since), end_ns(filters.until)), fits)
+        result |= by_file & others
     return result
 
 

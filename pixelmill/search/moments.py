@@ -41,6 +41,11 @@ def end_ns(until: date | datetime | None) -> int:
     return LATEST_NS if until is None else beginning_ns(until)
 
 
+def within_files_times(moment: date | datetime) -> bool:
+    """Whether a day or a moment is one that files can have, and that any zone has a local time for."""
+    return _FIRST <= _day(moment) <= _LAST
+
+
 def _day(moment: date | datetime) -> date:
     return moment.date() if isinstance(moment, datetime) else moment
 

@@ -17,7 +17,7 @@ from pixelmill.errors import NoTextTower, QueryError
 from pixelmill.search.collapse import collapse
 from pixelmill.search.encoder import Encoder, Load, QueryEncoder, Weights, from_catalog, has_text
 from pixelmill.search.exact import members_of, top_k
-from pixelmill.search.filters import Filters, allowed_rows, paths_known
+from pixelmill.search.filters import Filters, allowed_rows, notes_for
 from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
 from pixelmill.search.notes import left_behind, through
@@ -135,7 +135,7 @@ class Searcher:
             tuple(m.provenance.model for m in matrix.members), _hits(store, hits, filters),
             (
                 *query.notes, *(through(index) if index else left_behind(matrix)),
-                *filter(None, [paths_known(store, filters)]),
+                *notes_for(store, filters),
             ),
         )  # fmt: skip
 

@@ -17,6 +17,8 @@ Values = np.ndarray | Sequence[bytes]
 
 MISSING_INT: Final = -(2**63)
 """Stands in a column of whole numbers where there is none; in others that is NaN, or the empty text."""
+MILLISECONDS: Final = "ms since 1970"
+"""How the unit of a column of times begins; behind it may stand by which clock."""
 _DTYPES: Final = {"float64": np.dtype(np.float64), "int64": np.dtype(np.int64)}
 
 
@@ -33,6 +35,16 @@ class Column(BaseModel):
     def dtype(self) -> np.dtype | None:
         """Of its values in a part; None for texts."""
         return _DTYPES.get(self.kind)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether its numbers are moments: milliseconds since 1970."""
+        return self.kind == "int64" and self.unit.startswith(MILLISECONDS)
+
+    @property
+    def word(self) -> str:
+        """What its values are, for people: a number, a text, a time."""
+        return "time" if self.is_time else "text" if self.kind == "text" else "number"
 
     @property
     def missing(self) -> float | int | bytes:

@@ -15,7 +15,6 @@ from pixelmill.errors import QueryError
 from pixelmill.search.filters import Filters
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Searcher
-from pixelmill.search.where import COLUMNS
 from tests.support.checkpoints import TinyModels
 from tests.support.searchable import make_store, paint
 
@@ -131,7 +130,10 @@ def test_now_is_another_moment_each_time(store: pixelmill.Store) -> None:
     ("where", "words"),
     [
         ("widht > 100", "Got 'widht'. Did you mean 'width'?"),
-        ("label = 'dog'", f"the columns {', '.join(COLUMNS)}. Got 'label'."),
+        (
+            "label = 'dog'",
+            "over numbers (row, width, height, bytes), texts (path, source, sha256), times (modified). Got 'label'.",
+        ),
         ('path = "a.png"', "A text stands in single quotes: 'a.png'."),
         ("width >", "SQL does not read so: syntax error"),
         ("", "SQL does not read so"),
@@ -169,13 +171,13 @@ def test_the_engine_reaches_nothing(statement: str, tmp_path: Path) -> None:
     """Not even past the reading of conditions: no file, no network, no extension, no variable of the program."""
     import duckdb
 
-    from pixelmill.search.where import _engine
+    from pixelmill.search.conditions import engine
 
     (secret := tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     somebodys = {"a": np.arange(3)}
-    engine = _engine()
+    answering = engine()
     with pytest.raises(duckdb.Error, match=r"disabled|configuration|does not exist"):
-        engine.execute(statement.format(secret=secret)).fetchall()
+        answering.execute(statement.format(secret=secret)).fetchall()
     assert secret.read_text() == "a,b\n1,2\n"
     assert len(somebodys["a"]) == 3
 

@@ -22,14 +22,15 @@ When = Annotated[date | datetime, BeforeValidator(_read)]
 def filters_of(
     glob: Annotated[str, Query(max_length=500, description="A pattern for the path: `animals/*`, `*.png`.")] = "",
     since: Annotated[
-        When | None, Query(description="The last change is on this day, at this moment, or later.")
+        When | None, Query(description="Taken on this day, at this moment, or later; or last changed.")
     ] = None,
     until: Annotated[
-        When | None, Query(description="The last change is by the end of this day; before a moment.")
+        When | None, Query(description="Taken by the end of this day, before this moment; or last changed.")
     ] = None,
     min_size: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="Pixels of the shorter edge.")] = None,
 ) -> Filters:
-    """As `pixelmill search` has them: days are those of the server's clock, moments too unless they name a zone."""
+    """As `pixelmill search` has them: days are those of the camera's clock, or of the server's for files whose pictures
+    do not say when they were taken; moments too unless they name a zone."""
     return Filters(globs=(glob,) if glob else (), since=since, until=until, min_size=min_size)
 
 
