@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pixelmill.embedding.reader import READS_AT_ONCE
@@ -23,11 +24,15 @@ from pixelmill.watch.threads import Threads
 if TYPE_CHECKING:
     from pixelmill.store.ledger import Ledger
 
-_AT_ONCE = 1000
+_AT_ONCE = 500
+"""Companions that are read before what they say is recorded: so much of it is in memory."""
 _RECORDED_AT_ONCE = 10_000
 _FEW = 5
 """So many that cannot be read are named."""
 _LATE = "The deadline came: it is read by the next run."
+
+_parsing = Lock()
+"""One is parsed at a time: a hostile one may take a hundred times its bytes, and Python parses no two at once."""
 
 Answer = Said | str
 """What a companion says, or why that cannot be had now."""
@@ -161,7 +166,13 @@ def _said(companion: Companion) -> Answer:
     """What a companion that is a file or a member says, or why it cannot be had now."""
     if not companion.size:
         return Said(origin=companion.kind)
-    return _in_words(lambda: said_in(companion.kind, read_image(companion, max_bytes=MOST_BYTES)))
+    return _in_words(partial(_read_and_parsed, companion))
+
+
+def _read_and_parsed(companion: Companion) -> Said:
+    data = read_image(companion, max_bytes=MOST_BYTES)
+    with _parsing:
+        return said_in(companion.kind, data)
 
 
 def _in_words(said: Callable[[], Said]) -> Answer:

@@ -20,6 +20,8 @@ MOST_TEXT: Final = 64 << 10
 """Bytes that one value may have."""
 MOST_VALUES: Final = 256
 """Values that one companion may have: what says more is a table."""
+MOST_SAID: Final = 256 << 10
+"""Bytes of text that one companion may have kept in all: many of them are in memory at once."""
 MOST_NAME: Final = 64
 ORIGINS: Final = ("txt", "cls", "json", "xmp", "takeout", "parquet")
 """Where values come from. What comes first here counts where several say something by one name."""
@@ -66,18 +68,20 @@ def said_in(kind: str, data: bytes) -> Said:
 def kept(given: Iterable[tuple[str, Any]], origin: str) -> Said:
     """Values as columns can keep them: whole numbers of 64 bits, finite numbers, texts; lists and objects as JSON. What
     is empty is missing."""
-    values, problems = dict[str, Value](), list[str]()
+    values, problems, room = dict[str, Value](), list[str](), MOST_SAID
     for given_name, given_value in given:
         name = column_name(given_name, origin)
         value = _value(given_value)
-        if isinstance(value, str) and len(value.encode()) > MOST_TEXT:
+        size = len(value.encode()) if isinstance(value, str) else 0
+        if size > MOST_TEXT:
             problems.append(f"{name or given_name!r:.64} has more than {MOST_TEXT:,} bytes")
         elif not name and value is not None:
             problems.append(f"{given_name!r:.64} is no name of a column")
-        elif value is not None and len(values) >= MOST_VALUES:
-            problems.append(f"it says more than {MOST_VALUES} things, of which the first are kept")
+        elif value is not None and (len(values) >= MOST_VALUES or size > room):
+            problems.append(f"it says more than {MOST_VALUES} things or {MOST_SAID:,} bytes; the first are kept")
             break
         elif value is not None:
+            room -= size
             values.setdefault(name, value)
     return Said(values, origin, _shortly("; ".join(problems)))
 

@@ -82,7 +82,9 @@ class Night:
         files = [file for file, row in self.ledger.worklist.images(self.scan.number) if row is None]
         digests = {file: file.encoded[-32:].rjust(32, b"\0") for file in files}
         known = self.ledger.contents.rows_of(list(digests.values()))
-        rows = {digest: first + i for i, digest in enumerate(d for d in digests.values() if d not in known)}
+        rows = {
+            digest: first + i for i, digest in enumerate(d for d in dict.fromkeys(digests.values()) if d not in known)
+        }
         self.ledger.contents.record_rows(rows.items())
         self.ledger.contents.record_read((file, {**known, **rows}[digest]) for file, digest in digests.items())
 
@@ -399,3 +401,21 @@ def test_many_of_one_beginning(night: Night, put: Put) -> None:
     numbers = [*range(1, 30), *range(100, 130)]
     folder = put(**{f"f.{n}.png": None for n in numbers}, **{f"f.{n}.png.json": {"n": n} for n in numbers})
     assert night(folder) == {f"f.{n}.png": {"n": n} for n in numbers}
+
+
+def test_copies_of_one_content(night: Night, tmp_path: Path) -> None:
+    """What is said where the store has a picture counts first, then what is said of copies by their paths."""
+    name = "x" * 40  # contents are told by the ends of paths here
+    for folder, texts in {"p": {"txt": "first", "json": '{"n": 1}'}, "q": {"txt": "second", "cls": "5"}}.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.png").write_bytes(content(1))
+        for kind, text in texts.items():
+            (tmp_path / folder / f"{name}.{kind}").write_text(text)
+    assert night(tmp_path / "p", tmp_path / "q") == {f"{name}.png": {"caption": "first", "n": 1, "label": 5}}
+    second = [(0, os.fsencode(tmp_path / "q" / f"{name}.png"))]
+    assert dict(night.ledger.beside.of_rows(second)) == {0: {"caption": "second", "n": 1, "label": 5}}
+    (tmp_path / "p" / f"{name}.png").unlink()
+    (tmp_path / "p" / "other.png").write_bytes(content(2))
+    night(tmp_path / "p", tmp_path / "q")
+    assert night.changed == [0, 1]
+    assert dict(night.ledger.beside.of_rows(second)) == {0: {"caption": "second", "label": 5}}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmill.images.facts import FACTS
-from pixelmill.sources.said import MOST_NAME, MOST_TEXT, MOST_VALUES, TAKEN, column_name, kept, said_in
+from pixelmill.sources.said import MOST_NAME, MOST_SAID, MOST_TEXT, MOST_VALUES, TAKEN, column_name, kept, said_in
 
 CAPTIONS = {
     "plain": (b"A horse.\n", "A horse."),
@@ -120,6 +120,9 @@ def test_one_that_says_too_much() -> None:
     said = kept(((f"n{i}", i) for i in range(MOST_VALUES + 5)), "json")
     assert len(said.values) == MOST_VALUES
     assert str(MOST_VALUES) in said.problem
+    said = kept(((f"n{i}", "x" * MOST_TEXT) for i in range(100)), "json")
+    assert sum(len(str(value)) for value in said.values.values()) == MOST_SAID
+    assert f"{MOST_SAID:,} bytes" in said.problem
 
 
 XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
