@@ -54,6 +54,7 @@ def vectorize(
     decode: Decode = None,
     deadline: Deadline = None,
     paranoid: Switch = None,
+    facts: Switch = None,
     dry_run: bool = False,
     config: Text = None,
 ) -> RunReport | DryRunReport:
@@ -71,6 +72,8 @@ def vectorize(
         decode: fast, or reference for upstream's own preprocessing. Empty: as the store's matrix was made.
         deadline: When to stop, as 06:00 or 90m; the next run does the rest. Empty: as in the settings.
         paranoid: Also read and hash the files whose size and times are unchanged. Untouched: as in the settings.
+        facts: Make columns of what cameras wrote and pixels are like. Untouched: as in the settings, else in new stores
+            and in those that have them.
         dry_run: Only tell what would be done.
         config: The settings file. Empty: pixelmill.toml.
     """
@@ -78,6 +81,7 @@ def vectorize(
     flags: dict[str, Any] = {
         "models": tuple(models) if models else None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "deadline": deadline, "paranoid": paranoid,
+        "facts": facts,
     }  # fmt: skip
     settings, night = load_settings(Path(config) if config else None, {"run": flags}), due_from()
     job = make_job(settings, sources or (), due_from=night)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.manifest import Fillable
 from pixelmill.store.reader import Store
 
 _SHARDS_A_WORKER = 4
@@ -40,14 +40,14 @@ NO_MATRIX = "no matrix"
 
 
 class Coverage:
-    """Which rows of one snapshot need nothing more from which matrices: embedded, or in quarantine."""
+    """Which rows of one snapshot need nothing more of which matrices and columns: embedded, or in quarantine."""
 
-    def __init__(self, store: Store, ledger: Ledger, matrices: Sequence[Matrix], *, and_new: bool = False) -> None:
+    def __init__(self, store: Store, ledger: Ledger, matrices: Sequence[Fillable], *, and_new: bool = False) -> None:
         """`and_new`: also from NO_MATRIX."""
         self._rows = len(store)
         self._done: dict[str, np.ndarray] = {}
-        for fingerprint in [*(matrix.provenance.fingerprint for matrix in matrices), *[NO_MATRIX] * and_new]:
-            current = store.manifest.matrix(fingerprint)
+        for fingerprint in [*(matrix.fingerprint for matrix in matrices), *[NO_MATRIX] * and_new]:
+            current = store.manifest.fillable(fingerprint)
             done = store.embedded(current) if current else np.zeros(len(store), dtype=bool)
             done[[row for row in ledger.quarantine.rows(fingerprint) if row < len(done)]] = True
             self._done[fingerprint] = done
@@ -79,7 +79,7 @@ def lacking_images(ledger: Ledger, coverage: Coverage, scan: int, pending: Count
 
 
 def count_pending(
-    ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int, *, and_new: bool = False
+    ledger: Ledger, store: Store, matrices: Sequence[Fillable], scan: int, *, and_new: bool = False
 ) -> Counter[str]:  # fmt: skip
     """How many images of a scan lack each of `matrices`, by fingerprint; `and_new`: also NO_MATRIX."""
     pending = Counter[str]()
@@ -89,7 +89,7 @@ def count_pending(
 
 
 def make_plan(
-    ledger: Ledger, store: Store, matrices: Sequence[Matrix], scan: int, shard_size: int, *,
+    ledger: Ledger, store: Store, matrices: Sequence[Fillable], scan: int, shard_size: int, *,
     workers: int = 1, newest_first: bool = False,
 ) -> Plan:  # fmt: skip
     """Record in the ledger what is missing of `matrices` for the images of a scan; the shards that it falls into.

@@ -30,6 +30,7 @@ class Options(TypedDict, total=False):
     threads: int | None
     deadline: str | None
     paranoid: bool | None
+    facts: bool | None
     exif_orientation: bool | None
     background: Background | None
     config: AnyPath | None
@@ -51,8 +52,8 @@ def run(
     sources: Sources = (), *, models: Models | None = None, store: AnyPath | None = None, device: str | None = None,
     batch_size: int | None = None, precision: AskedPrecision | None = None, decode: Decode | None = None,
     vector_dtype: VectorDtype | None = None, threads: int | None = None, deadline: str | None = None,
-    paranoid: bool | None = None, exif_orientation: bool | None = None, background: Background | None = None,
-    config: AnyPath | None = None, dry_run: bool = False,
+    paranoid: bool | None = None, facts: bool | None = None, exif_orientation: bool | None = None,
+    background: Background | None = None, config: AnyPath | None = None, dry_run: bool = False,
 ) -> RunReport | DryRunReport:  # fmt: skip
     """Embed the images in `sources` that are new or missing with each of `models`, into the store in a folder.
 
@@ -70,6 +71,7 @@ def run(
     threads: How many read and decode: as many as there are processors, two at least.
     deadline: When to stop, as "06:00" or "90m"; the next run does the rest. What hangs is left, and never ends Python.
     paranoid: Also read and hash the files whose size and times are unchanged: False.
+    facts: Make columns of what cameras wrote and pixels are like: in new stores, and in those that have them.
     exif_orientation, background: Turn pictures upright, True; what shows through transparent pixels, "white" or "none".
     config: A settings file. ./pixelmill.toml counts only if it is named here, or by PIXELMILL_CONFIG.
     dry_run: Only tell what would be done, and write nothing: a DryRunReport.
@@ -82,7 +84,7 @@ def run(
     flags: dict[str, Any] = {
         "models": tuple(map(name_of, chosen)) or None, "store": store, "device": device, "batch_size": batch_size,
         "precision": precision, "decode": decode, "vector_dtype": vector_dtype, "threads": threads,
-        "deadline": deadline, "paranoid": paranoid, "fan_out": "inline",
+        "deadline": deadline, "paranoid": paranoid, "facts": facts, "fan_out": "inline",
     }  # fmt: skip
     images = {"exif_orientation": exif_orientation, "background": background}
     several_sources = [sources] if isinstance(sources, str | bytes | os.PathLike) else sources

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _GROUPS = {
-    "What is made": ("models", "store", "precision", "decode"),
+    "What is made": ("models", "store", "precision", "decode", "facts"),
     "How": ("device", "batch_size", "deadline", "paranoid", "prefect", "direct"),
     "Output": ("dry_run", "as_json"),
 }
@@ -49,6 +49,11 @@ _GROUPS = {
 @click.option("--decode", type=click.Choice(get_args(Decode)), help="reference: upstream's own preprocessing.")
 @click.option("--deadline", metavar="06:00|90m", help="Stop then; the next run does the rest.")
 @click.option("--paranoid", is_flag=True, default=None, help="Also hash what looks unchanged.")
+@click.option(
+    "--facts/--no-facts",
+    default=None,
+    help="Columns of what cameras wrote and pixels are like. By default in new stores, and where there are some.",
+)
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--prefect", is_flag=True, help="As a flow of Prefect: by default where its settings name a server.")
 @click.option("--direct", is_flag=True, help="In this process alone: by default where they name none.")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pixelmill.embedding.embedder import Embedder
+from pixelmill.embedding.facts import FACTS_GROUP, FACTS_NAME, Found, gathered
 from pixelmill.embedding.inputs import Inputs, Prepared
 from pixelmill.embedding.progress import tell
 from pixelmill.embedding.targets import Target
@@ -49,6 +50,7 @@ class Shard:
         self._waiting: dict[str, list[tuple[int, Any]]] = {t.fingerprint: [] for t in targets}
         self._begun: dict[str, deque[tuple[np.ndarray, Collect]]] = {t.fingerprint: deque() for t in targets}
         self._done: dict[str, list[Vectors]] = {t.fingerprint: [] for t in targets}
+        self._facts: list[tuple[int, Found]] = []
 
     def add(self, prepared: Prepared) -> None:
         """Take a file, and embed what makes a full batch with it."""
@@ -76,10 +78,13 @@ class Shard:
     def so_far(self) -> Result:
         """What is done, whatever is under way."""
         self.result.rows.vectors = {f: _joined(done) for f, done in self._done.items() if done}
+        self.result.rows.facts = gathered(self._facts) if self._facts else None
         return self.result
 
     def _reject(self, prepared: Prepared, rejected: ImageRejected) -> None:
-        failure = Failure(prepared.file.absolute, prepared.sha256, rejected.stage, rejected.reason)
+        # One that models have embedded, which only lacks its facts, is refused for these alone.
+        what = (FACTS_GROUP.fingerprint, FACTS_NAME) if prepared.wanted == {FACTS_GROUP.fingerprint} else ("", "")
+        failure = Failure(prepared.file.absolute, prepared.sha256, rejected.stage, rejected.reason, *what)
         self.result.rows.failures.append(failure)
 
     def _place(self, prepared: Prepared, sha256: bytes) -> None:
@@ -90,8 +95,12 @@ class Shard:
             return
         index = self._known[sha256] = len(rows.contents)
         rows.contents.append(Content(prepared.file, sha256, *prepared.size))
+        if prepared.facts is not None:
+            self._facts.append((index, prepared.facts))
+            if len(prepared.wanted) == 1:
+                tell(FACTS_NAME, 1)
         for target in self._targets:
-            if target.fingerprint in prepared.wanted:
+            if target.fingerprint in prepared.wanted and not prepared.rejected:
                 key = self._inputs.key(target.model)
                 self._waiting[target.fingerprint].append((index, prepared.inputs[key]))
                 self._flush(target, self._embedder.batch_size)

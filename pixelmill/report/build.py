@@ -14,7 +14,7 @@ from pixelmill.formatting import moment
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
-from pixelmill.report.by_model import by_model, filled_by
+from pixelmill.report.by_model import by_model, facts_report, filled_by
 from pixelmill.report.history import comparable, night, notable, recorded, usual
 from pixelmill.report.model import (
     DryRunReport,
@@ -81,6 +81,7 @@ def build(
         sources=dict(scan.folders),
         images=_images(ledger, scan, changes, fingerprints),
         models=by_model(job, store, ledger, scan, filled, total, workers),
+        facts=facts_report(job, store, ledger, scan, total),
         bottleneck=total.timing.bottleneck,
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
@@ -248,7 +249,7 @@ def by_worker(done: Sequence[ShardReport]) -> dict[str, ShardReport]:
 
 
 def dry_run_report(
-    job: Job, scan: Scan, pending: Mapping[str, int], scheduled: Schedule, room: Room
+    job: Job, scan: Scan, pending: Mapping[str, int], scheduled: Schedule, room: Room, *, facts: int | None = None
 ) -> DryRunReport:  # fmt: skip
     """What a run would do now: for each model, how many of the images seen it would embed; who would, how long; and how
     much of the store's disk it takes."""
@@ -256,6 +257,7 @@ def dry_run_report(
         store=os.fspath(job.store),
         images=SeenCount(seen=scan.seen),
         models={model: PendingCount(pending=images) for model, images in pending.items()},
+        facts=None if facts is None else PendingCount(pending=facts),
         plan=str(scheduled),
         workers={
             share.worker: WorkerPlan(images=share.images, seconds=round(share.seconds)) for share in scheduled.shares

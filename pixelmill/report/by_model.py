@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pixelmill.plan import NO_MATRIX, count_pending
-from pixelmill.report.model import ModelReport
+from pixelmill.report.model import FactsReport, ModelReport
+from pixelmill.run.facts import facts_of
 from pixelmill.run.job import Job
 from pixelmill.run.matrices import existing_matrices
 from pixelmill.run.results import ShardReport
@@ -39,6 +40,14 @@ def by_model(
             dataset=_dataset(store, matrix) if matrix else name,
         )
     return models
+
+
+def facts_report(job: Job, store: Store, ledger: Ledger, scan: Scan, total: ShardReport) -> FactsReport | None:
+    """What became of the facts in a run; None where it makes none."""
+    facts = facts_of(job, store.manifest)
+    if not facts:
+        return None
+    return FactsReport(made=total.facts, pending=count_pending(ledger, store, facts, scan.number).total())
 
 
 def filled_by(job: Job, store: Store, matrices: Sequence[Matrix]) -> dict[str, Matrix | None]:

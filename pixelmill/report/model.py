@@ -61,6 +61,13 @@ class ModelReport(_Part):
     dataset: str
 
 
+class FactsReport(_Part):
+    """Images whose facts were made in this run, and of the images seen those that lack them now."""
+
+    made: NonNegativeInt
+    pending: NonNegativeInt
+
+
 class SelfCheck(_Part):
     """Stored vectors beside the same images embedded again: how many, the least cosine, whether that is enough, and
     the least cosines of the runs before, the latest first."""
@@ -98,12 +105,11 @@ class RunReport(_Part):
     `steps` are the seconds by step; with those of the "rest" they add up to `seconds`. Of a run that was cut off, only
     what is on record of it: `seconds` until it was last heard of, the vectors that it had stored by then.
 
-    `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
-    holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
-    `columns` what was joined to rows, of tables;
-    `failure_rate` the share of the images to be read in this run that were
-    refused, or could not be read and wait, and `exceeded_failure_rate` whether that is more than the settings allow.
-    `new_images` are a few of the new and the changed ones, from all over them.
+    `facts` is None where none are made, `columns` what was joined to rows, of tables. `sources` are the images seen
+    below each folder or pattern; `coverage` the share of the contents that some file holds which have a vector, by
+    dataset; `embedded_twice` the vectors that were made although the store had them; `failure_rate` the share of the
+    images to be read in this run that were refused, or could not be read and wait, and `exceeded_failure_rate` whether
+    that is more than the settings allow. `new_images` are a few of the new and the changed ones, from all over them.
     `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
     left. `unreadable` are the sources of which much could not be read, and `attention` what a morning must not
     overlook, though the run came to its end. `notable` is what stands out beside the `nights` before.
@@ -119,6 +125,7 @@ class RunReport(_Part):
     sources: dict[str, NonNegativeInt]
     images: ImageCounts
     models: dict[str, ModelReport]
+    facts: FactsReport | None = None
     bottleneck: Stage | None = None
     advice: str = ""
     coverage: dict[str, FiniteFloat] = {}
@@ -152,7 +159,7 @@ class SeenCount(_Part):
 
 
 class PendingCount(_Part):
-    """Images that a model would embed."""
+    """Images that a model would embed, or whose facts would be made."""
 
     pending: NonNegativeInt
 
@@ -165,7 +172,8 @@ class WorkerPlan(_Part):
 
 
 class DryRunReport(_Part):
-    """What a run would do now: for each model how many of the images seen it would embed; who would, how long; about
+    """What a run would do now: for each model how many of the images seen it would embed, and of how many it would make
+    facts (None: it makes none); who would, how long; about
     how many bytes that takes of the store's disk, and how many are free there (None: nobody knows); `failure` is why it
     would fail, '' if nothing says so."""
 
@@ -174,6 +182,7 @@ class DryRunReport(_Part):
     dry_run: Literal[True] = Field(default=True)
     images: SeenCount
     models: dict[str, PendingCount]
+    facts: PendingCount | None = None
     plan: str
     workers: dict[str, WorkerPlan] = {}
     bytes_needed: NonNegativeInt = 0

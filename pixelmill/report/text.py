@@ -42,16 +42,24 @@ def headline(report: Report) -> str:
     seen = report.images.seen
     if isinstance(report, DryRunReport):
         most = max((model.pending for model in report.models.values()), default=0)
+        facts = report.facts.pending if report.facts else 0
+        if facts > most:
+            return f"A run would embed {most:,} of {number_of(seen, 'image')}, and make the facts of {facts:,}."
         return f"A run would embed {most:,} of {number_of(seen, 'image')}." if most else "Nothing to embed."
     if report.attention and not (seen or report.models or report.sources):
         return report.attention[0]  # it looked at nothing
     this, told = night(report), _kinds(report.images)
     embedded, pending = this.embedded, this.pending
     how = ENDED[report.ended]
-    if not (told or embedded or pending or how):
+    facts = bool(report.facts and (report.facts.made or report.facts.pending))
+    if not (told or embedded or pending or how or facts):
         return f"Nothing new. {_all_embedded(report)}"
     made = [f"{number_of(embedded, 'vector')} made in {in_words(report.seconds)}"] if embedded else []
     left = [f"{number_of(pending, 'vector')} pending"] if pending else []
+    if report.facts and not embedded and report.facts.made:
+        made = [f"facts of {number_of(report.facts.made, 'image')} made in {in_words(report.seconds)}"]
+    if report.facts and report.facts.pending > pending:
+        left.append(f"facts of {number_of(report.facts.pending, 'image')} pending")
     found = ", ".join(told) or ("" if how else "No image changed")
     return ". ".join(filter(None, [how, found, ", ".join([*made, *left])])) + "."
 

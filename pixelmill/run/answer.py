@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from pixelmill.run.results import ShardReport
-from pixelmill.store.manifest import Matrix
-from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
+from pixelmill.store.columns import ColumnGroup, Values
+from pixelmill.store.manifest import Fillable, Matrix
+from pixelmill.store.rows import Content, Facts, Failure, ShardRows, Vectors
+from pixelmill.travel.facts import packed_facts, unpacked_facts
 from pixelmill.travel.files import packed_files, unpacked_files
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 from pixelmill.travel.shard_order import ShardOrder
@@ -39,9 +42,11 @@ class ShardAnswer:
 
     @property
     def made(self) -> Iterator[tuple[bytes, str]]:
-        """The contents of which there are vectors, by sha256, each with the fingerprints of these."""
+        """The contents of which there are vectors or facts, by sha256, each with the fingerprints of these."""
         for fingerprint, vectors in self.rows.vectors.items():
             yield from ((self.rows.contents[i].sha256, fingerprint) for i in vectors.index)
+        if facts := self.rows.facts:
+            yield from ((self.rows.contents[i].sha256, facts.fingerprint) for i in facts.index)
 
     def message(self) -> bytes:
         """The answer as it travels."""
@@ -55,12 +60,12 @@ class ShardAnswer:
         return encode(Message(KIND, self.store_id, self.run, header, arrays))
 
     @classmethod
-    def of(cls, data: bytes, store_id: str, matrices: Sequence[Matrix]) -> ShardAnswer:
-        """The answer that a message holds, for a store and its matrices. Raises MessageRefused for one that cannot be
-        stored: of another store, or whose rows are not what such rows are."""
+    def of(cls, data: bytes, store_id: str, asked: Sequence[Fillable]) -> ShardAnswer:
+        """The answer that a message holds, for a store and what was asked for. Raises MessageRefused for one that
+        cannot be stored: of another store, or whose rows are not what such rows are."""
         message = decode(data, KIND, store_id=store_id)
         try:
-            rows = rows_of(message.header["rows"], message.arrays, matrices)
+            rows = rows_of(message.header["rows"], message.arrays, asked)
             report = REPORT.validate_python(message.header["report"])
             number, piece = int(message.header["number"]), int(message.header["piece"])
             unmeasured = tuple(map(str, message.header["unmeasured"]))
@@ -72,8 +77,9 @@ class ShardAnswer:
 
 
 def merged(parts: Sequence[ShardRows]) -> ShardRows:
-    """What several passes over a shard gave, as one: each content once, with all its vectors."""
+    """What several passes over a shard gave, as one: each content once, with all its vectors and facts."""
     total, places, vectors = ShardRows(), dict[bytes, int](), dict[str, Vectors]()
+    facts: list[Facts] = []
     for part in parts:
         moved = []
         for content in part.contents:
@@ -86,10 +92,26 @@ def merged(parts: Sequence[ShardRows]) -> ShardRows:
         for fingerprint, made in part.vectors.items():
             more = Vectors(np.array(moved, dtype=np.int64)[made.index], made.values)
             vectors[fingerprint] = _joined(vectors[fingerprint], more) if fingerprint in vectors else more
+        if part.facts:
+            facts.append(replace(part.facts, index=np.array(moved, dtype=np.int64)[part.facts.index]))
         total.copies += part.copies
         total.failures += part.failures
     total.vectors = vectors
+    total.facts = reduce(_with_facts, facts) if facts else None
     return total
+
+
+def _with_facts(facts: Facts, more: Facts) -> Facts:
+    """Facts with those of further contents, like `_joined`."""
+    new: list[int] = np.flatnonzero(~np.isin(more.index, facts.index)).tolist()
+    values: dict[str, Values] = {}
+    for name, first in facts.values.items():
+        second = more.values[name]
+        if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+            values[name] = np.concatenate([first, second[new]])
+        else:
+            values[name] = [*first, *(second[i] for i in new)]
+    return Facts(facts.fingerprint, np.concatenate([facts.index, more.index[new]]), values)
 
 
 def _joined(vectors: Vectors, more: Vectors) -> Vectors:
@@ -122,6 +144,7 @@ def fitting(
 
 def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Rows as they travel: what goes as JSON, and arrays."""
+    facts, facts_arrays = packed_facts(rows.facts)
     header = {
         "contents": packed_files(content.file for content in rows.contents),
         "sizes": [[content.width, content.height] for content in rows.contents],
@@ -131,8 +154,10 @@ def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]
             for f in rows.failures
         ],
         "matrices": list(rows.vectors),
+        "facts": facts,
     }
     arrays = {
+        **facts_arrays,
         "contents": _digests([content.sha256 for content in rows.contents]),
         "copied": _digests([sha256 for _, sha256 in rows.copies]),
     }
@@ -142,9 +167,9 @@ def rows_packed(rows: ShardRows) -> tuple[dict[str, Any], dict[str, np.ndarray]]
     return header, arrays
 
 
-def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], matrices: Sequence[Matrix]) -> ShardRows:
-    """The rows that travelled, for `matrices`. Raises LookupError, TypeError, ValueError or MessageRefused for what
-    cannot be stored."""
+def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], asked: Sequence[Fillable]) -> ShardRows:
+    """The rows that travelled, for what was `asked`. Raises LookupError, TypeError, ValueError or MessageRefused for
+    what cannot be stored."""
     contents, copied = _bytes(arrays["contents"]), _bytes(arrays["copied"])
     rows = ShardRows(
         contents=[
@@ -156,8 +181,9 @@ def rows_of(said: Mapping[str, Any], arrays: Mapping[str, np.ndarray], matrices:
         copies=list(zip(unpacked_files(said["copies"]), copied, strict=True)),
         failures=[_failure(*failure) for failure in said["failures"]],
         vectors={f: Vectors(arrays[f"index {f}"], arrays[f"values {f}"]) for f in said["matrices"]},
+        facts=unpacked_facts(said["facts"], arrays, [one for one in asked if isinstance(one, ColumnGroup)]),
     )
-    require_storable(rows, matrices)
+    require_storable(rows, asked)
     return rows
 
 

@@ -78,8 +78,7 @@ class RunPlace:
             models = {worker: dict(share) for worker, share in orders.shares.items()}
             for shard in orders.shards:
                 wanted = {model for share in models.values() for model in share.get(shard.number, ())}
-                fingerprints = [m.provenance.fingerprint for m in orders.matrices if m.provenance.model in wanted]
-                self._put(f"shard-{shard.number}", intake.order(shard, fingerprints).message())
+                self._put(f"shard-{shard.number}", intake.order(shard, orders.fingerprints(wanted)).message())
         self._put("orders", orders.message())
 
     def stop(self) -> None:

@@ -124,7 +124,7 @@ class Intake:
         So many of a worker's processes are at work `beside` each other, and their seconds count once.
         """
         try:
-            answer = ShardAnswer.of(data, self._orders.store_id, self._orders.matrices)
+            answer = ShardAnswer.of(data, self._orders.store_id, self._orders.asked)
             answer = replace(answer, report=replace(answer.report, seconds=answer.report.seconds / beside))
             SHARD.around(self.take, f"storing {what}")(answer)
         except (MessageRefused, Overtaken) as refused:
@@ -186,7 +186,7 @@ class Intake:
 
     def _given(self) -> ShardOrders:
         if self._shards is None:
-            self._shards = ShardOrders(self._writer, self._orders.matrices, self._orders.scan)
+            self._shards = ShardOrders(self._writer, self._orders.asked, self._orders.scan)
         return self._shards
 
     def _count(self, report: ShardReport) -> None:

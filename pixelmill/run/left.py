@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pixelmill.errors import HandoverUnreachable
+from pixelmill.run.facts import facts_of
 from pixelmill.run.handoff import RunPlace
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
@@ -24,7 +25,7 @@ def take_in_left(job: Job, writer: StoreWriter) -> tuple[tuple[ShardReport, ...]
     What they did, and what was refused.
     """
     manifest = writer.snapshot().manifest
-    orders = RunOrders(job, manifest.store_id, 0, matrices=manifest.matrices)
+    orders = RunOrders(job, manifest.store_id, 0, matrices=manifest.matrices, facts=bool(facts_of(job, manifest)))
     done: list[ShardReport] = []
     refused: list[str] = []
     try:

@@ -25,10 +25,11 @@ class RunOptions(BaseModel):
 
     `precision` "auto" and `decode` None keep what a model's matrix was made with; for a new matrix they mean the
     fastest precision that holds, and "fast". A shard that takes longer than `commit_every` ("2m") is stored piece by
-    piece. `fan_out` says who does the work: this process, `workers`, or a Dask or
-    Ray `cluster` (its address; None: one of `cluster_size` processes on this machine). `handover` is the folder or
-    address where workers find their work and leave what they made; None: in the store. `missing_device`: what to do
-    without a GPU that was asked for; `missing_source`: how a run ends that could not read a source, or much of it.
+    piece. `fan_out` says who does the work: this process, `workers`, or a Dask or Ray `cluster` (its address; None: one
+    of `cluster_size` processes on this machine). `facts`: make columns of what cameras wrote and pixels are like; None:
+    in new stores, and in those that have them. `handover` is the folder or address where workers find their work and
+    leave what they made; None: in the store. `missing_device`: what to do without a GPU that was asked for;
+    `missing_source`: how a run ends that could not read a source, or much of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class RunOptions(BaseModel):
     threads: int = Field(default_factory=lambda: max(os.cpu_count() or 1, 2), ge=1)
     max_failure_rate: float = Field(0.05, ge=0, le=1)
     paranoid: bool = False
+    facts: bool | None = None
     fan_out: FanOut = "inline"
     cluster: str | None = None
     cluster_size: int = Field(2, ge=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from pixelmill.devices import resolve_device, usable_device
+from pixelmill.embedding.facts import FACTS_GROUP, FACTS_NAME
 from pixelmill.plan import Shard
 from pixelmill.run.job import Job
 from pixelmill.run.measure import Measure
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.manifest import Fillable, Matrix
 from pixelmill.travel.mapping import weights_seen_here
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 
@@ -36,8 +37,8 @@ class Unsettled:
 @dataclass(frozen=True, slots=True)
 class RunOrders:
     """A run's job, and who does what: `shares` holds, by worker and shard number, the models to embed with, `settling`
-    by worker the models that it settles first. `schedule` says it in words, and `left_out` which processes get no more
-    work."""
+    by worker the models that it settles first. `facts`: those of what a worker decodes are made as well, of pictures
+    that lack them. `schedule` says it in words, and `left_out` which processes get no more work."""
 
     job: Job
     store_id: str
@@ -49,16 +50,24 @@ class RunOrders:
     settling: Mapping[str, tuple[Unsettled, ...]] = field(default_factory=dict)
     schedule: str = ""
     left_out: tuple[str, ...] = ()
+    facts: bool = False
+
+    @property
+    def asked(self) -> tuple[Fillable, ...]:
+        """What is to be filled."""
+        return (*self.matrices, FACTS_GROUP) if self.facts else self.matrices
 
     def of(self, worker: str) -> Iterator[tuple[Shard, tuple[str, ...]]]:
         """The shards that a worker is to do, and the fingerprints of the matrices to fill for each."""
         share = self.shares.get(worker, {})
         for shard in self.shards:
             if shard.number in share:
-                fingerprints = (
-                    m.provenance.fingerprint for m in self.matrices if m.provenance.model in share[shard.number]
-                )
-                yield shard, tuple(fingerprints)
+                yield shard, self.fingerprints(share[shard.number])
+
+    def fingerprints(self, models: Collection[str]) -> tuple[str, ...]:
+        """Of the matrices of some models, and of the facts."""
+        filled = [matrix.fingerprint for matrix in self.matrices if matrix.provenance.model in models]
+        return (*filled, FACTS_GROUP.fingerprint) if self.facts else tuple(filled)
 
     @property
     def workers(self) -> list[str]:
@@ -87,12 +96,12 @@ class RunOrders:
         return self.job.model_copy(update=update), told and f"{worker}: {told}"
 
     def images(self, worker: str) -> dict[str, int]:
-        """At most so many images a worker is to embed, by model."""
-        models = {matrix.provenance.fingerprint: matrix.provenance.model for matrix in self.matrices}
-        images: dict[str, int] = {}
-        for shard, fingerprints in self.of(worker):
-            for fingerprint in fingerprints:
-                images[models[fingerprint]] = images.get(models[fingerprint], 0) + shard.images
+        """At most so many images a worker is to embed, by model; FACTS_NAME stands for shards of which nothing but
+        facts are made."""
+        share, images = self.shares.get(worker, {}), dict[str, int]()
+        for shard in self.shards:
+            for model in share[shard.number] or (FACTS_NAME,) if shard.number in share else ():
+                images[model] = images.get(model, 0) + shard.images
         return images
 
     def all_images(self) -> dict[str, int]:
@@ -120,6 +129,7 @@ class RunOrders:
                 for worker, models in self.settling.items()
             ],
             "left_out": self.left_out,
+            "facts": FACTS_GROUP.fingerprint if self.facts else "",
         }  # fmt: skip
         return encode(Message(KIND, self.store_id, self.scan, header, arrays))
 
@@ -144,6 +154,7 @@ class RunOrders:
                     for worker, models in said["settling"]
                 },
                 left_out=tuple(said["left_out"]),
+                facts=said["facts"] == FACTS_GROUP.fingerprint,  # other versions are not this program's to make
             )  # fmt: skip
         except (ValidationError, LookupError, TypeError, ValueError) as error:
             raise MessageRefused(f"Expected the orders of a run. What was handed over is none: {error}") from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pixelmill.errors import PixelmillError
 from pixelmill.images.sandbox_pool import start_ahead
 from pixelmill.plan import Plan, count_pending, make_plan
+from pixelmill.run.facts import begin_facts, facts_of
 from pixelmill.run.intake import settle_in
 from pixelmill.run.job import Job
 from pixelmill.run.matrices import existing_matrices, sample_files
@@ -40,10 +41,12 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
 
     A model is loaded here only when this process embeds and there is something to embed: to settle the `auto` choices
     of a new matrix, and to make sure that it still makes what an older one holds. If others do the work, they find out
-    about what is new, and compare what they make with what is stored. Without any image there is no matrix to make. A
-    model that hangs meanwhile fills what it filled before, or nothing. One that cannot be had is left out; raises what
-    the first one failed with, if none is left.
+    about what is new, and compare what they make with what is stored. Without any image there is no matrix to make, nor
+    are there facts. A model that hangs meanwhile fills what it filled before, or nothing. One that cannot be had is
+    left out; raises what the first one failed with, if none is left.
     """
+    if any(True for _ in writer.ledger.worklist.images(scan)):
+        begin_facts(job, writer)
     failed: dict[str, Exception] = {}
     found = _found(job, writer, failed)
     able = without(job, failed)
@@ -76,9 +79,10 @@ def unsettled_again(job: Job, writer: StoreWriter, scan: int, models: Sequence[s
 
 
 def plan_for(job: Job, writer: StoreWriter, matrices: Sequence[Matrix], scan: int) -> Plan:
-    """What `matrices` lack now. With a deadline the newest images come first: it may leave the rest."""
+    """What `matrices` and facts lack now. With a deadline the newest images come first: it may leave the rest."""
+    store = writer.snapshot()
     return make_plan(
-        writer.ledger, writer.snapshot(), matrices, scan, job.shard_size,
+        writer.ledger, store, [*matrices, *facts_of(job, store.manifest)], scan, job.shard_size,
         workers=job.parallel, newest_first=job.deadline is not None,
     )  # fmt: skip
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.plan import Plan, count_pending, cut
+from pixelmill.run.facts import facts_of
 from pixelmill.run.job import Job
 from pixelmill.run.matrices import existing_matrices
 from pixelmill.store.ledger import Ledger
@@ -36,6 +38,14 @@ def count_missing(job: Job, ledger: Ledger, store: Store | None, scan: int) -> d
         else:
             pending[spec.name] = sum(1 for _ in ledger.worklist.images(scan))
     return pending
+
+
+def count_facts(job: Job, ledger: Ledger, store: Store | None, scan: int) -> int | None:
+    """Of how many images of a scan facts would be made; None where none are."""
+    if store and len(store):
+        asked = job.facts or facts_of(job, store.manifest)
+        return count_pending(ledger, store, [FACTS_GROUP], scan).total() if asked else None
+    return None if job.facts is False else sum(1 for _ in ledger.worklist.images(scan))
 
 
 def plan_of(job: Job, pending: Mapping[str, int]) -> Plan:

@@ -62,12 +62,12 @@ class Noted:
 @dataclass(frozen=True, slots=True)
 class ShardReport:
     """What a worker did: images read and refused, vectors by model, of which `embedded_twice` were left out because the
-    store had them already, on which devices, how long the stages took (with reading and decoding summed over
-    `threads`), the files left for later, with the reason, those that were taken although something is wrong with them,
-    by what it is, and what hung. `checks` holds, by fingerprint, how many stored vectors it has embedded again to
-    compare, and the least cosine; `drifted` the models that make other vectors here, in words, and `not_loaded` those
-    that could not be had here, and why: it has embedded nothing with them. `place` is the process that did it, on which
-    machine; `has_more` tells that a further piece of the shard is to follow."""
+    store had them already, the `facts` of so many images, on which devices, how long the stages took (with reading and
+    decoding summed over `threads`), the files left for later, with the reason, those that were taken although something
+    is wrong with them, by what it is, and what hung. `checks` holds, by fingerprint, how many stored vectors it has
+    embedded again to compare, and the least cosine; `drifted` the models that make other vectors here, in words, and
+    `not_loaded` those that could not be had here, and why: it has embedded nothing with them. `place` is the process
+    that did it, on which machine; `has_more` tells that a further piece of the shard is to follow."""
 
     worker: str = ""
     place: str = ""
@@ -75,6 +75,7 @@ class ShardReport:
     refused: int = 0
     embedded: dict[str, int] = field(default_factory=dict)
     embedded_twice: int = 0
+    facts: int = 0
     devices: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     timing: Timing = field(default_factory=Timing)
@@ -111,6 +112,7 @@ def told_of(result: Result, targets: Sequence[Target]) -> ShardReport:
         read=result.read,
         refused=len({failure.path for failure in result.rows.failures}),
         embedded={names[f]: len(vectors.index) for f, vectors in result.rows.vectors.items()},
+        facts=len(result.rows.facts.index) if result.rows.facts else 0,
         devices={target.model.spec.name: str(target.model.device) for target in targets},
         timing=result.timing,
         unread=unread_of(result),
@@ -167,6 +169,7 @@ def combined(reports: Sequence[ShardReport]) -> ShardReport:
             refused=total.refused + report.refused,
             embedded={model: total.embedded.get(model, 0) + report.embedded.get(model, 0) for model in models},
             embedded_twice=total.embedded_twice + report.embedded_twice,
+            facts=total.facts + report.facts,
             devices={**total.devices, **report.devices},
             seconds=total.seconds + report.seconds,
             unread=(*total.unread, *report.unread),

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pixelmill.choices import VectorDtype
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.errors import StoreFull
 from pixelmill.formatting import human_bytes
 from pixelmill.plan import Plan
@@ -21,6 +22,8 @@ from pixelmill.store.manifest import Manifest, Matrix
 ROW_BYTES = 1024
 """A guess at what a new row takes beside its vectors, with a path of about a hundred bytes: its columns in a part, and
 what the ledger and its log have of it."""
+FACTS_BYTES = 512
+"""A guess at what the facts of an image take: eleven numbers, and three texts, each kept twice."""
 _COLUMNS = 8
 """Datasets of a part beside those of its matrices; each begins at a page of its own."""
 
@@ -48,7 +51,8 @@ class Room:
 
 def check_room(plan: Plan, matrices: Iterable[Matrix], manifest: Manifest, store: Path) -> None:
     """Raises StoreFull, with the numbers, if what is planned cannot fit on the disk of the store."""
-    widths = {matrix.provenance.fingerprint: vector_bytes(matrix.provenance.dim, matrix.dtype) for matrix in matrices}
+    widths = {matrix.fingerprint: vector_bytes(matrix.provenance.dim, matrix.dtype) for matrix in matrices}
+    widths[FACTS_GROUP.fingerprint] = FACTS_BYTES
     vectors = [(images, widths[fingerprint]) for fingerprint, images in plan.pending.items()]
     room = room_for(plan, vectors, manifest, store)
     if room.lacking:
@@ -56,8 +60,8 @@ def check_room(plan: Plan, matrices: Iterable[Matrix], manifest: Manifest, store
 
 
 def room_for(plan: Plan, vectors: Iterable[tuple[int, int]], manifest: Manifest | None, store: Path) -> Room:
-    """The room for a plan: `vectors` are how many each model makes, and the bytes of one. `manifest` is that of the
-    store as it is, if there is one."""
+    """The room for a plan: `vectors` are how many each model makes, and the bytes of one; so for facts. `manifest` is
+    that of the store as it is, if there is one."""
     made = list(vectors)
     size = sum(images * width for images, width in made) + plan.images * ROW_BYTES
     size += len(plan.shards) * BLOCK * (_COLUMNS + 2 * len(made))

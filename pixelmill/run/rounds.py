@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import cycle
 
 from pixelmill.errors import DeviceUnavailable
-from pixelmill.plan import Plan
+from pixelmill.plan import Plan, Shard
+from pixelmill.run.facts import facts_of
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.lost import (
@@ -242,7 +244,9 @@ class _Rounds:
         lacking = {matrix.provenance.fingerprint: specs[matrix.provenance.model] for matrix in matrices}
         schedule = schedule_for(job, self.earlier, lacking, plan, avoiding=who_cannot_load(self.outcome.done))
         log.info("%s", schedule)
-        shares = {share.worker: share.shards for share in schedule.shares}
+        shares = {share.worker: dict(share.shards) for share in schedule.shares}
+        for shard, worker in zip(_nobodys(plan, shares), cycle(job.workers), strict=False):
+            shares.setdefault(worker.name, {})[shard.number] = ()
         return self._given(plan, shares=shares, schedule=str(schedule))
 
     def _given(
@@ -252,15 +256,21 @@ class _Rounds:
         store = self.writer.snapshot()
         matrices, shards = self.outcome.matrices if plan else [], plan.shards if plan else ()
         measures = {m.provenance.fingerprint: measure_of(store, m) for m in matrices}
-        everything = {s.number: tuple(m.provenance.model for m in matrices) for s in shards}
+        lacking = tuple(m.provenance.model for m in matrices if plan and plan.pending.get(m.fingerprint))
+        everything = {shard.number: lacking for shard in shards}
         if shares is None:
             shares = {self.job.fan_out: everything} if shards else {}
         return RunOrders(
             job=self.job, store_id=store.manifest.store_id, scan=self.scan, matrices=tuple(matrices), measures=measures,
             shards=shards, shares=shares, settling=settling or {}, schedule=schedule,
-            left_out=tuple(self.outcome.lost),
+            left_out=tuple(self.outcome.lost), facts=bool(facts_of(self.job, store.manifest)),
         )  # fmt: skip
 
     def _without(self, lost: Lost) -> None:
         left = tuple(worker for worker in self._all if worker.name not in lost)
         self.job = self.job.model_copy(update={"workers": left})
+
+
+def _nobodys(plan: Plan, shares: Mapping[str, Collection[int]]) -> Iterator[Shard]:
+    """The shards that no model needs, of which facts are to be made."""
+    return (shard for shard in plan.shards if not any(shard.number in share for share in shares.values()))

@@ -12,7 +12,7 @@ from pixelmill.plan import Coverage, Shard
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.content_sizes import sha256_of
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.manifest import Fillable
 from pixelmill.store.reader import BLOCK, Store
 from pixelmill.travel.shard_order import ShardOrder, offset_of, prefixes_message, prefixes_of
 
@@ -32,7 +32,7 @@ class ShardOrders:
     whose size nobody knows, travel once a run, as `prefixes`.
     """
 
-    def __init__(self, writer: StoreWriter, matrices: Sequence[Matrix], scan: int) -> None:
+    def __init__(self, writer: StoreWriter, matrices: Sequence[Fillable], scan: int) -> None:
         self._writer = writer
         self._matrices = tuple(matrices)
         self._scan = scan
@@ -58,7 +58,7 @@ class ShardOrders:
         self._require_plan(shard)
         ledger.sizes.add()
         store = self._writer.snapshot()
-        coverage = Coverage(store, ledger, [m for m in self._matrices if m.provenance.fingerprint in fingerprints])
+        coverage = Coverage(store, ledger, [m for m in self._matrices if m.fingerprint in fingerprints])
         planned = [
             (file, row)
             for file, row in ledger.worklist.planned(self._scan, shard.first, shard.images)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.errors import PixelmillError, StoreBusy, reason_of
 from pixelmill.joining.join import join_tables
 from pixelmill.models.base import ModelSpec
@@ -26,15 +27,16 @@ from pixelmill.run.models_left_out import Reasons, left_out, without
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.outcome import Lost
 from pixelmill.run.prepare import Prepared, prepare
-from pixelmill.run.preview import count_missing, plan_of, store_as_it_is
+from pixelmill.run.preview import count_facts, count_missing, plan_of, store_as_it_is
 from pixelmill.run.results import WorkerReport
-from pixelmill.run.room import room_for, vector_bytes
+from pixelmill.run.room import FACTS_BYTES, room_for, vector_bytes
 from pixelmill.run.rounds import Start, share_out
 from pixelmill.run.scan import Scan, scan_sources
 from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
 from pixelmill.run.told import changed, found, planned
 from pixelmill.run.turn import turn
+from pixelmill.store.column_writer import serve
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
 from pixelmill.store.ledger import Ledger
@@ -109,6 +111,7 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
         log.info("%s", changed(changes))
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
+        serve(writer, FACTS_GROUP.fingerprint)
         columns = join_tables(writer, job.tables, job.deadline)
         if not asked():
             compact_if_needed(writer)
@@ -252,12 +255,14 @@ def preview(job: Job) -> DryRunReport:
     with ledger_to_try_on(store) as ledger:
         scan = _scanned(job, ledger)
         pending = count_missing(job, ledger, store, scan.number)
+        facts = count_facts(job, ledger, store, scan.number)
         specs = {spec.name: spec for spec in job.specs}
         plan = plan_of(job, pending)
         schedule = schedule_for(job, speeds(ledger), specs, plan)
     vectors = [(images, vector_bytes(specs[model].dim, job.vector_dtype)) for model, images in pending.items()]
+    vectors += [(facts, FACTS_BYTES)] if facts else []
     room = room_for(plan, vectors, store.manifest if store else None, job.store)
-    return dry_run_report(job, scan, pending, schedule, room)
+    return dry_run_report(job, scan, pending, schedule, room, facts=facts)
 
 
 def _scanned(job: Job, ledger: Ledger, on_begin: Callable[[int], object] = lambda _scan: None) -> Scan:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.embedding.progress import Progress, telling
 from pixelmill.formatting import in_words, number_of
 from pixelmill.run.orders import RunOrders
@@ -23,8 +24,10 @@ def found(seen: int, seconds: float) -> str:
 def planned(prepared: Prepared) -> str:
     """`To embed: 100 images with resnet18, 5,000 images with clip.`"""
     names = {matrix.provenance.fingerprint: matrix.provenance.model for matrix in prepared.matrices}
-    pending = prepared.plan.pending.items()
-    told = [f"{number_of(images, 'image')} with {names[fingerprint]}" for fingerprint, images in pending if images]
+    pending = dict(prepared.plan.pending)
+    facts = pending.pop(FACTS_GROUP.fingerprint, 0)
+    told = [f"{number_of(n, 'image')} with {names[fingerprint]}" for fingerprint, n in pending.items() if n]
+    told += [f"the facts of {number_of(facts, 'image')}"] if facts > max(pending.values(), default=0) else []
     told += [f"what {one.model} lacks, which a worker finds out first" for one in prepared.unsettled]
     return f"To embed: {', '.join(told) or 'nothing'}."
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import MissingMatrices, Target
 from pixelmill.errors import EmbeddingFailed
@@ -99,8 +100,9 @@ class AtWork:
         model hangs; after that nothing more is embedded in this process. Raises OtherVectors.
         """
         self._checks = {}
-        matrices = sorted((self._matrices[f] for f in order.fingerprints), key=lambda m: m.provenance.decode)
-        groups = [list(group) for _, group in groupby(matrices, key=lambda matrix: matrix.provenance.decode)]
+        asked = [self._matrices[fingerprint] for fingerprint in order.fingerprints if fingerprint in self._matrices]
+        matrices = sorted(asked, key=lambda matrix: matrix.provenance.decode)
+        groups = [list(group) for _, group in groupby(matrices, key=lambda matrix: matrix.provenance.decode)] or [[]]
         piece = TimedFiles(order.files, self.job.commit_seconds / max(len(groups), 1), least=self.job.batch_size)
         done: list[Result] = []
         reports: list[ShardReport] = []
@@ -111,11 +113,11 @@ class AtWork:
         told = [*(warning for report in reports for warning in report.warnings), self._warning, self._not_locked()]
         warnings = tuple(dict.fromkeys(filter(None, told)))
         did = replace(combined(reports), worker=self.worker, threads=self.job.threads, place=this_process())
-        asked = {matrix.provenance.model for matrix in matrices}
-        not_loaded = {model: reason for model, reason in self._not_loaded.items() if model in asked}
+        models = {matrix.provenance.model for matrix in matrices}
+        not_loaded = {model: reason for model, reason in self._not_loaded.items() if model in models}
         did = replace(did, hung=hung, warnings=warnings, checks=self._checks, has_more=not piece.is_all)
         did = replace(did, not_loaded=not_loaded)
-        unmeasured = tuple(f for f in order.fingerprints if self._measures[f].is_new)
+        unmeasured = tuple(matrix.fingerprint for matrix in asked if self._measures[matrix.fingerprint].is_new)
         rows = merged([result.rows for result in done])
         answer = ShardAnswer(order.store_id, order.run, order.number, rows, did, unmeasured, order.piece)
         return answer if piece.is_all else replace(answer, rest=order.after(piece.taken, answer.made))
@@ -156,11 +158,13 @@ class AtWork:
             targets, warnings = answer(partial(self._ready, order, matrices), deadline=job.deadline)
         except Unanswered as silent:
             return ShardReport(hung=_hung(silent), seconds=time.perf_counter() - start)
-        if not targets:
+        if not targets and matrices:
             return ShardReport(seconds=time.perf_counter() - start)
-        options = job.decode_options(matrices[0].provenance.decode)
+        options = job.decode_options(matrices[0].provenance.decode if matrices else "fast")
         pipeline = Pipeline(targets, options, batch_size=job.batch_size, threads=job.threads, read=self.read)
         fingerprints = {target.fingerprint for target in targets}
+        if not done:  # facts are made of what is decoded first
+            fingerprints.add(FACTS_GROUP.fingerprint)
 
         def missing(sha256: bytes) -> frozenset[str]:
             return order.lacking(sha256, self._prefixes) & fingerprints

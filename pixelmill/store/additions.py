@@ -12,7 +12,7 @@ from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.extents import Extent, extents_of_rows, overlay
-from pixelmill.store.manifest import Manifest, Matrix, Part
+from pixelmill.store.manifest import Fillable, Manifest, Matrix, Part
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Content, Facts, ShardRows, Vectors
 
@@ -125,9 +125,7 @@ def _with_facts(store: Store, group: ColumnGroup, facts: Facts | None, part: Par
     return group.model_copy(update={"extents": _extended(store, group, facts.index, part, rows)})
 
 
-def _extended(
-    store: Store, made: Matrix | ColumnGroup, index: np.ndarray, part: Part, rows: np.ndarray
-) -> tuple[Extent, ...]:
+def _extended(store: Store, made: Fillable, index: np.ndarray, part: Part, rows: np.ndarray) -> tuple[Extent, ...]:
     """The extents of a matrix, or of columns, with those of the contents `index` that it lacks."""
     embedded = store.embedded(made)
     lacking = np.array([row >= len(embedded) or not embedded[row] for row in rows[index]], dtype=bool)

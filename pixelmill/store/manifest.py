@@ -126,6 +126,10 @@ class Matrix(_Frozen):
         return f"generations/{self.provenance.model}/{self.key}"
 
 
+Fillable = Matrix | ColumnGroup
+"""What is filled row by row, and planned by what it lacks."""
+
+
 class NamedEnsemble(_Frozen):
     """Models side by side under a name, in this order; `weights` count when vectors are compared or exported."""
 
@@ -187,6 +191,10 @@ class Manifest(_Frozen):
 
     def group(self, fingerprint: str) -> ColumnGroup | None:
         return next((g for g in self.columns if g.fingerprint == fingerprint), None)
+
+    def fillable(self, fingerprint: str) -> Fillable | None:
+        """The matrix or group of columns of this fingerprint."""
+        return self.matrix(fingerprint) or self.group(fingerprint)
 
     def column(self, name: str) -> tuple[ColumnGroup, Column] | None:
         """The column that `/columns/<name>` shows, in its group."""

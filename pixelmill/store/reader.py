@@ -12,9 +12,8 @@ import numpy as np
 
 from pixelmill.errors import StoreError, UnknownModel, nearest
 from pixelmill.store.column_values import ColumnValues
-from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.extents import clipped, extents_holding
-from pixelmill.store.manifest import LOCATION, Manifest, Matrix
+from pixelmill.store.manifest import LOCATION, Fillable, Manifest, Matrix
 from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
 from pixelmill.store.weighting import weighting
@@ -130,9 +129,9 @@ class Store:
         """
         return self.manifest.matrix(matrix.provenance.fingerprint) or matrix.model_copy(update={"extents": ()})
 
-    def embedded(self, matrix: Matrix | ColumnGroup) -> np.ndarray:
+    def embedded(self, matrix: Fillable) -> np.ndarray:
         """(N,) bool: which rows have a vector in `matrix`, as this snapshot has it, or values in a group of columns."""
-        own = self.own(matrix) if isinstance(matrix, Matrix) else self.manifest.group(matrix.fingerprint)
+        own = self.manifest.fillable(matrix.fingerprint)
         extents = own.extents if own else ()
         flags = [(extent, self.parts.array(extent, matrix.embedded)) for extent in extents]
         result = _filled((len(self),), np.dtype(bool), False)

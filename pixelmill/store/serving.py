@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.manifest import Fillable, Matrix
 from pixelmill.store.reader import Store
 
 
@@ -21,7 +20,7 @@ def _is_ready(store: Store, ledger: Ledger, matrix: Matrix) -> bool:
     return not matrix.serving and serving is not None and covers(store, ledger, matrix, serving)
 
 
-def covers(store: Store, ledger: Ledger, new: Matrix | ColumnGroup, old: Matrix | ColumnGroup) -> bool:
+def covers(store: Store, ledger: Ledger, new: Fillable, old: Fillable) -> bool:
     """Whether `new` has all rows that `old` has and that are still there, but for those that it refuses."""
     lacking = store.embedded(old) & ~store.embedded(new)
     refused = ledger.quarantine.rows(new.fingerprint)

@@ -21,7 +21,7 @@ FORMAT: Final = 1
 _MAGIC: Final = b"pixelmill message\n"
 _DIGEST: Final = hashlib.sha256().digest_size
 _LENGTH: Final = 8
-_DTYPES: Final = ("<f4", "<i8", "<u8", "|u1")
+_DTYPES: Final = ("<f4", "<f8", "<i8", "<u8", "|u1")
 """What arrays may be of; each is written in this byte order."""
 _LARGEST: Final = 2**30
 """Bytes of a header, which a few deflated ones may claim to be: about 10 million files."""

@@ -7,8 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.columns import ColumnGroup
+from pixelmill.store.manifest import Fillable, Matrix
 from pixelmill.store.rows import Content, Failure, ShardRows, Vectors
+from pixelmill.travel.facts import require_facts
 from pixelmill.travel.files import is_number, require_file, require_path
 from pixelmill.travel.messages import MessageRefused
 
@@ -19,13 +21,15 @@ _MOST_TEXT: Final = 2**20
 """Characters of a reason: a ledger keeps no more than some million bytes in one place."""
 
 
-def require_storable(rows: ShardRows, matrices: Iterable[Matrix]) -> None:
-    """Refuse rows that no worker makes of a shard for `matrices`: contents that stand there twice, vectors of another
-    dimension, of contents that are not listed or not finite, files and reasons that a ledger cannot keep.
+def require_storable(rows: ShardRows, asked: Iterable[Fillable]) -> None:
+    """Refuse rows that no worker makes of a shard for what was `asked`: contents that stand there twice, vectors of
+    another dimension, of contents that are not listed or not finite, facts that are none, files and reasons that a
+    ledger cannot keep.
 
     Raises MessageRefused. Whether the rows are true is another matter, as is whether float16 can hold them.
     """
-    made = {matrix.provenance.fingerprint: matrix.provenance for matrix in matrices}
+    asked = list(asked)
+    made = {matrix.fingerprint: matrix.provenance for matrix in asked if isinstance(matrix, Matrix)}
     try:
         for content in rows.contents:
             _require_content(content)
@@ -35,11 +39,13 @@ def require_storable(rows: ShardRows, matrices: Iterable[Matrix]) -> None:
             require_file(file)
             _require_sha256(sha256)
         for failure in rows.failures:
-            _require_failure(failure, {"", *made})
+            _require_failure(failure, {"", *(one.fingerprint for one in asked)})
         for fingerprint, vectors in rows.vectors.items():
             if fingerprint not in made:
                 raise ValueError(f"it has vectors of a matrix that was not asked for, {fingerprint!r:.40}")
             _require_vectors(vectors, made[fingerprint].dim, len(rows.contents))
+        if rows.facts:
+            require_facts(rows.facts, [one for one in asked if isinstance(one, ColumnGroup)], len(rows.contents))
     except (ValueError, TypeError, AttributeError) as error:
         raise MessageRefused(
             f"Expected the rows of a shard. Got rows that cannot be stored: {error}. Nothing was stored. Have the "
