@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from pixelmill.choices import Decode
+from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.embedding.precision import fastest_precision
 from pixelmill.embedding.progress import telling
 from pixelmill.embedding.targets import Target
@@ -68,11 +69,8 @@ class Settled:
             return NotLoaded(str(said.get("model")), str(said["not_loaded"]))
         try:
             made = Provenance.model_validate(said["made"])
-            rows = (
-                rows_of(said["rows"], message.arrays, [Matrix(provenance=made, dtype="float32", serving=False)])
-                if said["rows"]
-                else None
-            )
+            fillable = [Matrix(provenance=made, dtype="float32", serving=False), FACTS_GROUP]
+            rows = rows_of(said["rows"], message.arrays, fillable) if said["rows"] else None
             checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
             return cls(str(said["model"]), made, checks, rows, REPORT.validate_python(said["report"]))
         except (ValidationError, LookupError, TypeError, ValueError) as error:
@@ -91,12 +89,14 @@ class NotLoaded:
         return encode(Message(KIND, store_id, run, {"model": self.model, "not_loaded": self.why}, {}))
 
 
-def settle(job: Job, asked: Unsettled, *, first_rows: bool = True, read: ReadFile | None = None) -> Settled:
+def settle(
+    job: Job, asked: Unsettled, *, first_rows: bool = True, facts: bool = False, read: ReadFile | None = None
+) -> Settled:  # fmt: skip
     """Find out which matrix a model fills: the first of those found that the model still makes here, else one for what
     it makes now.
 
     Where only the vectors differ, and nothing that is recorded does, that is the next generation. `first_rows`: also
-    embed some images, as the first of a new one. Raises Unanswered if the model hangs.
+    embed some images, as the first of a new one, and make their `facts`. Raises Unanswered if the model hangs.
     """
     settling = _Settling(job, next(spec for spec in job.specs if spec.name == asked.model), read)
     generation = 1
@@ -120,7 +120,7 @@ def settle(job: Job, asked: Unsettled, *, first_rows: bool = True, read: ReadFil
     made = provenance_of(model, job.decode_options(decode), precision=precision, generation=generation)
     if not first_rows:
         return Settled(asked.model, made, settling.checks)
-    return Settled(asked.model, made, settling.checks, *settling.first_rows(model, made, asked.samples))
+    return Settled(asked.model, made, settling.checks, *settling.first_rows(model, made, asked.samples, facts))
 
 
 def measured_precision(job: Job, spec: ModelSpec, files: Sequence[FoundFile], read: ReadFile | None = None) -> str:
@@ -165,20 +165,15 @@ class _Settling:
         return answer(partial(self._fastest, model, samples), deadline=self.job.deadline)
 
     def first_rows(
-        self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile]
+        self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile], facts: bool
     ) -> tuple[ShardRows, ShardReport]:
         """The rows of the first images that can be embedded, no more than what is compared each night. Of files that
         could not be read those tell who do the shards: these are in their plan."""
         start, options = time.perf_counter(), self.job.decode_options(made.decode)
         targets = [Target(model, made.fingerprint)]
         pipeline = Pipeline(targets, options, batch_size=_SAMPLES, threads=_THREADS, read=self._read)
-        wanted, rows, reports, begun, lacking = (
-            frozenset({made.fingerprint}),
-            ShardRows(),
-            list[ShardReport](),
-            0,
-            NIGHTLY,
-        )
+        wanted = frozenset({made.fingerprint, *[FACTS_GROUP.fingerprint] * facts})
+        rows, reports, begun, lacking = ShardRows(), list[ShardReport](), 0, NIGHTLY
         with telling(lambda _model, _images: None, alone=True):  # the run counts them when they are handed in
             while lacking and begun < len(files):
                 some = files[begun : begun + lacking]

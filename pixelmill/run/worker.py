@@ -76,6 +76,7 @@ class AtWork:
         self._matrices = {matrix.provenance.fingerprint: matrix for matrix in orders.matrices}
         self._measures = dict(orders.measures)
         self._prefixes = prefixes
+        self._facts = orders.facts
         self.read = reader_for(self.job, worker)
         self._checks: dict[str, tuple[int, float]] = {}
         self._stopped = stopped
@@ -125,7 +126,7 @@ class AtWork:
     def settled(self, asked: Unsettled) -> Settled | NotLoaded:
         """Which matrix a model fills, found out here. Raises Unanswered if the model hangs."""
         try:
-            found = SHARD.around(settle, f"settling {asked.model}")(self.job, asked, read=self.read)
+            found = SHARD.around(settle, f"settling {asked.model}")(self.job, asked, facts=self._facts, read=self.read)
         except Unanswered:
             raise
         except Exception as error:  # whatever a library makes of a file, or a device of a model

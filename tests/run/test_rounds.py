@@ -26,7 +26,6 @@ from pixelmill.run.job import CacheSpec, Job, Worker
 from pixelmill.run.lost import WorkerRun, judge, life_of
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.outcome import Lost
-from pixelmill.run.settle import settle
 from pixelmill.run.share import do_share
 from pixelmill.run.steps import Steps, run
 from pixelmill.run.worker import AtWork
@@ -361,7 +360,7 @@ def test_a_shard_that_a_cluster_loses_is_done_in_the_next_round(job: Job) -> Non
     def start(orders: RunOrders, intake: Intake) -> Lost:
         work = AtWork(orders, "dask")
         for asked in orders.settling.get("dask", ()):
-            intake.take_settled(settle(work.job, asked), "dask")
+            intake.take_settled(work.settled(asked), "dask")
         if not orders.shares:
             return {}
         rounds.append(len(orders.shards))
