@@ -29,7 +29,7 @@ from pixelmill.run.orders import Unsettled
 from pixelmill.run.results import ShardReport, combined, this_process, told_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
-from pixelmill.store.manifest import Matrix, Provenance
+from pixelmill.store.manifest import Fillable, Matrix, Provenance
 from pixelmill.store.rows import ShardRows
 from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 from pixelmill.watch.calls import answer, begin
@@ -69,7 +69,7 @@ class Settled:
             return NotLoaded(str(said.get("model")), str(said["not_loaded"]))
         try:
             made = Provenance.model_validate(said["made"])
-            fillable = [Matrix(provenance=made, dtype="float32", serving=False), FACTS_GROUP]
+            fillable: list[Fillable] = [Matrix(provenance=made, dtype="float32", serving=False), FACTS_GROUP]
             rows = rows_of(said["rows"], message.arrays, fillable) if said["rows"] else None
             checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
             return cls(str(said["model"]), made, checks, rows, REPORT.validate_python(said["report"]))
