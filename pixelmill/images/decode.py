@@ -18,7 +18,7 @@ from pixelmill.images.frame import Frame, orientation_of, turned
 from pixelmill.images.mended import mended
 from pixelmill.images.opened import Need
 from pixelmill.images.opening import opened
-from pixelmill.sources.formats import HEAD, REFUSED, SUPPORTED, describe, sniff
+from pixelmill.sources.formats import HEAD, REFUSED, SUPPORTED, describe, kind_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,7 +132,7 @@ def _decoded(picture: Opened, options: DecodeOptions, need: Need) -> Decoded:
 
 def _kind(data: bytes) -> str:
     head = data[:HEAD]
-    kind = sniff(head)
+    kind = kind_of(data)
     if kind == "TIFF" and raw.name_of(data):
         kind = "camera raw"
     if kind in SUPPORTED:

@@ -6,11 +6,12 @@ import io
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, heif, jpeg, jpeg2000, jxl, png, raw, tiff
+from pixelmill.images import bmp, hdr, heif, ico, jpeg, jpeg2000, jxl, png, psd, raw, tiff
 from pixelmill.images.frame import turned
 from pixelmill.images.opened import Loaded, Need, Opened
 
@@ -25,16 +26,22 @@ _PLUGINS: Final = {
     "TIFF": "TiffImagePlugin.TiffImageFile",
     "AVIF": "AvifImagePlugin.AvifImageFile",
     "PPM": "PpmImagePlugin.PpmImageFile",
+    "DDS": "DdsImagePlugin.DdsImageFile",
+    "TGA": "TgaImagePlugin.TgaImageFile",
 }
-_LIBRARIES: Final = ("brotli", "imagecodecs._jpegxl", "pi_heif.heif", "rawpy")
+_LIBRARIES: Final = (
+    "brotli", "imagecodecs._imcd", "imagecodecs._jpegxl", "imagecodecs._qoi", "imagecodecs._rgbe", "pi_heif.heif",
+    "rawpy",
+)  # fmt: skip
 _IMPORTED_LATE: Final = (
-    "PIL.BmpImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin", "encodings.ascii",
-    "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "multiprocessing",
+    "PIL.BmpImagePlugin", "PIL.IcoImagePlugin", "PIL.ImageCms", "PIL.Jpeg2KImagePlugin", "PIL.PngImagePlugin",
+    "encodings.ascii", "encodings.latin_1", "encodings.utf_16_be", "encodings.utf_16_le", "multiprocessing",
     "pixelmill.images.tiff_samples",
 )  # fmt: skip
 """What openers, and Pillow, import besides when they meet their format."""
 
 _ZEROS: Final = 64
+_QOI_END: Final = bytes(7) + b"\1"
 
 
 def import_ahead() -> None:
@@ -212,6 +219,48 @@ def _jxl(_: str, data: bytes) -> Opened:
     return Opened(found.size, 1 if found.grey else 3, load)
 
 
+def _psd(_: str, data: bytes) -> Opened:
+    found = psd.header(data)
+    return _once(found.size, 1 if found.depth == 1 else 3, lambda: psd.loaded(found, data))
+
+
+def _hdr(_: str, data: bytes) -> Opened:
+    return _once(hdr.size(data), 3, lambda: hdr.loaded(data))
+
+
+def _qoi(_: str, data: bytes) -> Opened:
+    size = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
+    return _once(size, 3, lambda: _qoi_picture(data))
+
+
+def _qoi_picture(data: bytes) -> Image.Image:
+    """The reader fills up what is missing: a whole file ends in a mark."""
+    import imagecodecs
+    from PIL import Image
+
+    if not data.endswith(_QOI_END):
+        raise OSError("truncated: its end is missing")
+    return Image.fromarray(imagecodecs.qoi_decode(data))
+
+
+def _ico(_: str, data: bytes) -> Opened:
+    found = ico.largest(data)
+    if not found.is_png:
+        return _once(found.size, 3, lambda: ico.bitmap(found), found.count)
+    picture = _png("PNG", found.body)
+    return Opened(picture.size, picture.bands, lambda need: replace(picture.load(need), frames=found.count))
+
+
+def _once(size: tuple[int, int], bands: int, load: Callable[[], Image.Image], frames: int = 1) -> Opened:
+    """What is upright, and never scaled down while it is decoded."""
+
+    def loaded(_: Need) -> Loaded:
+        image = load()
+        return Loaded(image, image.size, frames=frames)
+
+    return Opened(size, bands, loaded)
+
+
 def _raw(_: str, data: bytes) -> Opened:
     found = raw.opened(data)
 
@@ -229,5 +278,6 @@ def _require_no_zeros(coded: bytes) -> None:
 
 _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
-    "AVIF": _avif, "HEIC": _heic, "camera raw": _raw, "JPEG XL": _jxl,
+    "AVIF": _avif, "HEIC": _heic, "camera raw": _raw, "JPEG XL": _jxl, "PSD": _psd, "Radiance HDR": _hdr, "QOI": _qoi,
+    "ICO": _ico,
 }  # fmt: skip

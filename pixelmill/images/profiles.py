@@ -141,7 +141,7 @@ def of_light(
     for top in range(0, len(samples), rows):
         linear = light(samples[top : top + rows].astype(np.float32)) @ matrix
         linear = np.clip(np.nan_to_num(linear, copy=False, nan=0.0), 0, 1)
-        made[top : top + rows] = _by_srgb_curve(linear) * 255 + 0.5
+        made[top : top + rows] = by_srgb_curve(linear) * 255 + 0.5
     return made
 
 
@@ -180,7 +180,7 @@ def _pq(nits: NDArray[Any]) -> NDArray[Any]:
     return made
 
 
-def _by_srgb_curve(linear: NDArray[Any]) -> NDArray[Any]:
+def by_srgb_curve(linear: NDArray[Any]) -> NDArray[Any]:
     """IEC 61966-2-1."""
     import numpy as np
 

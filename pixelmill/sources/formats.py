@@ -9,18 +9,16 @@ HEAD: Final = 256
 """How many bytes of a file `sniff` needs."""
 
 SUPPORTED: Final = frozenset(
-    {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC", "JPEG XL", "camera raw"}
-)
+    {
+        "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM", "HEIC", "JPEG XL", "camera raw", "PSD",
+        "ICO", "QOI", "DDS", "Radiance HDR", "TGA",
+    }
+)  # fmt: skip
 """Formats that `decode_image` opens, by Pillow's names or people's. No other is, whatever Pillow could do with it."""
 
 REFUSED: Final = {
     "EPS": "EPS is never opened, because PostScript is a program: convert it to PNG.",
-    "PSD": "Photoshop documents are not supported: export them as JPEG, PNG or TIFF.",
-    "ICO": "Icon files are not supported: convert them to PNG.",
-    "QOI": "QOI is not supported: convert it to PNG.",
     "OpenEXR": "OpenEXR is not supported: convert it to TIFF or PNG.",
-    "Radiance HDR": "Radiance HDR is not supported: convert it to TIFF or PNG.",
-    "DDS": "DDS textures are not supported: convert them to PNG.",
     "XCF": "GIMP documents are not supported: export them as JPEG, PNG or TIFF.",
     "DjVu": "DjVu is not supported: convert it to TIFF or PNG.",
     "JPEG XR": "JPEG XR is not supported: convert it to JPEG or PNG.",
@@ -37,57 +35,13 @@ REFUSED: Final = {
 
 EXTENSIONS: Final = frozenset(
     {
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".avifs",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".jpc",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".heic",
-        ".heif",
-        ".heics",
-        ".heifs",
-        ".hif",
-        ".jxl",
-        ".eps",
-        ".psd",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".orf",
-        ".rw2",
-        ".raf",
-        ".pef",
-        ".exr",
-        ".dds",
-        ".xcf",
-        ".pfm",
-        ".pam",
-        ".jxr",
-        ".wdp",
-        ".hdp",
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+        ".avif", ".avifs", ".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif",
+        ".heics", ".heifs", ".hif", ".jxl", ".eps", ".psd", ".psb", ".ico", ".qoi", ".hdr", ".tga", ".cr2", ".cr3",
+        ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".exr", ".dds", ".xcf", ".pfm", ".pam", ".jxr",
+        ".wdp", ".hdp",
     }
-)
+)  # fmt: skip
 """Names that promise an image: such a file is discovered even if its content is none, so that it is quarantined."""
 
 _TEXTS: Final = ((b"%!PS", "EPS"), (b"#?RADIANCE", "Radiance HDR"), (b"#?RGBE", "Radiance HDR"), (b"SIMPLE  =", "FITS"))
@@ -166,6 +120,35 @@ def has_image_extension(name: str) -> bool:
     """Whether a file name ends like an image's."""
     dot = name.rfind(".")
     return dot >= 0 and name[dot:].lower() in EXTENSIONS
+
+
+def kind_of(data: bytes) -> str | None:
+    """As `sniff`, of a whole file: Targa has no sign at its beginning."""
+    return sniff(data[:HEAD]) or ("TGA" if _is_targa(data) else None)
+
+
+def _is_targa(data: bytes) -> bool:
+    """By the signature at the end of version 2, or by a head of which every field is as it has to be."""
+    if len(data) <= _TARGA_HEAD:
+        return False
+    mapped, kind, depth, flags = data[1], data[2], data[16], data[17]
+    width, height = int.from_bytes(data[12:14], "little"), int.from_bytes(data[14:16], "little")
+    if kind not in _TARGA_DEPTHS or depth not in _TARGA_DEPTHS[kind] or not width or not height or flags & 0xC0:
+        return False
+    if data.endswith(_TARGA_END):
+        return True
+    palette = data[3:8]
+    plain = mapped == 0 and palette == bytes(5)
+    coloured = mapped == 1 and palette[4] in {15, 16, 24, 32} and 0 < int.from_bytes(palette[2:4], "little") <= 256
+    return (coloured if kind in {1, 9} else plain) and flags & 15 in {0, 1, 8} and len(data) > _TARGA_HEAD + data[0]
+
+
+_TARGA_HEAD: Final = 18
+_TARGA_END: Final = b"TRUEVISION-XFILE.\0"
+_TARGA_DEPTHS: Final = {
+    1: {8}, 9: {8}, 2: {15, 16, 24, 32}, 10: {15, 16, 24, 32}, 3: {8, 16}, 11: {8, 16},
+}  # fmt: skip
+"""Bits of a pixel by the type of picture: palette, colour and grey, each plain or in run lengths."""
 
 
 def describe(head: bytes) -> str:

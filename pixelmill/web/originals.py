@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.search.places import Place, places_of
 from pixelmill.sources.files import FileChanged
-from pixelmill.sources.formats import HEAD, sniff
+from pixelmill.sources.formats import kind_of
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.store.reader import Store
@@ -27,6 +27,12 @@ TYPES = {
     "PPM": "image/x-portable-anymap",
     "HEIC": "image/heic",
     "JPEG XL": "image/jxl",
+    "PSD": "image/vnd.adobe.photoshop",
+    "ICO": "image/vnd.microsoft.icon",
+    "QOI": "image/qoi",
+    "DDS": "image/vnd.ms-dds",
+    "Radiance HDR": "image/vnd.radiance",
+    "TGA": "image/x-tga",
     "camera raw": "image/x-dcraw",
 }
 """What is served as what. Nothing else is served: no SVG, no HTML that calls itself .jpg."""
@@ -114,7 +120,7 @@ def _name(place: Place) -> str:
 
 def media_type(content: Located, data: bytes) -> str:
     """What `data` is by its content, as browsers call it. Raises NoPicture for anything but a picture."""
-    found = TYPES.get(sniff(data[:HEAD]) or "")
+    found = TYPES.get(kind_of(data) or "")
     if found is None:
         raise NoPicture(f"{content.name} is no picture that a browser should get.")
     return found

@@ -257,7 +257,7 @@ def test_flipped_bits_are_a_picture_or_a_reason(kind: str) -> None:
         (b"hello, world", "text"),
         (bytes(range(200, 256)), "unknown format"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (b"8BPS\0\1", "Photoshop"),
+        (b"8BPS\0\1", "cut off"),
         (b"\xff\xd8\xff", "cut off|damaged"),
     ],
 )

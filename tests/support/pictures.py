@@ -23,6 +23,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from pixelmill.images.profiles import icc_of
 from tests.support import heic
+from tests.support.documents import icon, icon_bitmap, psd
 from tests.support.raws import dng
 
 Array = np.ndarray[Any, Any]
@@ -704,6 +705,45 @@ def _jxl_kinds() -> list[Kind]:
     ]  # fmt: skip
 
 
+def _document_kinds() -> list[Kind]:
+    def kind(format: str, name: str, done: str, files: Callable[[], list[bytes]], seen: Read, reader: str, within: float = 1.0) -> Kind:  # fmt: skip
+        return Kind(format, name, done, reader, files, seen, within)
+
+    def by_pillow(data: bytes) -> Array:
+        return over_white(np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")))
+
+    def of_scene(data: bytes) -> Array:
+        return SCENE
+
+    bands, rgba, spec = list(planes(SCENE)), np.dstack([SCENE, ALPHA]), "the format's description"
+    even = [np.full((HEIGHT, WIDTH), 128, np.uint8)] * 3
+    light = ((SCENE / 255) ** 2.2 * 7).astype(np.float32)[..., ::-1]
+    return [
+        kind("PSD", "RGB and grey of 8 and 16 bits, raw and PackBits", "the picture of all layers", lambda: [psd(bands, 3, packed=way) for way in (True, False)] + [psd([GREY], 1), psd(list(planes(SCENE16)), 3, depth=16)], lambda data: by_pillow(data) if data[23] == 8 else SCENE, "Pillow"),
+        kind("PSD", "RGB of 32 bits", "light, by the curve of sRGB", lambda: [psd([(band / 255) ** 2.2 for band in bands], 3, depth=32)], of_scene, spec, 4),
+        kind("PSD", "CMYK", "by its profile, or without one", lambda: [psd(list(planes(255 - INKS)), 4)], lambda data: _cmyk(INKS), spec, 1.5),
+        kind("PSD", "L\\*a\\*b\\*", "to sRGB", lambda: [psd(even, 9)], lambda data: SCENE * 0 + 119, spec, 1.5),
+        kind("PSD", "with transparency", "over white; other channels are left out", lambda: [psd(list(planes(rgba)), 3, alpha=True)], lambda data: over_white(rgba), spec),
+        kind("PSD", "saved without its picture, or of channels alone", "refused: Not supported: a Photoshop document", lambda: [psd(bands, 7), psd(bands, 3, resources={1057: b"\0\0\0\1\0" + bytes(12)})], of_scene, ""),
+        kind("ICO", "PNGs and bitmaps", "the largest, over white", lambda: [icon([((9, 9), _by_pillow(Image.fromarray(SCENE[:9, :9]), "PNG")), ((WIDTH, HEIGHT), body)]) for body in (_by_pillow(Image.fromarray(rgba), "PNG"), icon_bitmap(rgba))], lambda data: over_white(rgba), spec),
+        kind("QOI", "with and without alpha", "over white", lambda: [bytes(imagecodecs.qoi_encode(SCENE)), bytes(imagecodecs.qoi_encode(rgba))], by_pillow, "Pillow"),
+        kind("DDS", "plain and in blocks", "the first surface, over white", lambda: [_by_pillow(Image.fromarray(rgba[:44, :60]), "DDS", pixel_format=name) for name in ("DXT1", "DXT5")], lambda data: over_white(np.asarray(imagecodecs.dds_decode(data))), "imagecodecs", 2),
+        kind("TGA", "colour, grey and palette, plain and in run lengths", "over white", lambda: [_by_pillow(image, "TGA", compression=way) for image in (Image.fromarray(SCENE), Image.fromarray(rgba), Image.fromarray(GREY), Image.fromarray(SCENE).quantize(99)) for way in (None, "tga_rle")], by_pillow, "Pillow"),
+        kind("Radiance HDR", "light of any brightness", "by the curve of Reinhard et al. 2002", lambda: [cv2.imencode(".hdr", light * scale)[1].tobytes() for scale in (1, 100)], lambda data: reinhard(cv2.imdecode(np.frombuffer(data, np.uint8), -1)[..., ::-1]), "OpenCV"),
+        kind("Radiance HDR", "XYZ, other orders of pixels", "refused: Not supported: a Radiance HDR", lambda: [b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 4 +X 4\n", b"#?RADIANCE\n\n+X 4 -Y 4\n"], of_scene, ""),
+    ]  # fmt: skip
+
+
+def reinhard(light: Array) -> Array:
+    """Equations 1, 2 and 4 of Reinhard et al. 2002, with middle grey at 0.18, white but for one pixel in a thousand."""
+    luma = light.astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722])
+    key = 0.18 / np.exp(np.log(luma + 1e-6).mean())
+    white = max(1.0, np.sort(luma.ravel())[-1 - luma.size // 1000] * key)
+    shown = luma * key
+    mapped = (light * key * ((1 + shown / white**2) / (1 + shown))[..., None]).clip(0, 1)
+    return np.where(mapped <= 0.0031308, 12.92 * mapped, 1.055 * mapped ** (1 / 2.4) - 0.055) * 255
+
+
 def _raw_kinds() -> list[Kind]:
     image = Image.fromarray(SCENE).resize((192, 128), Image.Resampling.BICUBIC)
     small = ImageOps.invert(image.resize((96, 64)))
@@ -728,6 +768,7 @@ KINDS = [
     *_heic_kinds(),
     *_jxl_kinds(),
     *_raw_kinds(),
+    *_document_kinds(),
 ]
 TABLE = "\n".join(["| format | kind | what is done | compared with |", "|---|---|---|---|", *map(str, KINDS)])
 
