@@ -17,7 +17,15 @@ from pixelmill.cli.ours import prefer_ours
 from pixelmill.cli.signals import exit_code, heard, say_stopped
 from pixelmill.cli.surroundings import leave_streams, settle_home, settle_streams, though_unheard, use_utf8
 from pixelmill.descriptors import admit_files
-from pixelmill.errors import ImageRejected, PixelmillError, QueryError, SettingsError, SourceError, UnknownModel
+from pixelmill.errors import (
+    ImageRejected,
+    PixelmillError,
+    QueryError,
+    SettingsError,
+    SourceError,
+    UnknownColumn,
+    UnknownModel,
+)
 from pixelmill.proxies import settle_proxies
 from pixelmill.version import VERSION
 
@@ -99,7 +107,7 @@ def _exit_code(command: Callable[[], Any]) -> int:
         with though_unheard():
             error.show()
         return error.exit_code
-    except (UnknownModel, SettingsError, SourceError, QueryError, ImageRejected) as error:
+    except (UnknownModel, UnknownColumn, SettingsError, SourceError, QueryError, ImageRejected) as error:
         return _say(str(error), WRONG_USAGE)
     except PixelmillError as error:
         return _say(str(error), FAILED)

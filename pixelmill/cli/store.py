@@ -174,15 +174,30 @@ def backup(store: Path, target: Path, as_json: bool) -> None:
 )
 @click.option("--normalize", is_flag=True, help="Divide each model's vector by its length.")
 @click.option("--weights", metavar="0.7,0.3", help="Multiply each model's vector.")
-def export(store: Path, out: Path, models: str, normalize: bool, weights: str | None) -> None:
-    """Copy the vectors of one model, or of an ensemble, with paths and checksums, to one file for other tools."""
+@click.option("--columns", metavar="A,B|all|none", help="Which columns go with them, but for .npy. Default: all.")
+@click.option("--where", metavar="SQL", help="Only what fulfils a condition: \"label = 'dog' AND width > 500\".")
+def export(
+    store: Path, out: Path, models: str, normalize: bool, weights: str | None, columns: str | None, where: str | None
+) -> None:
+    """Copy the vectors of one model, or of an ensemble, with paths, checksums and columns, to one file for other
+    tools."""
+    from pixelmill.search.where import rows_where
     from pixelmill.store.export import export as write
     from pixelmill.store.reader import Store
 
-    names = [name.strip() for name in models.split(",")]
     opened = Store(store)
-    done = write(opened, opened.concatenated(names, weights=numbers(weights), normalize=normalize), out)
-    click.echo(f"{printable(' and '.join(map(os.fspath, done.files)))}: {done.shape[0]:,} x {done.shape[1]}")
+    ensemble = opened.concatenated(_listed_names(models), weights=numbers(weights), normalize=normalize)
+    chosen = {"all": None, "none": []}.get(columns or "all", _listed_names(columns or ""))
+    passing = None if where is None else rows_where(opened, where)
+    done = write(opened, ensemble, out, columns=chosen, passing=passing)
+    beside = f", with {', '.join(done.columns)}" if done.columns else ""
+    click.echo(f"{printable(' and '.join(map(os.fspath, done.files)))}: {done.shape[0]:,} x {done.shape[1]}{beside}")
+    if done.left_out:
+        click.echo("Columns are not in it: .npy holds vectors alone. Those of .h5 and .parquet have them.", err=True)
+
+
+def _listed_names(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",")]
 
 
 def _listed(store: Path) -> list[Quarantined]:

@@ -97,6 +97,10 @@ class ColumnGroup(BaseModel):
         """All datasets of the group inside a part."""
         return (self.embedded, *(name for name, _ in self.datasets()))
 
+    def told(self, column: Column) -> dict[str, str]:
+        """What stands beside the values of one of its columns, for whoever reads them."""
+        return {"kind": column.kind, "source": self.source, "version": self.version, "unit": column.unit}
+
     def published_name(self, column: Column) -> str:
         """The name of a column in the master."""
         return f"columns/{column.name}" if self.serving else f"generations/columns/{self.key}/{column.name}"

@@ -1,63 +1,71 @@
-"""Copies of vectors for other tools: contiguous HDF5, NumPy with a table of paths, Parquet."""
+"""Copies of vectors and columns for other tools: contiguous HDF5, NumPy with a table of paths, Parquet."""
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from pixelmill.errors import PixelmillError, StoreError
-from pixelmill.store.parts import TEXT
-from pixelmill.store.reader import BLOCK, Ensemble, Store
+from pixelmill.store.export_files import Wanted, Writer, write_h5, write_npy, write_parquet
+from pixelmill.store.reader import Ensemble, Store
+
+_WRITERS: dict[str, Writer] = {".h5": write_h5, ".hdf5": write_h5, ".npy": write_npy, ".parquet": write_parquet}
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: the files, and the shape of the matrix in them."""
+    """What was written: the files, the shape of the matrix in them, the columns beside it, and those left out."""
 
     files: tuple[Path, ...]
     shape: tuple[int, int]
+    columns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def export(store: Store, ensemble: Ensemble, out: Path) -> Exported:
-    """Write the rows that every member has and whose file is there, in row order, to OUT.h5, OUT.npy or OUT.parquet.
+def export(
+    store: Store, ensemble: Ensemble, out: Path, *, columns: Sequence[str] | None = None,
+    passing: np.ndarray | None = None,
+) -> Exported:  # fmt: skip
+    """Write the rows that every member has and whose file is there, in row order, to OUT.h5, OUT.npy or OUT.parquet;
+    of these only those that are `passing` (N,).
 
-    Beside an .npy goes a .csv of the same name with row, sha256, source and path of each line of the matrix.
-    The file appears whole under its name or not at all. Raises StoreError where it cannot be written.
+    `columns` of the store go with them, all unless some are named; an .npy has room for none. Beside an .npy goes a
+    .csv of the same name with row, sha256, source and path of each line of the matrix. The file appears whole under its
+    name or not at all. Raises StoreError where it cannot be written, UnknownColumn for a column that is not there.
 
     Names of files are bytes. HDF5 and CSV hold them as they are; read them with errors="surrogateescape". Parquet's
     strings are UTF-8: a byte that is none stands there as `\\xe9`, and `path_bytes` and `source_bytes`, which are null
     elsewhere, hold that name as it is.
     """
-    writers: dict[str, Writer] = {
-        ".h5": _write_h5,
-        ".hdf5": _write_h5,
-        ".npy": _write_npy,
-        ".parquet": _write_parquet,
-    }
-    write = writers.get(out.suffix.lower())
+    write = _WRITERS.get(out.suffix.lower())
     if write is None:
         raise StoreError(f"Expected OUT to end in .h5, .npy or .parquet. Got {out.name!r}.")
+    if write is write_npy and columns:
+        raise StoreError(
+            f"Expected OUT to end in .h5 or .parquet. Got {out.name!r}: .npy holds vectors, and no columns."
+        )
     if not out.parent.is_dir():
         raise StoreError(f"Expected a folder to write {out.name} into. {out.parent} does not exist.")
-    rows = np.flatnonzero(ensemble.embedded & (store.paths != b""))
+    names = tuple(dict.fromkeys(store.columns if columns is None else columns))
+    left_out = names if write is write_npy else ()
+    told = [store.columns.about(name) for name in names if name not in left_out]
+    rows = ensemble.embedded & (store.paths != b"")
+    wanted = Wanted(store, ensemble, np.flatnonzero(rows if passing is None else rows & passing), told)
     with _whole_or_not_at_all(out) as made:
-        write(store, ensemble, rows, made)
-    return Exported(made.files, (len(rows), ensemble.shape[1]))
+        write(wanted, out, made)
+    return Exported(made.files, (len(wanted.rows), ensemble.shape[1]), tuple(c.name for _, c in told), left_out)
 
 
 class _Made:
     """Files under temporary names, and the names that they get when all of them are whole."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self) -> None:
         self._temporary: dict[Path, Path] = {}
 
     def __call__(self, out: Path) -> Path:
@@ -79,12 +87,9 @@ class _Made:
                 temporary.unlink(missing_ok=True)
 
 
-Writer = Callable[[Store, Ensemble, np.ndarray, _Made], None]
-
-
 @contextmanager
 def _whole_or_not_at_all(out: Path) -> Iterator[_Made]:
-    made = _Made(out)
+    made = _Made()
     try:
         yield made
         made.publish()
@@ -97,92 +102,3 @@ def _whole_or_not_at_all(out: Path) -> Iterator[_Made]:
         ) from error
     finally:
         made.discard()
-
-
-def _blocks(ensemble: Ensemble, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """The wanted rows in pieces, as (where in the output, values)."""
-    done = 0
-    for start in range(0, ensemble.shape[0], BLOCK):
-        wanted = rows[(rows >= start) & (rows < start + BLOCK)] - start
-        if len(wanted):
-            yield slice(done, done + len(wanted)), ensemble.read(start, start + BLOCK)[wanted]
-            done += len(wanted)
-
-
-def _description(ensemble: Ensemble) -> dict[str, object]:
-    return {
-        "models": [m.provenance.model for m in ensemble.members],
-        "dims": [m.shape[1] for m in ensemble.members],
-        "fingerprints": [m.provenance.fingerprint for m in ensemble.members],
-        "weights": ensemble.weights,
-        "normalized": ensemble.normalize,
-    }
-
-
-def _write_h5(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
-    with h5py.File(made(made.out), "w") as file:
-        vectors = file.create_dataset("vectors", shape=(len(rows), ensemble.shape[1]), dtype=ensemble.dtype)
-        for where, values in _blocks(ensemble, rows):
-            vectors[where] = values
-        vectors.attrs.update(_description(ensemble))
-        file["row"] = rows
-        file["sha256"] = store.sha256()[rows]
-        file.create_dataset("path", data=store.paths[rows], dtype=TEXT)
-        file.create_dataset("source", data=store.sources[rows], dtype=TEXT)
-
-
-def _write_npy(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
-    # Written, not mapped: a full disk is an error of a write, and kills a process that maps the file.
-    header = {"descr": np.lib.format.dtype_to_descr(ensemble.dtype), "fortran_order": False,
-              "shape": (len(rows), ensemble.shape[1])}  # fmt: skip
-    with made(made.out).open("wb") as matrix:
-        np.lib.format.write_array_header_1_0(matrix, header)
-        for _, values in _blocks(ensemble, rows):
-            matrix.write(np.ascontiguousarray(values).data)
-    sha256 = store.sha256()
-    table = made(made.out.with_suffix(".csv"))
-    with table.open("w", newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        writer = csv.writer(lines)
-        writer.writerow(["row", "sha256", "source", "path"])
-        for row in rows:
-            writer.writerow(
-                [row, bytes(sha256[row]).hex(), os.fsdecode(store.sources[row]), os.fsdecode(store.paths[row])]
-            )
-
-
-def _write_parquet(store: Store, ensemble: Ensemble, rows: np.ndarray, made: _Made) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise PixelmillError(
-            "Expected pyarrow for Parquet. It is not installed: `pip install 'pixelmill[parquet]'`."
-        ) from error
-    import json
-
-    width = ensemble.shape[1]
-    value = pa.float16() if ensemble.dtype == np.float16 else pa.float32()
-    schema = pa.schema(
-        [("row", pa.int64()), ("sha256", pa.binary(32)), ("source", pa.string()), ("path", pa.string()),
-         ("vector", pa.list_(value, width)), ("source_bytes", pa.binary()), ("path_bytes", pa.binary())],
-        metadata={"pixelmill": json.dumps(_description(ensemble))},
-    )  # fmt: skip
-    sha256 = store.sha256()
-    with pq.ParquetWriter(made(made.out), schema) as writer:
-        for where, values in _blocks(ensemble, rows):
-            here = rows[where]
-            vectors = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), type=value), width)
-            (sources, odd_sources), (paths, odd_paths) = map(_texts, (store.sources[here], store.paths[here]))
-            columns = [here, [bytes(s) for s in sha256[here]], sources, paths, vectors, odd_sources, odd_paths]
-            writer.write_batch(
-                pa.record_batch(
-                    [pa.array(c, type=f.type) if c is not vectors else c for c, f in zip(columns, schema, strict=True)],
-                    schema=schema,
-                )
-            )
-
-
-def _texts(names: Sequence[bytes]) -> tuple[list[str], list[bytes | None]]:
-    """Names as UTF-8, with escapes for bytes that are none, and the bytes of those that have such."""
-    texts = [name.decode("utf-8", "backslashreplace") for name in names]
-    return texts, [None if text.encode() == name else name for text, name in zip(texts, names, strict=True)]

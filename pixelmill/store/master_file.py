@@ -86,9 +86,7 @@ def _link_columns(file: h5py.File, group: ColumnGroup, rows: int) -> None:
             file, group.published_name(column), name, rows, group.extents,
             dtype=column.dtype or TEXT, tail=(), fill=fill,
         )  # fmt: skip
-        dataset.attrs.update(
-            {"kind": column.kind, "source": group.source, "version": group.version, "unit": column.unit}
-        )
+        dataset.attrs.update(group.told(column))
 
 
 def _link_ensemble(file: h5py.File, ensemble: NamedEnsemble, manifest: Manifest) -> None:

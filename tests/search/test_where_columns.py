@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ SCORES = [0.9, 0.1, 0.5, None, 0.7, None]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    values = {
+    values: dict[str, Sequence[object]] = {
         "label": LABELS, "sharpness": SHARP, "taken_at": [t and clock(t) for t in TAKEN], "stars": STARS,
         "dog.score": SCORES, "count": STARS,
     }  # fmt: skip
