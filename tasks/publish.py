@@ -16,6 +16,6 @@ from tasks._retries import tried_again
 
 @task(name="publish", cache_policy=NO_CACHE, **tried_again(STORE))
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
-    """Publish moved and removed images, serve complete generations, join tables, keep the parts few; what has
-    changed."""
+    """Publish moved and removed images, serve complete generations, join what is known of them, keep the parts
+    few; what has changed."""
     return steps.publish_changes(job, fingerprints)

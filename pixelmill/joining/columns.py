@@ -1,49 +1,63 @@
-"""The columns of tables that were loaded: of which kind they are, and what they are in each block of rows."""
+"""The columns that are joined: of which kind they are, and what they are in each block of rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Final
 
 import numpy as np
 
 from pixelmill.joining.engine import Engine
 from pixelmill.joining.kinds import Readings, read_as, readings_sql, shape_of
-from pixelmill.joining.load import EXAMPLES, Bad, Loaded
+from pixelmill.joining.load import EXAMPLES, Bad, Given, Loaded
 from pixelmill.joining.match import prepare, put_digests, put_keys, ranked
+from pixelmill.joining.said import Said
 from pixelmill.store.column_values import values_of
 from pixelmill.store.column_writer import JOINED_BLOCK, join
 from pixelmill.store.columns import Column, ColumnGroup, Values
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
 
-SOURCE: Final = "table"
+TABLE: Final = "table"
+BESIDE: Final = "beside"
+"""Sources of joined columns: what some table gives, and what only came with pictures."""
 MOST_COLUMNS: Final = 64
 """A store has at most so many columns that were joined."""
 _VERSION: Final = "1"
 
 
 def joined_columns(store: Store) -> dict[str, ColumnGroup]:
-    """The columns of a store that tables gave, by name."""
-    return {group.columns[0].name: group for group in store.manifest.columns if group.source == SOURCE}
+    """The joined columns of a store, by name."""
+    return {group.columns[0].name: group for group in store.manifest.columns if group.source in (TABLE, BESIDE)}
 
 
 class Columns:
-    """The columns that some loaded tables give, in the order of the tables and of their columns.
+    """The columns that tables and what came with pictures give, of which the first counts that says something of a row.
 
-    `names` are those that are joined: those that the store has already, and new ones as long as there is room;
-    `no_room` are others. Names in `kept` stay as they are.
+    `names` are those that are joined: those that the store has already, but for what is `kept` as it is, and new ones
+    as long as there is room; `no_room` are others. Where all rows are looked at (`is_whole`), those are `gone` that
+    nobody gives any more.
     """
 
-    def __init__(self, engine: Engine, store: Store, tables: Sequence[Loaded], kept: Sequence[str]) -> None:
-        self._engine, self._store, self._tables = engine, store, tables
+    def __init__(
+        self, engine: Engine, store: Store, given: Sequence[Given], said: Said | None, kept: Set[str], *,
+        is_whole: bool,
+    ) -> None:  # fmt: skip
+        self._engine, self._store, self._said = engine, store, said
+        self._given = [*given, *([said.given] if said else [])]
         before = joined_columns(store)
-        taken = {c.name for group in store.manifest.columns if group.source != SOURCE for c in group.columns}
-        given = [name for name in dict.fromkeys(n for table in tables for n in table.columns) if name not in kept]
-        free = [name for name in given if name not in before and name not in taken]
+        taken = {c.name for group in store.manifest.columns for c in group.columns} - before.keys()
+        names = [name for name in dict.fromkeys(n for one in self._given for n in one.columns) if name not in kept]
+        free = [name for name in names if name not in before and name not in taken]
         room = max(MOST_COLUMNS - len(before), 0)
-        self.new, self.no_room = tuple(free[:room]), (*free[room:], *(name for name in given if name in taken))
-        self.names = [name for name in given if name in before or name in self.new]
+        self.new = tuple(free[:room])
+        self.no_room = (*free[room:], *(name for name in names if name in taken), *(said.no_room if said else ()))
+        all_told = said is None or bool(said.told[store.present].all())
+        self.gone = tuple(
+            name for name, group in before.items()
+            if is_whole and name not in names and name not in kept and (group.source == TABLE or all_told)
+        )  # fmt: skip
+        self.names = [*(name for name in before if name not in kept and name not in self.gone), *self.new]
         self._readings = {name: self._read(name) for name in self.names}
         self.groups = {name: self._group(name, before.get(name)) for name in self.names}
 
@@ -52,39 +66,47 @@ class Columns:
         """Whether all are in the store, as what they are now."""
         return all(self._store.manifest.group(group.fingerprint) for group in self.groups.values())
 
+    def _giving(self, name: str) -> list[Given]:
+        """Who gives a column, that last which counts first."""
+        return [one for one in reversed(self._given) if name in one.columns]
+
     def _read(self, name: str) -> dict[int, Readings]:
-        """How the values of a column read, by the table."""
+        """How the values of a column read, by who gives them."""
         return {
-            table.number: Readings(*self._engine.numbers(
-                f"SELECT {readings_sql(_value(table, name))} FROM {table.lines}"  # noqa: S608 - our names
+            one.number: Readings(*self._engine.numbers(
+                f"SELECT {readings_sql(_value(one, name))} FROM {one.lines}"  # noqa: S608 - our names
             ))
-            for table in self._tables if name in table.columns
+            for one in self._giving(name)
         }  # fmt: skip
 
     def _group(self, name: str, before: ColumnGroup | None) -> ColumnGroup:
+        if before and not self._giving(name):
+            return before
+        source = TABLE if any(isinstance(one, Loaded) for one in self._giving(name)) else BESIDE
         readings = sum(self._readings[name].values(), Readings())
         kind, unit = shape_of(readings, before.columns[0] if before else None)
-        return ColumnGroup(source=SOURCE, version=_VERSION, columns=(Column(name=name, kind=kind, unit=unit),))
+        return ColumnGroup(source=source, version=_VERSION, columns=(Column(name=name, kind=kind, unit=unit),))
 
-    def unreadable(self, table: Loaded) -> Bad:
-        """The values of a table that are not of the kind of their column."""
+    def unfit(self, given: Given) -> Bad:
+        """The values that are not of the kind of their column."""
         bad = Bad()
-        for name in (name for name in self.names if name in table.columns):
-            readings, column = self._readings[name][table.number], self.groups[name].columns[0]
+        for name in (name for name in self.names if name in given.columns):
+            readings, column = self._readings[name][given.number], self.groups[name].columns[0]
             if number := readings.values - readings.of((column.kind, column.unit)):
-                bad += Bad(number, tuple(self._examples(table, name, column)))
+                bad += Bad(number, tuple(self._examples(given, name, column)))
         return bad
 
-    def _examples(self, table: Loaded, name: str, column: Column) -> Iterator[str]:
-        value = _value(table, name)
+    def _examples(self, given: Given, name: str, column: Column) -> Iterator[str]:
+        value = _value(given, name)
         query = (
-            f"SELECT line, substr({value}, 1, 60) FROM {table.lines} WHERE {value} IS NOT NULL "  # noqa: S608
+            f"SELECT line, substr({value}, 1, 60) FROM {given.lines} WHERE {value} IS NOT NULL "  # noqa: S608
             f"AND {read_as((column.kind, column.unit), value)} IS NULL ORDER BY line LIMIT {EXAMPLES}"
         )
         expected = {"int64": "a whole number", "float64": "a number"}.get(column.kind, "a shorter text")
         expected = f"a time ({column.unit})" if column.unit else expected
         for line, text in self._engine.rows(query):
-            yield f"line {line}, {name}: expected {expected}, got {text!r}"
+            where = f"line {line}" if isinstance(given, Loaded) else self._store.place(line)[1]
+            yield f"{where}, {name}: expected {expected}, got {text!r}"
 
     def join(self, writer: StoreWriter, rows: np.ndarray | None, known: np.ndarray, check: Callable[[], None]) -> int:
         """Publish the values of `rows` (None: all), of which `known` tells those that some file holds: the others keep
@@ -92,42 +114,40 @@ class Columns:
 
         def values(start: int, stop: int) -> _Block:
             check()
-            return _Block(self._engine, self._store, self._tables, self.groups, known, (start, stop))
+            return _Block(self.groups, lambda name: self._values(name, known, start, stop))
 
         return join(writer, list(self.groups.values()), values, rows)
+
+    def _values(self, name: str, known: np.ndarray, start: int, stop: int) -> np.ndarray:
+        group, (column,) = self.groups[name], self.groups[name].columns
+        now = values_of(self._store.parts, self._store.manifest.group(group.fingerprint) or group, column, start, stop)
+        is_known = self._said.told if self._said and group.source == BESIDE else known
+        now[is_known[start:stop]] = column.missing
+        for one in self._giving(name):
+            read = read_as((column.kind, column.unit), _value(one, name))
+            found = self._engine.columns(
+                f"SELECT row, {read} AS value FROM {one.joined} "  # noqa: S608 - our names
+                "WHERE row >= ? AND row < ? AND value IS NOT NULL", (start, stop),
+            )  # fmt: skip
+            given = np.ma.getdata(found["value"])
+            now[np.ma.getdata(found["row"]) - start] = given if column.dtype else _encoded(given)
+        return now
 
 
 class _Block(Mapping[str, Values]):
     """The values of a block of rows, each column when it is asked for."""
 
-    def __init__(
-        self, engine: Engine, store: Store, tables: Sequence[Loaded], groups: Mapping[str, ColumnGroup],
-        known: np.ndarray, rows: tuple[int, int],
-    ) -> None:  # fmt: skip
-        self._engine, self._store, self._tables, self._groups = engine, store, tables, groups
-        self._rows = rows
-        self._known = known[slice(*rows)]
+    def __init__(self, names: Mapping[str, object], values: Callable[[str], Values]) -> None:
+        self._names, self._values = names, values
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._groups)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._names)
 
     def __getitem__(self, name: str) -> Values:
-        group, (column,) = self._groups[name], self._groups[name].columns
-        now = values_of(self._store.parts, self._store.manifest.group(group.fingerprint) or group, column, *self._rows)
-        now[self._known] = column.missing
-        for table in reversed([table for table in self._tables if name in table.columns]):
-            read = read_as((column.kind, column.unit), _value(table, name))
-            found = self._engine.columns(
-                f"SELECT row, {read} AS value FROM joined_{table.number} "  # noqa: S608 - our names
-                "WHERE row >= ? AND row < ? AND value IS NOT NULL", self._rows,
-            )  # fmt: skip
-            given = np.ma.getdata(found["value"])
-            at = np.ma.getdata(found["row"]) - self._rows[0]
-            now[at] = given if column.dtype else _encoded(given)
-        return now
+        return self._values(name)
 
 
 def _encoded(texts: np.ndarray) -> np.ndarray:
@@ -136,9 +156,9 @@ def _encoded(texts: np.ndarray) -> np.ndarray:
     return result
 
 
-def _value(table: Loaded, name: str) -> str:
-    """SQL for the text of a column in the lines of a table; NULL where there is none."""
-    return f"nullif({table.columns[name]}, '')"
+def _value(given: Given, name: str) -> str:
+    """SQL for the text of a column; NULL where there is none."""
+    return f"nullif({given.columns[name]}, '')"
 
 
 def put_rows(

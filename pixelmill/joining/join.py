@@ -1,23 +1,25 @@
-"""Tables joined to the rows of a store: when they are read, and what becomes of it when one of them cannot be."""
+"""Tables, and what came with pictures, joined to the rows of a store: when, and what becomes of what cannot be read."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from pixelmill.errors import PixelmillError, reason_of
-from pixelmill.joining.columns import Columns, joined_columns, put_rows
+from pixelmill.errors import PixelmillError, StoreDamaged, reason_of
+from pixelmill.joining.columns import BESIDE, MOST_COLUMNS, TABLE, Columns, joined_columns, put_rows
 from pixelmill.joining.engine import Engine, EngineError, engine
 from pixelmill.joining.fetch import fetch, status_of
 from pixelmill.joining.lines import NoTable
 from pixelmill.joining.load import Loaded, load
 from pixelmill.joining.match import match
-from pixelmill.joining.state import Known, State, is_as_before, is_known, name_of, read_state, to_read_anew, written
+from pixelmill.joining.said import load_said
+from pixelmill.joining.state import Known, State, is_known, name_of, read_state, written
 from pixelmill.joining.table import Table
-from pixelmill.joining.told import ColumnsReport, TableReport
+from pixelmill.joining.told import BesideCounts, ColumnsReport, TableReport
 from pixelmill.sources.files import Status
 from pixelmill.store.column_writer import drop
 from pixelmill.store.commit import StoreWriter
@@ -26,86 +28,57 @@ from pixelmill.watch.clocks import past
 from pixelmill.watch.saying import saying
 from pixelmill.watch.stopping import asked
 
+OVERTIME = 60.0
+"""Seconds that a join gets after the deadline: a night whose embedding takes all of it has columns as well."""
+
 
 class _Late(PixelmillError, RuntimeError):
     """The deadline came, or the run was asked to stop."""
 
 
-@dataclass(slots=True)
-class _Read:
-    """What came of reading some tables: those that are loaded, what each was then, and why others are not."""
+def join_columns(
+    writer: StoreWriter, tables: Sequence[Table] = (), *, beside: bool = False, deadline: float | None = None
+) -> ColumnsReport:
+    """Publish what tables say of the rows of a store, and, if the last scan looked for it, what came `beside` pictures.
 
-    loaded: list[Loaded] = field(default_factory=list)
-    status: dict[str, Status] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-
-    def kept(self, state: State) -> list[str]:
-        """The columns that tables which cannot be read may give: nobody knows which, so all that are not read stay."""
-        read = {name_of(table.table) for table in self.loaded}
-        return [c for name, known in state.items() if name not in read for c in known.columns] if self.problems else []
-
-    def state(self, tables: Sequence[Table], before: State) -> State:
-        """What is on record of the tables from now on."""
-        columns = {name_of(one.table): tuple(one.columns) for one in self.loaded}
-        return {
-            name: Known(self.status.get(name), columns.get(name, before.get(name, Known()).columns))
-            for name in map(name_of, tables)
-        }
-
-
-def join_tables(writer: StoreWriter, tables: Sequence[Table], deadline: float | None = None) -> ColumnsReport:
-    """Publish what tables say of the rows of a store. Where they are as they were, only the rows of files that are new
-    or have changed are looked at; where there are none, no table is read.
-
-    To be called before the ledger settles these files. A table that cannot be read costs itself: its columns stay as
-    they are, and all rows are joined when it can be read again; so they are after the deadline, or a run without
-    tables.
+    Where nothing has changed in them, only the rows of files that are new or have changed are looked at; where there
+    are none, no table is read. To be called before the ledger settles these files. A table that cannot be read costs
+    itself: its columns stay as they are, and all rows are joined when it can be read again; so they are after a
+    deadline, or a run that joins nothing.
     """
-    joins, tables = writer.ledger.joins, tuple(dict.fromkeys(tables))
-    state, touched = read_state(joins.known()), joins.touched_rows()
-    if not tables:
-        if state and len(touched):
-            joins.keep(written(to_read_anew(state)))
+    ledger, tables = writer.ledger, tuple(dict.fromkeys(tables))
+    beside = beside and not ledger.beside.is_empty()
+    state = read_state(ledger.joins.known())
+    touched = np.fromiter(ledger.beside.changed_rows(), np.int64) if beside else ledger.joins.touched_rows()
+    if not tables and not beside:
+        if len(touched):
+            ledger.joins.keep(written(state.to_join_anew()))
         return ColumnsReport()
+    deadline = None if deadline is None else max(deadline, time.time() + OVERTIME)
     now = {name_of(table): _told(partial(status_of, table.path), deadline) for table in tables}
-    as_before = is_as_before(state, tables, now)
+    as_before = state.is_as(list(now), now, beside=beside)
     if as_before and not len(touched):
         return ColumnsReport()
     try:
-        with saying("Joining tables"), engine() as sql:
-            read = _load(sql, tables, deadline)
-            report = _join(sql, writer, tables, read, state, touched if as_before else None, partial(_check, deadline))
-            joins.keep(written(read.state(tables, state)))
-            return report
+        with saying("Joining columns"), engine() as sql:
+            joining = _Joining(sql, writer, tables, beside, state, partial(_check, deadline))
+            joining.load(deadline)
+            report = joining.join(touched if as_before else None)
     except _Late:
-        report = ColumnsReport(left=True)
-    except EngineError as error:
-        report = ColumnsReport(problem=f"The tables were not joined: {error}")
-    joins.keep(written(to_read_anew(state)))
+        report, after = ColumnsReport(left=True), state.to_join_anew()
+    except (EngineError, StoreDamaged) as error:
+        report, after = ColumnsReport(problem=f"Columns were not joined: {error}"), state.to_join_anew()
+    else:
+        after = joining.state()
+        if beside:
+            ledger.beside.settle()
+    ledger.joins.keep(written(after))
     return report
 
 
 def _check(deadline: float | None) -> None:
     if past(deadline) or asked():
         raise _Late("The run comes to its end.")
-
-
-def _load(sql: Engine, tables: Sequence[Table], deadline: float | None) -> _Read:
-    read = _Read()
-    for number, table in enumerate(tables):
-        _check(deadline)
-        name, file = name_of(table), sql.place / f"table-{number}"
-        status = _told(partial(fetch, table.path, file), deadline)
-        if isinstance(status, str):
-            read.problems[name] = status
-            continue
-        try:
-            read.loaded.append(load(sql, table, number, file))
-            read.status |= {name: status} if is_known(status) else {}
-        except (NoTable, EngineError, OSError) as error:
-            read.problems[name] = reason_of(error).replace(str(file), table.shown)
-        file.unlink(missing_ok=True)
-    return read
 
 
 def _told(ask: Callable[[], Status], deadline: float | None) -> Status | str:
@@ -116,32 +89,92 @@ def _told(ask: Callable[[], Status], deadline: float | None) -> Status | str:
         return reason_of(error)
 
 
-def _join(
-    sql: Engine, writer: StoreWriter, tables: Sequence[Table], read: _Read, state: State, rows: np.ndarray | None,
-    check: Callable[[], None],
-) -> ColumnsReport:  # fmt: skip
-    store = writer.snapshot()
-    columns = Columns(sql, store, read.loaded, read.kept(state))
-    rows = rows if columns.are_begun else None
-    known = put_rows(sql, writer, store, read.loaded, rows, check)
-    found = {name_of(table.table): _report(sql, columns, table, is_whole=rows is None) for table in read.loaded}
-    changed = columns.join(writer, rows, known, check)
-    gone = () if read.problems else tuple(name for name in joined_columns(store) if name not in columns.names)
-    drop(writer, gone)
-    unread = {
-        name_of(table): TableReport(path=table.shown, problem=read.problems.get(name_of(table), "")) for table in tables
-    }
-    reports = tuple((unread | found).values())
-    return ColumnsReport(rows=changed, new=columns.new, dropped=gone, no_room=columns.no_room, tables=reports)
+@dataclass(slots=True)
+class _Joining:
+    """One join. Of the tables those are `loaded` that can be read, with what they are now (`status`); of others it is
+    known why not (`problems`). `check` raises when there is no time left."""
 
+    sql: Engine
+    writer: StoreWriter
+    tables: Sequence[Table]
+    beside: bool
+    before: State
+    check: Callable[[], None]
+    loaded: list[Loaded] = field(default_factory=list)
+    status: dict[str, Status] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
-def _report(sql: Engine, columns: Columns, loaded: Loaded, *, is_whole: bool) -> TableReport:
-    """Match the lines of a table, and what there is to tell of it. Which belong to no picture is known when all rows
-    are looked at."""
-    matched, bad = match(sql, loaded), loaded.bad + columns.unreadable(loaded)
-    (lines,) = sql.numbers(f"SELECT count(*) FROM {loaded.lines}")  # noqa: S608 - our names
-    return TableReport(
-        path=loaded.table.shown, lines=lines, unmatched=matched.unmatched if is_whole else 0,
-        repeated=matched.repeated, shared=matched.shared, unreadable=bad.number, examples=bad.examples,
-        notes=loaded.notes,
-    )  # fmt: skip
+    def load(self, deadline: float | None) -> None:
+        """Read the tables."""
+        for number, table in enumerate(self.tables):
+            self.check()
+            name, file = name_of(table), self.sql.place / f"table-{number}"
+            status = _told(partial(fetch, table.path, file), deadline)
+            if isinstance(status, str):
+                self.problems[name] = status
+                continue
+            try:
+                self.loaded.append(load(self.sql, table, number, file))
+                self.status |= {name: status} if is_known(status) else {}
+            except (NoTable, EngineError, OSError) as error:
+                self.problems[name] = reason_of(error).replace(str(file), table.shown)
+            file.unlink(missing_ok=True)
+
+    def join(self, rows: np.ndarray | None) -> ColumnsReport:
+        """Publish the columns of `rows` (None: all), or of all rows, if a column is new or of another kind."""
+        store, is_whole = self.writer.snapshot(), rows is None
+        columns = joined_columns(store)
+        said = None
+        if self.beside:
+            number = len(self.tables) + is_whole
+            names = (set(columns), max(MOST_COLUMNS - len(columns), 0))
+            said = load_said(self.sql, self.writer.ledger, store, number, rows, names, self.check)
+        found = Columns(self.sql, store, self.loaded, said, self._kept(), is_whole=is_whole)
+        if not is_whole and not found.are_begun:
+            return self.join(None)
+        known = put_rows(self.sql, self.writer, store, self.loaded, rows, self.check)
+        told = {name_of(one.table): self._report(one, found, is_whole=is_whole) for one in self.loaded}
+        unfit = found.unfit(said.given) if said else None
+        changed = found.join(self.writer, rows, known, self.check)
+        drop(self.writer, found.gone)
+        return ColumnsReport(
+            rows=changed, new=found.new, dropped=found.gone, no_room=found.no_room,
+            tables=tuple(told.get(name_of(table)) or self._unread(table) for table in self.tables),
+            beside=BesideCounts(unfit=unfit.number, examples=unfit.examples) if unfit else BesideCounts(),
+        )  # fmt: skip
+
+    def _kept(self) -> set[str]:
+        """The columns that stay as they are: those of tables that are not read now, of which nobody knows whether they
+        have others by now, and what came with pictures, if nobody has looked."""
+        read = {name_of(one.table) for one in self.loaded}
+        given = {name for one in self.loaded for name in one.columns}
+        unread = bool(self.problems) or not self.tables
+        stay = ({TABLE} if unread else set()) | (set() if self.beside else {BESIDE})
+        columns = joined_columns(self.writer.snapshot()).items()
+        of_unread = {c for name, known in self.before.tables.items() if name not in read for c in known.columns}
+        return {n for n, group in columns if group.source in stay and n not in given} | (of_unread if unread else set())
+
+    def _report(self, loaded: Loaded, found: Columns, *, is_whole: bool) -> TableReport:
+        """Match the lines of a table, and what there is to tell of it. Which belong to no picture is known when all
+        rows are looked at."""
+        matched, bad = match(self.sql, loaded), loaded.bad + found.unfit(loaded)
+        (lines,) = self.sql.numbers(f"SELECT count(*) FROM {loaded.lines}")  # noqa: S608 - our names
+        return TableReport(
+            path=loaded.table.shown, lines=lines, unmatched=matched.unmatched if is_whole else 0,
+            repeated=matched.repeated, shared=matched.shared, unreadable=bad.number, examples=bad.examples,
+            notes=loaded.notes,
+        )  # fmt: skip
+
+    def _unread(self, table: Table) -> TableReport:
+        return TableReport(path=table.shown, problem=self.problems[name_of(table)])
+
+    def state(self) -> State:
+        """What is on record from now on. Tables that this run was not asked for are to be joined anew."""
+        columns = {name_of(one.table): tuple(one.columns) for one in self.loaded}
+        if not self.tables:
+            return State(self.before.to_join_anew().tables, self.beside)
+        known = {
+            name: Known(self.status.get(name), columns.get(name, self.before.tables.get(name, Known()).columns))
+            for name in map(name_of, self.tables)
+        }
+        return State(known, self.beside)

@@ -41,22 +41,34 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """A table in the engine: `lines_<number>`; which of its columns has the values of a column of the store."""
+class Given:
+    """Values in the engine: which column of `lines_<number>` has those of a column of the store. `joined_<number>` has
+    them by rows."""
 
-    table: Table
     number: int
     columns: Mapping[str, str]
-    bad: Bad = field(default_factory=Bad)
-    notes: tuple[str, ...] = ()
 
     @property
     def lines(self) -> str:
         """The SQL name of its lines."""
         return f"lines_{self.number}"
 
+    @property
+    def joined(self) -> str:
+        """The SQL name of what is joined to rows."""
+        return f"joined_{self.number}"
 
-class _Lines:
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Given):
+    """A table in the engine."""
+
+    table: Table
+    bad: Bad = field(default_factory=Bad)
+    notes: tuple[str, ...] = ()
+
+
+class Lines:
     """Lines on their way into the engine. `headers` are those of the columns, in their order there."""
 
     def __init__(self, engine: Engine, name: str, headers: Sequence[str] = ()) -> None:
@@ -96,24 +108,24 @@ def load(engine: Engine, table: Table, number: int, file: Path) -> Loaded:
     columns, told = _columns(table, headers)
     key = _key_of(table, headers)
     engine.run(f"ALTER TABLE {name} RENAME COLUMN c{key} TO key")
-    return Loaded(table, number, columns, bad, (*notes, *told))
+    return Loaded(number, columns, table, bad, (*notes, *told))
 
 
-def _text(engine: Engine, name: str, table: Table, file: Path) -> tuple[_Lines, str]:
+def _text(engine: Engine, name: str, table: Table, file: Path) -> tuple[Lines, str]:
     place = table.path.lower().partition("?")[0]
     with text_of(file, packed=place.endswith(".gz")) as (text, encoding):
         if "jsonl" in place.rpartition("/")[2] or "ndjson" in place.rpartition("/")[2]:
-            lines = _Lines(engine, name)
+            lines = Lines(engine, name)
             _load_objects(lines, table, json_lines(text))
             return lines, encoding
         header, records = csv_lines(text, tabs=place.removesuffix(".gz").endswith(".tsv"))
         wanted = [at for at, column in enumerate(header) if table.wants(column)]
-        lines = _Lines(engine, name, [header[at] for at in wanted])
+        lines = Lines(engine, name, [header[at] for at in wanted])
         _load_records(lines, wanted, records)
         return lines, encoding
 
 
-def _load_records(lines: _Lines, wanted: Sequence[int], records: Iterable[tuple[int, Fields]]) -> None:
+def _load_records(lines: Lines, wanted: Sequence[int], records: Iterable[tuple[int, Fields]]) -> None:
     for some in batched(records, _AT_ONCE):
         begin("read", "a table")
         good = [(line, fields) for line, fields in some if not isinstance(fields, str)]
@@ -124,7 +136,7 @@ def _load_records(lines: _Lines, wanted: Sequence[int], records: Iterable[tuple[
         lines.put([line for line, _ in good], columns)
 
 
-def _load_objects(lines: _Lines, table: Table, objects: Iterable[tuple[int, Mapping[str, str] | str]]) -> None:
+def _load_objects(lines: Lines, table: Table, objects: Iterable[tuple[int, Mapping[str, str] | str]]) -> None:
     for some in batched(objects, _AT_ONCE):
         begin("read", "a table")
         good = list[tuple[int, Mapping[str, str]]]()

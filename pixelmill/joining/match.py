@@ -85,7 +85,7 @@ def match(engine: Engine, loaded: Loaded) -> Match:
     engine.run(f"CREATE TABLE pairs_{n} AS SELECT row, rank, line, key FROM keys_{n} JOIN rows_by_{key} USING (key)")  # noqa: S608
     first = f"SELECT row, {_LINES} - (min((rank << 40) | ({_LINES} - line)) & {_LINES}) AS line FROM pairs_{n}"  # noqa: S608
     engine.run(
-        f"CREATE TABLE joined_{n} AS SELECT first.row, lines.* FROM ({first} GROUP BY row) AS first "  # noqa: S608
+        f"CREATE TABLE {loaded.joined} AS SELECT first.row, lines.* FROM ({first} GROUP BY row) AS first "  # noqa: S608
         f"JOIN {lines} AS lines USING (line) ORDER BY row"
     )
     return Match(*(engine.numbers(query)[0] for query in (

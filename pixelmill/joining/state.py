@@ -1,9 +1,9 @@
-"""What is on record of the tables that were joined last: by that a night without changes is known."""
+"""What is on record of what was joined last: by that a night without changes is known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pixelmill.joining.table import Table
@@ -18,43 +18,48 @@ class Known:
     columns: tuple[str, ...] = ()
 
 
-State = Mapping[str, Known]
-"""By the settings of each table, in their order."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """What of the tables is known, by the settings of each, in their order; and whether what came with pictures is
+    joined to all rows that were settled."""
+
+    tables: Mapping[str, Known] = field(default_factory=dict)
+    beside: bool = False
+
+    def is_as(self, names: Sequence[str], now: Mapping[str, Status | str], *, beside: bool) -> bool:
+        """Whether the same is to be joined as was, and the tables are as they were."""
+        return (
+            (not names or list(self.tables) == list(names)) and self.beside == beside
+            and all(is_known(now[name]) and self.tables[name].status == now[name] for name in names)
+        )  # fmt: skip
+
+    def to_join_anew(self) -> State:
+        """The same, when it has to be joined to all rows again."""
+        return State({name: replace(known, status=None) for name, known in self.tables.items()})
 
 
 def name_of(table: Table) -> str:
+    """The settings of a table."""
     return table.model_dump_json(exclude_none=True)
 
 
-def read_state(kept: Mapping[str, Any]) -> dict[str, Known]:
+def read_state(kept: Mapping[str, Any]) -> State:
     """What a ledger kept; nothing of what makes no sense."""
     found = dict[str, Known]()
     for table in kept.get("tables", ()):
         match table:
             case {"table": str(name), "status": list() | None as status, "columns": list(columns)}:
                 found[name] = Known(tuple(status) if status else None, tuple(map(str, columns)))
-    return found
+    return State(found, kept.get("beside") is True)
 
 
 def written(state: State) -> dict[str, Any]:
     """What a ledger keeps."""
-    return {
-        "tables": [
-            {"table": name, "status": list(known.status) if known.status else None, "columns": list(known.columns)}
-            for name, known in state.items()
-        ]
-    }
-
-
-def to_read_anew(state: State) -> dict[str, Known]:
-    """The state in which each table is joined to all rows again."""
-    return {name: replace(known, status=None) for name, known in state.items()}
-
-
-def is_as_before(state: State, tables: Sequence[Table], now: Mapping[str, Status | str]) -> bool:
-    """Whether the same tables are as they were when they were joined."""
-    names = [name_of(table) for table in tables]
-    return list(state) == names and all(is_known(now[name]) and state[name].status == now[name] for name in names)
+    tables = [
+        {"table": name, "status": list(known.status) if known.status else None, "columns": list(known.columns)}
+        for name, known in state.tables.items()
+    ]
+    return {"tables": tables, "beside": state.beside}
 
 
 def is_known(status: Status | str) -> bool:

@@ -26,9 +26,23 @@ class TableReport(_Told):
     problem: str = ""
 
 
+class BesideCounts(_Told):
+    """What came with pictures: the texts and objects that were `read`, or `left` to the next run; those on record that
+    are `unreadable`, wholly or in part; the values that are `unfit`, as their column is of another kind; a few
+    `examples` of both, and `notes`."""
+
+    read: NonNegativeInt = 0
+    left: NonNegativeInt = 0
+    unreadable: NonNegativeInt = 0
+    unfit: NonNegativeInt = 0
+    examples: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class ColumnsReport(_Told):
-    """In how many `rows` a value of a joined column changed; the columns that are new, that no table gives any more and
-    that were `dropped`, and for which there is `no_room`; the tables that were read, or should have been; whether
+    """In how many `rows` a value of a joined column changed; the columns that are new, that nobody gives any more and
+    that were `dropped`, and for which there is `no_room`; the tables that were read, or should have been; what of
+    `beside` pictures was; whether
     all was `left` to the next run, for want of time; and the `problem` for which nothing was joined."""
 
     rows: NonNegativeInt = 0
@@ -36,6 +50,7 @@ class ColumnsReport(_Told):
     dropped: tuple[str, ...] = ()
     no_room: tuple[str, ...] = ()
     tables: tuple[TableReport, ...] = ()
+    beside: BesideCounts = BesideCounts()
     left: bool = False
     problem: str = ""
 

@@ -15,6 +15,7 @@ from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.by_model import by_model, facts_report, filled_by
+from pixelmill.report.columns import with_beside
 from pixelmill.report.history import comparable, night, notable, recorded, usual
 from pixelmill.report.model import (
     DryRunReport,
@@ -86,7 +87,7 @@ def build(
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),
         embedded_twice=total.embedded_twice,
-        columns=columns,
+        columns=with_beside(columns, scan.beside),
         folders=changes.folders,
         new_images=new_images(store, changes),
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
@@ -178,7 +179,7 @@ def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence
 
 def _hung(scan: Scan, total: ShardReport) -> tuple[Hang, ...]:
     """What did not answer in this run, and what this process was left to wait for elsewhere."""
-    told = (*scan.hung, *total.hung)
+    told = (*scan.hung, *scan.beside.hung, *total.hung)
     known = {hang.what for hang in told}
     return (*told, *(hang for hang in hanging() if hang.what not in known))
 

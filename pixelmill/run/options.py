@@ -30,6 +30,7 @@ class RunOptions(BaseModel):
     in new stores, and in those that have them. `handover` is the folder or address where workers find their work and
     leave what they made; None: in the store. `missing_device`: what to do without a GPU that was asked for;
     `missing_source`: how a run ends that could not read a source, or much of it.
+    `beside`: whether what came with pictures is read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +46,7 @@ class RunOptions(BaseModel):
     max_failure_rate: float = Field(0.05, ge=0, le=1)
     paranoid: bool = False
     facts: bool | None = None
+    beside: bool = True
     fan_out: FanOut = "inline"
     cluster: str | None = None
     cluster_size: int = Field(2, ge=1)

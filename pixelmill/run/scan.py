@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.errors import SourceError
 from pixelmill.formatting import number_of
-from pixelmill.run.beside import without_companions
+from pixelmill.run.beside import BesideReport, without_companions
 from pixelmill.run.rehash import rehash
 from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
 from pixelmill.sources.address import checked_address, is_address
@@ -41,7 +41,7 @@ _NOT_REMOVED = "Nothing is marked as removed; is it mounted?"
 class Scan:
     """One look at the sources: its number in the ledger, images seen, files skipped, what could not be looked at (whole
     sources first); the images seen below each source that is a folder or a pattern; what hung; and the sources of which
-    images are known that could not be looked at."""
+    images are known that could not be looked at; what was read beside them."""
 
     number: int
     seen: int
@@ -50,6 +50,7 @@ class Scan:
     folders: Mapping[str, int] = field(default_factory=dict)
     hung: tuple[Hang, ...] = ()
     unreadable: tuple[UnreadableSource, ...] = ()
+    beside: BesideReport = field(default_factory=BesideReport)
 
     @property
     def failure(self) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.errors import PixelmillError, StoreBusy, reason_of
-from pixelmill.joining.join import join_tables
+from pixelmill.joining.join import join_columns
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
 from pixelmill.report.build import build, close, dry_run_report, keep, late_report
 from pixelmill.report.cut_off import tell_of_cut_off
 from pixelmill.report.history import speeds
 from pixelmill.report.model import DryRunReport, RunReport
+from pixelmill.run.beside import read_beside
 from pixelmill.run.cluster import cluster_kept
 from pixelmill.run.course import Course, Published
 from pixelmill.run.intake import Intake
@@ -64,11 +65,13 @@ def discover_images(job: Job, started: float) -> Scan:
         runs = writer.ledger.runs
         tell_of_cut_off(writer, started)
         models = [spec.name for spec in job.specs]
-        scan = _scanned(job, writer.ledger, on_begin=lambda number: runs.begin(started, number, models))
+        scan = _scanned(
+            job, writer.ledger, beside=job.beside, on_begin=lambda number: runs.begin(started, number, models)
+        )
         runs.tell_seen(scan.number, scan.folders)
         keep_alive(writer.folder, scan.number)
         log.info("%s", found(scan.seen, time.monotonic() - began))
-        return scan
+        return replace(scan, beside=read_beside(writer.ledger, deadline=job.deadline)) if job.beside else scan
 
 
 def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
@@ -104,15 +107,15 @@ def embed_here(orders: RunOrders, intake: Intake) -> Lost:
 
 @saying("Publishing")
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
-    """Publish moved and removed images, serve complete generations, join tables, keep the parts few; what has
-    changed."""
+    """Publish moved and removed images, serve complete generations, join what is known of them, keep the parts
+    few; what has changed."""
     with StoreWriter(job.store) as writer:
         changes = writer.ledger.changes()
         log.info("%s", changed(changes))
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
         serve(writer, FACTS_GROUP.fingerprint)
-        columns = join_tables(writer, job.tables, job.deadline)
+        columns = join_columns(writer, job.tables, beside=job.beside, deadline=job.deadline)
         if not asked():
             compact_if_needed(writer)
         return Published(changes, columns)
@@ -265,10 +268,13 @@ def preview(job: Job) -> DryRunReport:
     return dry_run_report(job, scan, pending, schedule, room, facts=facts)
 
 
-def _scanned(job: Job, ledger: Ledger, on_begin: Callable[[int], object] = lambda _scan: None) -> Scan:
+def _scanned(
+    job: Job, ledger: Ledger, *, beside: bool = False, on_begin: Callable[[int], object] = lambda _scan: None
+) -> Scan:
     return scan_sources(
         ledger, job.sources,
         paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline, on_begin=on_begin,
+        beside=beside,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from pixelmill.joining.join import join_tables
+from pixelmill.joining.join import join_columns
 from pixelmill.joining.table import Table
 from pixelmill.joining.told import ColumnsReport, TableReport
 from pixelmill.store.columns import MISSING_INT
@@ -39,7 +39,7 @@ def numbers(writer: StoreWriter) -> list[int]:
 
 
 def joined(writer: StoreWriter, *tables: Table) -> ColumnsReport:
-    report = join_tables(writer, tables)
+    report = join_columns(writer, tables)
     writer.ledger.changes()
     writer.ledger.settle()
     return report
@@ -309,7 +309,7 @@ def test_a_night_without_changes_reads_no_table(
     joined(writer, table)
     revision = writer.snapshot().manifest.revision
     with monkeypatch.context() as patched:
-        patched.setattr("pixelmill.joining.join._load", lambda *_: pytest.fail("a table was read"))
+        patched.setattr("pixelmill.joining.join.engine", lambda: pytest.fail("a table was read"))
         assert joined(writer, table) == ColumnsReport()
     assert writer.snapshot().manifest.revision == revision
     record_file(writer, 20, "new.png")
@@ -347,18 +347,19 @@ def test_a_run_that_is_killed_after_the_join_joins_again(writer: StoreWriter, tm
     table = Table(path=written(tmp_path, of_paths(["new.png,x", "newer.png,y"])))
     joined(writer, table)
     record_file(writer, 20, "new.png")
-    join_tables(writer, [table])
-    assert join_tables(writer, [table]).tables[0].lines == 2
+    join_columns(writer, [table])
+    assert join_columns(writer, [table]).tables[0].lines == 2
     record_file(writer, 21, "newer.png")
     joined(writer)
     assert joined(writer, table).rows == 1
     assert "y" in list(writer.snapshot().columns["label"])
 
 
-def test_a_deadline_that_came(writer: StoreWriter, tmp_path: Path) -> None:
-    """Leaves the columns as they are, says so, and the next run joins."""
+def test_a_deadline_that_came(writer: StoreWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A join gets a minute of its own; then it leaves the columns as they are, says so, and the next run joins."""
+    monkeypatch.setattr("pixelmill.joining.join.OVERTIME", -1e9)
     table = Table(path=written(tmp_path, of_paths([f"{path_of(0)},x"])))
-    assert join_tables(writer, [table], deadline=1.0) == ColumnsReport(left=True)
+    assert join_columns(writer, [table], deadline=1.0) == ColumnsReport(left=True)
     writer.ledger.changes()
     writer.ledger.settle()
     assert joined(writer, table).rows == 1
