@@ -37,9 +37,19 @@ def provenance_of(model: EmbeddingModel, options: DecodeOptions, *, precision: s
         "decode": options.decode,
         "exif_orientation": options.exif_orientation,
         "background": options.background,
+        **({"frames": options.frames} if options.frames != "first" else {}),
         **({"generation": generation} if generation > 1 else {}),
     }
     return Provenance(**made, fingerprint=fingerprint(made), versions=_versions())
+
+
+def decode_options_of(made: Provenance) -> DecodeOptions:
+    """How the pictures of a matrix were decoded."""
+    from pixelmill.images.decode import DecodeOptions
+
+    return DecodeOptions(
+        decode=made.decode, exif_orientation=made.exif_orientation, background=made.background, frames=made.frames
+    )
 
 
 def preprocessing_attributes(pre: Preprocessing) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pixelmill.api.names import AnyPath, Model, Models, name_of, several
 from pixelmill.api.pictures import Given, Pictures, given, unreadable
 from pixelmill.api.settings import find_model, open_cache, settings_of
 from pixelmill.catalog import DEFAULT_MODEL
-from pixelmill.choices import Background, Decode, Precision, check_choice
+from pixelmill.choices import Background, Decode, Frames, Precision, check_choice
 from pixelmill.devices import resolve_device
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import Target
@@ -37,7 +37,8 @@ def embed(
     images: Pictures, model: Models = DEFAULT_MODEL, *, device: str | None = None, precision: Precision = "float32",
     decode: Decode = "fast", batch_size: int | None = None, threads: int | None = None,
     weights: Sequence[float] | None = None, normalize: bool = False, errors: Errors = "raise",
-    exif_orientation: bool | None = None, background: Background | None = None, config: AnyPath | None = None,
+    exif_orientation: bool | None = None, background: Background | None = None, frames: Frames | None = None,
+    config: AnyPath | None = None,
 ) -> Vectors:  # fmt: skip
     """The vectors of pictures, float32 (N, dim): row i is that of the i-th picture, also of one that is there twice.
 
@@ -54,7 +55,7 @@ def embed(
     batch_size, threads: Images that a model takes at once, 32; how many read and decode.
     weights, normalize: Of several models, how much each counts, and whether each vector is at length 1 before.
     errors: "raise", or "nan": a picture that has no vector is a row of NaN and a warning that names it.
-    exif_orientation, background, config: As in `run`.
+    exif_orientation, background, frames, config: As in `run`.
 
     Raises ImageRejected for a picture that is damaged and SourceError for one that cannot be read, both with its number
     and name; TypeError for what is no picture; UnknownModel, SettingsError, DeviceUnavailable, WeightsError.
@@ -65,7 +66,7 @@ def embed(
         check_choice(name, value, choices)
     settings = settings_of(
         config, run={"device": device, "batch_size": batch_size, "threads": threads},
-        images={"exif_orientation": exif_orientation, "background": background},
+        images={"exif_orientation": exif_orientation, "background": background, "frames": frames},
     )  # fmt: skip
     pictures = {one: one.file for one in given(images)}
     chosen = _chosen(model)

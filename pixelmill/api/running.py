@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 from pixelmill.api.names import AnyPath, Models, name_of, several, specs_of
 from pixelmill.api.reports import DryRunReport, RunReport
 from pixelmill.api.settings import make_job, settings_of
-from pixelmill.choices import AskedPrecision, Background, Decode, VectorDtype
+from pixelmill.choices import AskedPrecision, Background, Decode, Frames, VectorDtype
 from pixelmill.proxies import check_proxies
 from pixelmill.run.job import Job
 from pixelmill.run.preflight import check
@@ -33,6 +33,7 @@ class Options(TypedDict, total=False):
     facts: bool | None
     exif_orientation: bool | None
     background: Background | None
+    frames: Frames | None
     config: AnyPath | None
 
 
@@ -53,7 +54,8 @@ def run(
     batch_size: int | None = None, precision: AskedPrecision | None = None, decode: Decode | None = None,
     vector_dtype: VectorDtype | None = None, threads: int | None = None, deadline: str | None = None,
     paranoid: bool | None = None, facts: bool | None = None, exif_orientation: bool | None = None,
-    background: Background | None = None, config: AnyPath | None = None, dry_run: bool = False,
+    background: Background | None = None, frames: Frames | None = None, config: AnyPath | None = None,
+    dry_run: bool = False,
 ) -> RunReport | DryRunReport:  # fmt: skip
     """Embed the images in `sources` that are new or missing with each of `models`, into the store in a folder.
 
@@ -73,6 +75,7 @@ def run(
     paranoid: Also read and hash the files whose size and times are unchanged: False.
     facts: Make columns of what cameras wrote and pixels are like: in new stores, and in those that have them.
     exif_orientation, background: Turn pictures upright, True; what shows through transparent pixels, "white" or "none".
+    frames: Of animations and documents of pages the "first" picture, or the "middle" one.
     config: A settings file. ./pixelmill.toml counts only if it is named here, or by PIXELMILL_CONFIG.
     dry_run: Only tell what would be done, and write nothing: a DryRunReport.
 
@@ -86,7 +89,7 @@ def run(
         "precision": precision, "decode": decode, "vector_dtype": vector_dtype, "threads": threads,
         "deadline": deadline, "paranoid": paranoid, "facts": facts, "fan_out": "inline",
     }  # fmt: skip
-    images = {"exif_orientation": exif_orientation, "background": background}
+    images = {"exif_orientation": exif_orientation, "background": background, "frames": frames}
     several_sources = [sources] if isinstance(sources, str | bytes | os.PathLike) else sources
     named = [os.fsdecode(source) for source in several_sources]
     job = make_job(settings_of(config, run=flags, images=images), named, specs_of(chosen))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from pixelmill.choices import Background, Decode
+from pixelmill.choices import Background, Decode, Frames
 from pixelmill.errors import ImageRejected
-from pixelmill.images import raw
+from pixelmill.images import frames, raw
 from pixelmill.images.colour import to_rgb
 from pixelmill.images.frame import Frame, orientation_of, turned
 from pixelmill.images.mended import mended
@@ -44,6 +44,7 @@ class DecodeOptions:
     (docs/decoding.md: at what cosine); "reference" never does.
     `exif_orientation`: turn pictures upright; False leaves them as stored, as the upstream transforms do.
     `background`: what shows through transparent pixels; "none" shows their hidden colours, as `convert("RGB")` does.
+    `frames`: of an animation or a document of pages, the "first" picture (of a HEIC the main one) or the "middle" one.
     `max_pixels` admits the largest phone cameras, `max_aspect` (longer by shorter edge) the longest panoramas,
     `max_bytes` is the largest file, `max_seconds` the longest that decoding may take (`decode_in_sandbox`): time for
     which the processes stood still, or others had the processors, does not count.
@@ -52,6 +53,7 @@ class DecodeOptions:
     decode: Decode = "fast"
     exif_orientation: bool = True
     background: Background = "white"
+    frames: Frames = "first"
     max_pixels: int = 200_000_000
     max_aspect: float = 100.0
     max_bytes: int = 1 << 30
@@ -108,11 +110,11 @@ def _attempt(
     kind: str, data: bytes, *, options: DecodeOptions, need: Need,
     large: Callable[[], AbstractContextManager[object]],
 ) -> Decoded:  # fmt: skip
-    picture = opened(kind, data)
+    picture = opened(kind, data, frames.middle(kind, data) if options.frames == "middle" else 0)
     width, height = picture.size
     check_shape(width, height, picture.bands, len(data), options)
     with large() if width * height > LARGE else nullcontext():
-        return replace(_decoded(picture, options, need), format=_format(kind, data))
+        return replace(_decoded(picture, options, need), format=_format(kind, data), frames=frames.count(kind, data))
 
 
 def _same(picture: Decoded, other: Decoded) -> bool:
@@ -127,7 +129,7 @@ def _decoded(picture: Opened, options: DecodeOptions, need: Need) -> Decoded:
         rgb, factor = rgb.reduce(again), factor * again
     orientation = orientation_of(loaded.exif) if loaded.exif is not None else loaded.orientation
     frame = Frame(width, height, factor, orientation if options.exif_orientation else 1)
-    return Decoded(rgb, frame, frames=loaded.frames, made=loaded.made)
+    return Decoded(rgb, frame, made=loaded.made)
 
 
 def _kind(data: bytes) -> str:

@@ -15,25 +15,26 @@ _TEXTS: Final = frozenset({2, 7})
 _SUB_IFDS: Final = 330
 _MOST: Final = 32
 """So many directories are looked at, and so many tags in each."""
+_MOST_PAGES: Final = 4096
 _MOST_TAGS: Final = 512
 _MOST_VALUES: Final = 1 << 16
 
 
-def directories(data: bytes) -> Iterator[Tags]:
-    """Those of the chain, each with those below it. What lies outside of the file is left out."""
+def directories(data: bytes, *, chain: bool = False) -> Iterator[Tags]:
+    """Those of the chain, each with those below it, or the chain alone. What lies outside of the file is left out."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
         return
     big = data[2:4] in {b"+\0", b"\0+"}
     waiting = [_number(data, 8, order, "Q")] if big else [_number(data, 4, order, "I")]
     seen = set[int]()
-    while waiting and len(seen) < _MOST:
+    while waiting and len(seen) < (_MOST_PAGES if chain else _MOST):
         at = waiting.pop(0)
         if not at or at in seen:
             continue
         seen.add(at)
         tags, then = _directory(data, at, order, big=big)
-        below = tags.get(_SUB_IFDS, ())
+        below = () if chain else tags.get(_SUB_IFDS, ())
         waiting = [*(below if isinstance(below, tuple) else ()), then, *waiting]
         yield tags
 

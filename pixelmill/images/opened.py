@@ -22,8 +22,7 @@ class Need:
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A picture in any mode that `colour.to_rgb` knows, its size in full, by which factor it was scaled down, and
-    whose EXIF orientation it has, or which, if it is not upright already. `made` says how, where there are two ways;
-    it is one of `frames` pictures in the file."""
+    whose EXIF orientation it has, or which, if it is not upright already. `made` says how, where there are two ways."""
 
     image: Image.Image
     size: tuple[int, int]
@@ -31,7 +30,6 @@ class Loaded:
     exif: Image.Image | None = None
     orientation: int = 1
     made: str = ""
-    frames: int = 1
 
 
 @dataclass(frozen=True, slots=True)

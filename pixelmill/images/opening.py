@@ -6,12 +6,11 @@ import io
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, cast
 
-from pixelmill.images import bmp, hdr, heif, ico, jpeg, jpeg2000, jxl, png, psd, raw, tiff
+from pixelmill.images import bmp, hdr, heif, ico, jpeg, jpeg2000, jxl, png, psd, qoi, raw, tiff
 from pixelmill.images.frame import turned
 from pixelmill.images.opened import Loaded, Need, Opened
 
@@ -41,7 +40,6 @@ _IMPORTED_LATE: Final = (
 """What openers, and Pillow, import besides when they meet their format."""
 
 _ZEROS: Final = 64
-_QOI_END: Final = bytes(7) + b"\1"
 
 
 def import_ahead() -> None:
@@ -56,19 +54,21 @@ def import_ahead() -> None:
         heif_options.DECODE_THREADS = 1  # type: ignore[attr-defined]
 
 
-def opened(kind: str, data: bytes) -> Opened:
-    """A file of a supported kind. Raises ImageRejected for variants that are not supported, and whatever Pillow does
-    for damaged files."""
+def opened(kind: str, data: bytes, number: int = 0) -> Opened:
+    """A file of a supported kind, of several pictures that of a `number` (0: the first, or the main one). Raises
+    ImageRejected for variants that are not supported, and whatever Pillow does for damaged files."""
+    if number:
+        return _NUMBERED[kind](kind, data, number)
     return _OPENERS.get(kind, _any)(kind, data)
 
 
 def _any(kind: str, data: bytes) -> Opened:
-    return _by_pillow(_plugin(kind, data))
+    return _by_pillow(plugin(kind, data))
 
 
 def _jpeg(kind: str, data: bytes) -> Opened:
     jpeg.refuse_unsupported(data)
-    image = _plugin(kind, data)
+    image = plugin(kind, data)
 
     def load(need: Need) -> Loaded:
         size, kept = image.size, need.kept
@@ -86,7 +86,7 @@ def _require_whole_jpeg(image: ImageFile, data: bytes, need: int | None) -> None
     jpeg.require_no_hole(data)
     jpeg.require_restarts(data)
     if jpeg.may_be_cut(image) and (scans := jpeg.whole_scans(data)) is not None:
-        other = _plugin("JPEG", jpeg.with_other_rest(scans))
+        other = plugin("JPEG", jpeg.with_other_rest(scans))
         if need is not None:
             other.draft(None, (need, need))
         if other.tobytes() != image.tobytes():
@@ -98,12 +98,12 @@ def _png(_: str, data: bytes) -> Opened:
     return _by_pillow(image, lambda: png.loaded(image, data))
 
 
-def _tiff(kind: str, data: bytes) -> Opened:
-    found = tiff.layout(data)
+def _tiff(kind: str, data: bytes, number: int = 0) -> Opened:
+    found = tiff.layout(data, number)
     by = tiff.read_by(found)
     tiff.require_strips(found, data)
     if by == "pillow":
-        image = _plugin(kind, data)
+        image = plugin(kind, data)
         image.seek(found.page)
         return _by_pillow(image, lambda: _deep_grey(_loaded(image), found.nodata))
     from pixelmill.images import tiff_samples
@@ -131,7 +131,7 @@ def _bmp(_: str, data: bytes) -> Opened:
 
 
 def _gif(kind: str, data: bytes) -> Opened:
-    image = _plugin(kind, data)
+    image = plugin(kind, data)
     box = image.tile[0].extents if image.tile else None
     return _by_pillow(image, lambda: _on_canvas(_loaded(image), box))
 
@@ -154,7 +154,7 @@ def _jpeg2000(_: str, data: bytes) -> Opened:
 
 def _ppm(kind: str, data: bytes) -> Opened:
     """Deep grey was scaled to 16 bits by Pillow, whatever its largest value is."""
-    image = _plugin(kind, data)
+    image = plugin(kind, data)
     return _by_pillow(image, lambda: _loaded(image).convert("I;16") if image.mode == "I" else _loaded(image))
 
 
@@ -182,8 +182,10 @@ def _is_subsampled(image: ImageFile) -> bool:
     return len(layers) == 3 and layers[0][1] > layers[1][1] and layers[0][2] > layers[1][2]
 
 
-def _plugin(kind: str, data: bytes) -> ImageFile:
+def plugin(kind: str, data: bytes) -> ImageFile:
     """One plugin, called by name: `Image.open` tries others, and warns or fails at a global limit of the host."""
+    if kind == "PNG":
+        return png.opened(data)
     module, name = _PLUGINS[kind].split(".")
     plugin = getattr(import_module(f"PIL.{module}"), name)
     image = cast("ImageFile", plugin(io.BytesIO(data)))
@@ -192,31 +194,33 @@ def _plugin(kind: str, data: bytes) -> ImageFile:
 
 
 def _avif(kind: str, data: bytes) -> Opened:
-    image = _plugin(kind, data)
+    image = plugin(kind, data)
     for box, body in jpeg2000.boxes(data):
         if box == b"mdat":
             _require_no_zeros(body)
     return _by_pillow(image)
 
 
-def _heic(_: str, data: bytes) -> Opened:
+def _heic(_: str, data: bytes, number: int | None = None) -> Opened:
     found = heif.opened(data)
-
-    def load(_: Need) -> Loaded:
-        image = heif.loaded(found, found.primary_index, data)
-        return Loaded(image, image.size, frames=len(found))
-
-    return Opened(found.size, 1 if found.mode == "L" else 3, load)
+    index = found.primary_index if number is None else number
+    return _once(found[index].size, 1 if found[index].mode == "L" else 3, lambda: heif.loaded(found, index, data))
 
 
-def _jxl(_: str, data: bytes) -> Opened:
+def _jxl(_: str, data: bytes, number: int = 0) -> Opened:
     found = jxl.header(data)
+    return _once(found.size, 1 if found.grey else 3, lambda: jxl.loaded(found, data, number))
+
+
+def _frame(kind: str, data: bytes, number: int) -> Opened:
+    """Of an animation, with what shows through of those before it."""
+    first, image = opened(kind, data), plugin(kind, data)
 
     def load(_: Need) -> Loaded:
-        image = jxl.loaded(found, data)
-        return Loaded(image, image.size, frames=jxl.frames(found, data))
+        image.seek(number)
+        return Loaded(_loaded(image), image.size, exif=image)
 
-    return Opened(found.size, 1 if found.grey else 3, load)
+    return Opened(first.size, 3, load)
 
 
 def _psd(_: str, data: bytes) -> Opened:
@@ -229,34 +233,22 @@ def _hdr(_: str, data: bytes) -> Opened:
 
 
 def _qoi(_: str, data: bytes) -> Opened:
-    size = int.from_bytes(data[4:8], "big"), int.from_bytes(data[8:12], "big")
-    return _once(size, 3, lambda: _qoi_picture(data))
-
-
-def _qoi_picture(data: bytes) -> Image.Image:
-    """The reader fills up what is missing: a whole file ends in a mark."""
-    import imagecodecs
-    from PIL import Image
-
-    if not data.endswith(_QOI_END):
-        raise OSError("truncated: its end is missing")
-    return Image.fromarray(imagecodecs.qoi_decode(data))
+    return _once(qoi.size(data), 3, lambda: qoi.loaded(data))
 
 
 def _ico(_: str, data: bytes) -> Opened:
     found = ico.largest(data)
     if not found.is_png:
-        return _once(found.size, 3, lambda: ico.bitmap(found), found.count)
-    picture = _png("PNG", found.body)
-    return Opened(picture.size, picture.bands, lambda need: replace(picture.load(need), frames=found.count))
+        return _once(found.size, 3, lambda: ico.bitmap(found))
+    return _png("PNG", found.body)
 
 
-def _once(size: tuple[int, int], bands: int, load: Callable[[], Image.Image], frames: int = 1) -> Opened:
+def _once(size: tuple[int, int], bands: int, load: Callable[[], Image.Image]) -> Opened:
     """What is upright, and never scaled down while it is decoded."""
 
     def loaded(_: Need) -> Loaded:
         image = load()
-        return Loaded(image, image.size, frames=frames)
+        return Loaded(image, image.size)
 
     return Opened(size, bands, loaded)
 
@@ -280,4 +272,7 @@ _OPENERS: Final[Mapping[str, Callable[[str, bytes], Opened]]] = {
     "JPEG": _jpeg, "PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "JPEG2000": _jpeg2000, "PPM": _ppm,
     "AVIF": _avif, "HEIC": _heic, "camera raw": _raw, "JPEG XL": _jxl, "PSD": _psd, "Radiance HDR": _hdr, "QOI": _qoi,
     "ICO": _ico,
+}  # fmt: skip
+_NUMBERED: Final[Mapping[str, Callable[[str, bytes, int], Opened]]] = {
+    "TIFF": _tiff, "HEIC": _heic, "JPEG XL": _jxl, **dict.fromkeys(("GIF", "WEBP", "PNG", "AVIF"), _frame),
 }  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 from pixelmill.errors import ImageRejected
 from pixelmill.images import jpeg
+from pixelmill.images.directories import directories
 
 UNCOMPRESSED, PACKBITS, LZMA = 1, 32773, 34925
 DEFLATE: Final = frozenset({8, 32946})
@@ -123,8 +124,15 @@ class Layout:
         return f"{self.samples} x {bits}-bit{kind}, {colour}, {packed}{planes}"
 
 
-def layout(data: bytes) -> Layout:
-    """Of the first image that is no reduced one. Raises ImageRejected for camera raw, of which these are previews."""
+def pages(data: bytes) -> list[int]:
+    """The numbers of the directories, in the chain of them, of images that are no reduced ones."""
+    kinds = [tags.get(254, ()) for tags in directories(data, chain=True)]
+    return [number for number, kind in enumerate(kinds) if not (isinstance(kind, tuple) and kind and kind[0] & 1)]
+
+
+def layout(data: bytes, number: int = 0) -> Layout:
+    """Of the first image that is no reduced one, or that of a number among them. Raises ImageRejected for camera
+    raw, of which these are previews."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     if data.startswith(b"MM\0+"):
@@ -134,7 +142,8 @@ def layout(data: bytes) -> Layout:
     file.seek(tags.next)
     tags.load(file)
     page = 0
-    while tags.get(254, 0) & 1 and page < _FIRST_PAGES and tags.next and not _is_raw(tags):
+    wanted = pages(data)[number] if number else 0
+    while page < wanted or (tags.get(254, 0) & 1 and page < _FIRST_PAGES and tags.next and not _is_raw(tags)):
         file.seek(tags.next)  # NewSubfileType: a reduced image, of one that follows
         tags.load(file)
         page += 1

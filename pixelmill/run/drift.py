@@ -13,11 +13,11 @@ from pixelmill.devices import resolve_device
 from pixelmill.embedding.precision import LEAST_COSINE, least_cosine
 from pixelmill.embedding.progress import telling
 from pixelmill.embedding.targets import Target
-from pixelmill.images.decode import DecodeOptions
 from pixelmill.models.base import EmbeddingModel, ModelSpec
 from pixelmill.models.load import load
 from pixelmill.models.weights import WeightsCache
 from pixelmill.pipeline import Pipeline
+from pixelmill.provenance import decode_options_of
 from pixelmill.run.measure import SAMPLE, Measure, measured, spread
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.manifest import Provenance
@@ -69,7 +69,9 @@ def checked(model: EmbeddingModel, made: Provenance, measure: Measure, read: Rea
 def _compared(
     model: EmbeddingModel, made: Provenance, measure: Measure, part: slice, read: ReadFile | None
 ) -> Check:  # fmt: skip
-    pipeline = Pipeline([Target(model, made.fingerprint)], _options(made), batch_size=SAMPLE, threads=2, read=read)
+    pipeline = Pipeline(
+        [Target(model, made.fingerprint)], decode_options_of(made), batch_size=SAMPLE, threads=2, read=read
+    )
     wanted = {content.tobytes(): i for i, content in enumerate(measure.contents[part])}
     with telling(_nobody, alone=True):
         result = pipeline.run(measure.files[part], lambda sha: frozenset({made.fingerprint} if sha in wanted else ()))
@@ -92,7 +94,3 @@ def _loaded_and_checked(view: MatrixView, spec: ModelSpec, cache: WeightsCache) 
 
 def _nobody(_model: str, _images: int) -> None:
     """What is embedded to compare is no progress of a run."""
-
-
-def _options(made: Provenance) -> DecodeOptions:
-    return DecodeOptions(decode=made.decode, exif_orientation=made.exif_orientation, background=made.background)

@@ -33,6 +33,7 @@ def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str | Non
         "image_size": spec.image_size,
         "exif_orientation": job.exif_orientation,
         "background": job.background,
+        "frames": job.frames,
         "mean": spec.mean,
         "std": spec.std,
         "precision": None if job.precision == "auto" else job.precision,

@@ -6,7 +6,16 @@ import os
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pixelmill.choices import AskedPrecision, Background, Decode, FanOut, MissingDevice, MissingSource, VectorDtype
+from pixelmill.choices import (
+    AskedPrecision,
+    Background,
+    Decode,
+    FanOut,
+    Frames,
+    MissingDevice,
+    MissingSource,
+    VectorDtype,
+)
 from pixelmill.images.decode import DecodeOptions
 
 SPAN = r"^\d+(\.\d+)?[smh]$"
@@ -64,13 +73,14 @@ class RunOptions(BaseModel):
 class ImageOptions(BaseModel):
     """What counts as an image, and how it becomes pixels; see `DecodeOptions`.
 
-    `exif_orientation` and `background` are part of a matrix's fingerprint; the limits are not.
+    `exif_orientation`, `background` and `frames` are part of a matrix's fingerprint; the limits are not.
     """
 
     model_config = ConfigDict(frozen=True)
 
     exif_orientation: bool = _DECODING.exif_orientation
     background: Background = _DECODING.background
+    frames: Frames = _DECODING.frames
     max_pixels: int = Field(_DECODING.max_pixels, ge=1)
     max_aspect: float = Field(_DECODING.max_aspect, ge=1)
     max_bytes: int = Field(_DECODING.max_bytes, ge=1)

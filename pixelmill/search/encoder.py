@@ -116,11 +116,11 @@ class QueryEncoder:
     @cached_property
     def _pipeline(self) -> Pipeline:
         from pixelmill.embedding.targets import Target
-        from pixelmill.images.decode import DecodeOptions
         from pixelmill.pipeline import Pipeline
+        from pixelmill.provenance import decode_options_of
 
         made = self._made
-        options = DecodeOptions(decode=made.decode, exif_orientation=made.exif_orientation, background=made.background)
+        options = decode_options_of(made)
         return Pipeline([Target(self._model, made.fingerprint)], options, batch_size=1, threads=1)
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from pixelmill.choices import Background, Decode, Precision, VectorDtype
+from pixelmill.choices import Background, Decode, Frames, Precision, VectorDtype
 from pixelmill.errors import StoreTooNew
 from pixelmill.store.columns import Column, ColumnGroup
 from pixelmill.store.extents import Extent
@@ -83,13 +83,16 @@ class Provenance(_Frozen):
     versions: dict[str, str]
     generation: int = 1
     """Counts on where all else is the same and the libraries make other vectors than those stored."""
+    frames: Frames = "first"
 
     @model_serializer(mode="wrap")
     def _without_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As programs from before `generation` wrote it, unless it says something."""
+        """As programs from before `generation` and `frames` wrote it, unless they say something."""
         written: dict[str, Any] = handler(self)
         if self.generation == 1:
             del written["generation"]
+        if self.frames == "first":
+            del written["frames"]
         return written
 
 

@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import pixelmill
 from pixelmill.errors import SettingsError, SourceError, UnknownModel
@@ -52,6 +54,23 @@ def test_a_report_is_worth_seeing(photos: Path, model: ModelSpec) -> None:
     assert "<table>" in html
     assert "<b>.png" not in html
     assert "&lt;b&gt;.png" in html
+
+
+def test_the_choice_of_frames_is_part_of_a_matrix(photos: Path, model: ModelSpec) -> None:
+    """The picture in the middle makes a matrix of its own, with vectors of that picture; the default leaves no trace
+    in what a store says of itself, as before there was a choice, so that older stores go on."""
+    dark, bright = (Image.new("RGB", (64, 48), (level, 90, 200 - level)) for level in (10, 190))
+    dark.save(photos / "animation.gif", save_all=True, append_images=[bright])
+    pixelmill.run(photos, models=model, store="store", precision="float32")
+    pixelmill.run(photos, models=model, store="store", precision="float32", frames="middle")
+    first, middle = json.loads(Path("store", "manifest.json").read_text())["matrices"]
+    assert "frames" not in first["provenance"]
+    assert middle["provenance"]["frames"] == "middle"
+    assert first["provenance"]["fingerprint"] != middle["provenance"]["fingerprint"]
+    again = pixelmill.run(photos, models=model, store="store", precision="float32", frames="middle")
+    assert again.models[model.name].embedded == 0
+    file = photos / "animation.gif"
+    assert not np.array_equal(pixelmill.embed(file, model, frames="middle"), pixelmill.embed(file, model))
 
 
 def test_a_dry_run_writes_nothing(photos: Path, model: ModelSpec) -> None:
