@@ -28,6 +28,15 @@ def sideways(picture: Picture) -> tuple[Picture, dict[str, Any]]:
     return picture.transpose(Image.Transpose.ROTATE_90), {"exif": exif}
 
 
+def taken_at_sea() -> Image.Exif:
+    """What a camera writes beside a picture: when, by which clock, where, and with what."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0110] = "Pixelmill", "Painter 1"
+    exif.get_ifd(0x8769).update({0x9003: "2024:08:17 20:41:05", 0x9011: "+02:00"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (54.0, 10.0, 57.0), 3: "E", 4: (7.0, 53.0, 7.0)})
+    return exif
+
+
 def deep(picture: Picture) -> Picture:
     """16 bits a pixel, as scanners and microscopes write it."""
     return Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
@@ -44,7 +53,7 @@ def samples() -> list[tuple[str, Painter, tuple[int, int], int]]:
         ("sea/evening.jpg", sea, (500, 300), 1),
         ("sea/far.webp", sea, (640, 300), 5),
         ("sea/print-cmyk.jpg", sea, (360, 300), 9),
-        ("flowers/meadow.jpg", flowers, (420, 315), 1),
+        ("flowers/meadow.heic", flowers, (420, 315), 1),
         ("flowers/close.jpg", flowers, (360, 360), 6),
         ("flowers/garden.webp", flowers, (400, 500), 3),
         ("flowers/sticker.png", flowers, (130, 130), 12),
@@ -92,6 +101,12 @@ def save(picture: Picture, path: Path) -> None:
         picture = deep(picture)
     elif path.suffix in (".gif", ".png") and picture.mode == "RGB":
         picture, how = picture.quantize(48, dither=Image.Dither.NONE), {"optimize": True}
+    if path.suffix == ".heic":  # as phones store it
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    if path.name == "evening.jpg":
+        how["exif"] = taken_at_sea()
     picture.save(path, **how)
 
 
