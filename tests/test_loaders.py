@@ -14,6 +14,7 @@ import pytest
 import pixelmill
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import MatrixView
+from tests.support.columns import TIME, add_columns, clock
 from tests.support.stores import provenance, shard_rows
 
 PAGE = Path(__file__).parent.parent / "docs" / "loaders.md"
@@ -21,12 +22,16 @@ SECTIONS = dict(re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(
 OPTIONAL = {"pandas": "pandas", "Polars": "polars", "FAISS": "faiss", "LanceDB": "lancedb"}
 SHARED = ["Python", "NumPy", "pandas"]
 """What later blocks build on; without pandas its export still runs."""
+LABELS: list[object] = ["dog", "dog", None, "cat", None, "dog", "cat", "dog", "cat"]
+"""Of rows, of which the third was refused; a dog of 2024, and one of 2023."""
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     with StoreWriter(tmp_path / "store") as writer:
         writer.commit(shard_rows(range(9), [writer.matrix(provenance("b"), "float32")], bad=[2]))
+    taken = [clock("2024-06-01"), clock("2023-06-01"), *[None] * 7]
+    add_columns(tmp_path / "store", {"label": LABELS, "taken_at": taken}, {"taken_at": TIME})
     return tmp_path / "store"
 
 
@@ -74,6 +79,15 @@ def test_python_numpy_h5py_and_torch(store: Path) -> None:
     torch_rows = np.concatenate([batch[1].numpy() for batch in names["batches"]])
     np.testing.assert_array_equal(np.concatenate([b[0].numpy() for b in names["batches"]]), wanted(store))
     assert torch_rows.tolist() == names["rows"].tolist()
+    assert names["dogs"].tolist() == [0]
+    assert names["h5_labels"].tolist() == names["labels"].tolist() == [label or "" for label in LABELS]
+    assert names["h5_taken"][0] == np.datetime64("2024-06-01")
+    assert np.isnat(names["h5_taken"][2:]).all()
+    assert names["h5_unit"] == TIME
+    targets = np.concatenate([targets.numpy() for _, targets in names["labelled_batches"]])
+    assert names["labelled"].classes[targets].tolist() == [label for label in LABELS if label]
+    labelled = np.concatenate([vectors.numpy() for vectors, _ in names["labelled_batches"]])
+    np.testing.assert_array_equal(labelled, pixelmill.Store(store)["b"].read()[[label is not None for label in LABELS]])
 
 
 @pytest.mark.parametrize("title", list(OPTIONAL))
@@ -85,13 +99,17 @@ def test_other_packages(store: Path, title: str) -> None:
     names = run(store, *SHARED, title) if title != "pandas" else run(store, *SHARED)
     if title == "pandas":
         np.testing.assert_array_equal(names["frame_vectors"], wanted(store))
+        assert names["frame_labels"].isna().tolist() == [label is None for label in [*LABELS[:2], *LABELS[3:]]]
+        assert str(names["frame"]["taken_at"][0]) == "2024-06-01 00:00:00"
     elif title == "Polars":
         np.testing.assert_array_equal(names["table_vectors"], wanted(store))
+        assert names["table_dogs"]["row"].to_list() == [0]
     elif title == "FAISS":
         assert names["neighbours"][0, 0] == 0
         assert names["cosines"][0, 0] == pytest.approx(1, abs=1e-5)
     else:
         assert names["nearest"]["row"][0].as_py() == 0
+        assert set(names["near_dogs"]["label"].to_pylist()) == {"dog"}
 
 
 def test_fiftyone_format(store: Path) -> None:
@@ -99,6 +117,7 @@ def test_fiftyone_format(store: Path) -> None:
     run(store, "Python", "NumPy", "FiftyOne")
     samples = json.loads(Path("samples.json").read_text())["samples"]
     np.testing.assert_allclose([sample["embedding"] for sample in samples], wanted(store))
+    assert [sample["label"] for sample in samples] == [*LABELS[:2], *LABELS[3:]]
     assert all(Path(sample["filepath"]).is_absolute() for sample in samples)
 
 

@@ -55,6 +55,7 @@ def test_every_block_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         exec(compile(block, f"{PAGE.name}: block {number}", "exec"), names)
     assert str(names["report"]).startswith("another-store: 8 new images. 8 vectors made in ")
     assert names["neighbours"].shape == (5, 1280)
+    assert 0 < len(names["sharp"]) < len(names["store"])
     assert len(names["X"]) == len(names["frame"]) > 0
     assert 0 < len(names["landscape"]) <= 4
     assert len(names["recent"]) == len(names["store"])

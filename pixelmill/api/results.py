@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from pixelmill.search.searcher import Found, Hit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pixelmill.store.reader import Store
 
 _TOLD = 20
 """Hits in a `repr`."""
@@ -29,8 +31,9 @@ class SearchResults(Sequence[Hit]):
     the same) and `places` (all files that hold the content). `models` says by which, `notes` what should be known.
     """
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, store: Store) -> None:
         self._found = found
+        self._store = store
 
     @property
     def hits(self) -> tuple[Hit, ...]:
@@ -64,13 +67,15 @@ class SearchResults(Sequence[Hit]):
         """Their files, as they are opened."""
         return [hit.absolute for hit in self.hits]
 
-    def to_pandas(self) -> pd.DataFrame:
-        """A line a hit: row, score, path, source, width, height."""
-        from pixelmill.api.tables import frame_of
+    def to_pandas(self, *, columns: str | Sequence[str] = ()) -> pd.DataFrame:
+        """A line a hit: row, score, path, source, width, height, and those columns of the store that are named."""
+        from pixelmill.api.tables import columns_at, frame_of
 
         names = ("row", "score", "path", "source", "width", "height")
-        columns = {name: [getattr(hit, name) for hit in self.hits] for name in names}
-        return frame_of(columns | {name: list(map(printable, columns[name])) for name in ("path", "source")})
+        known: dict[str, Any] = {name: [getattr(hit, name) for hit in self.hits] for name in names}
+        known |= {name: list(map(printable, known[name])) for name in ("path", "source")}
+        chosen = [columns] if isinstance(columns, str) else columns
+        return frame_of(known | columns_at(self._store, self.rows, chosen, tuple(known)))
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

@@ -83,23 +83,30 @@ class Store(reader.Store):
             terms_of(text, image, row), k, Filters(where=where),
             models=tuple(map(name_of, chosen)), weights=weights, copies=copies, exact=exact,
         )  # fmt: skip
-        return SearchResults(found)
+        return SearchResults(found, self)
 
     def rows_where(self, where: str) -> NDArray[np.int64]:
         """The rows whose file is there and that fulfil a condition in SQL, ascending: `store[model][rows]` are their
         vectors. Raises QueryError."""
         return np.flatnonzero(allowed_rows(self, Filters(where=where)))
 
-    def to_pandas(self, *, vectors: str | Sequence[str] = (), where: str | None = None) -> pd.DataFrame:
+    def to_pandas(
+        self, *, vectors: str | Sequence[str] = (), columns: str | Sequence[str] | None = None, where: str | None = None
+    ) -> pd.DataFrame:  # fmt: skip
         """A line for each row whose file is there, and that fulfils `where`: row, path, source, sha256, width, height.
 
-        `vectors` are models or kept ensembles: each is a column of arrays (dim,), None where there is no vector.
+        vectors: Models or kept ensembles: each is a column of arrays (dim,), None where there is no vector.
+        columns: Those of the store that go with them, all unless some are named: float64, Int64, datetime64[ms] for
+            times, texts. One by the name of another column here is called `columns/<name>`.
         """
-        return tables.frame(self, self._listed(where), _names(vectors))
+        return tables.frame(self, self._listed(where), _names(vectors), None if columns is None else _names(columns))
 
-    def to_arrow(self, *, vectors: str | Sequence[str] = (), where: str | None = None) -> pa.Table:
-        """Like `to_pandas`, as a table of Arrow's; vectors are fixed-size lists, null where there is none."""
-        return tables.arrow(self, self._listed(where), _names(vectors))
+    def to_arrow(
+        self, *, vectors: str | Sequence[str] = (), columns: str | Sequence[str] | None = None, where: str | None = None
+    ) -> pa.Table:  # fmt: skip
+        """Like `to_pandas`, as a table of Arrow's: fixed-size lists, doubles, int64, timestamps of milliseconds without
+        a zone, strings; null where there is none."""
+        return tables.arrow(self, self._listed(where), _names(vectors), None if columns is None else _names(columns))
 
     def __repr__(self) -> str:
         models = ", ".join(f"{name} ({self[name].shape[1]})" for name in self.models)
@@ -138,5 +145,5 @@ class Store(reader.Store):
         return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>" if rows else ""
 
 
-def _names(vectors: str | Sequence[str]) -> Sequence[str]:
-    return [vectors] if isinstance(vectors, str) else list(vectors)
+def _names(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else list(given)

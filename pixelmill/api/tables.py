@@ -1,25 +1,27 @@
-"""A store as a table: pandas' or Arrow's, with vectors where they are asked for."""
+"""A store as a table: pandas' or Arrow's, with its columns, and with vectors where they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import PixelmillError, StoreError
+from pixelmill.store.column_values import arrow_array
+from pixelmill.store.columns import MISSING_INT, Column
 from pixelmill.store.reader import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Column = Sequence[Any] | NDArray[Any]
+Values = Sequence[Any] | NDArray[Any]
 COLUMNS = ("row", "path", "source", "sha256", "width", "height")
 
 
-def frame_of(columns: Mapping[str, Column]) -> pd.DataFrame:
+def frame_of(columns: Mapping[str, Values]) -> pd.DataFrame:
     """Columns as a table of pandas. Raises PixelmillError where that is not installed."""
     try:
         import pandas as pd
@@ -28,10 +30,13 @@ def frame_of(columns: Mapping[str, Column]) -> pd.DataFrame:
     return pd.DataFrame(dict(columns))
 
 
-def frame(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pd.DataFrame:
-    """`rows` of a store, and a column of vectors, each an array or None, for each model."""
-    columns = identity(store, rows)
-    for name in _columns(models):
+def frame(
+    store: Store, rows: NDArray[np.int64], models: Sequence[str], chosen: Sequence[str] | None
+) -> pd.DataFrame:  # fmt: skip
+    """`rows` of a store with columns that are chosen, None for all, and a column of vectors, each an array or None, for
+    each model."""
+    columns = identity(store, rows) | columns_at(store, rows, chosen, COLUMNS)
+    for name in _columns(models, columns):
         values, embedded = vectors(store, name, rows)
         made = np.empty(len(rows), object)
         made[:] = [vector if there else None for vector, there in zip(values, embedded, strict=True)]
@@ -39,8 +44,8 @@ def frame(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pd.Da
     return frame_of(columns)
 
 
-def arrow(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pa.Table:
-    """`rows` of a store, and a column of fixed-size lists, null where there is no vector, for each model."""
+def arrow(store: Store, rows: NDArray[np.int64], models: Sequence[str], chosen: Sequence[str] | None) -> pa.Table:
+    """Like `frame`, as a table of Arrow's: vectors are fixed-size lists, null where there is none."""
     try:
         import pyarrow as pa
     except ImportError as error:
@@ -49,14 +54,41 @@ def arrow(store: Store, rows: NDArray[np.int64], models: Sequence[str]) -> pa.Ta
         name: pa.array(values, pa.string() if isinstance(values, list) else None)
         for name, values in identity(store, rows).items()
     }
-    for name in _columns(models):
+    known = _chosen(store, chosen, COLUMNS)
+    made |= {name: arrow_array(column, store.columns.take(column.name, rows)) for name, column in known.items()}
+    for name in _columns(models, made):
         values, embedded = vectors(store, name, rows)
         flat = pa.array(values.ravel())
         made[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(~embedded))
     return pa.table(made)
 
 
-def identity(store: Store, rows: NDArray[np.int64]) -> dict[str, Column]:
+def columns_at(
+    store: Store, rows: NDArray[np.int64], chosen: Sequence[str] | None, taken: Sequence[str]
+) -> dict[str, Values]:  # fmt: skip
+    """Columns of a store at `rows` as pandas has them: float64, Int64, datetime64[ms] or str.
+
+    What is missing is NaN, NA or NaT. Raises UnknownColumn, and PixelmillError where pandas is not installed.
+    """
+    known = _chosen(store, chosen, taken)
+    return {name: _series(column, store.columns.take(column.name, rows)) for name, column in known.items()}
+
+
+def _series(column: Column, values: NDArray[Any]) -> Values:
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise missing("pandas", "pandas") from error
+    if column.is_time:
+        values = values.view("datetime64[ms]")  # whose own word for none is the least int64
+    elif column.kind == "int64":
+        values = pd.arrays.IntegerArray(values, values == MISSING_INT)
+    elif column.kind == "text":
+        values = pd.array([text.decode(errors="replace") or None for text in values], dtype="str")
+    return values
+
+
+def identity(store: Store, rows: NDArray[np.int64]) -> dict[str, Values]:
     """What is known of each row. A byte of a name that is no UTF-8 stands as `\\xe9`: `store.paths` has it as it is."""
     names = [[name.decode("utf-8", "backslashreplace") for name in of[rows]] for of in (store.paths, store.sources)]
     digests = [digest.tobytes().hex() for digest in store.sha256()[rows]]
@@ -78,9 +110,15 @@ def missing(package: str, extra: str) -> PixelmillError:
     return PixelmillError(f"Expected {package} for a table. It is not installed: `pip install 'pixelmill[{extra}]'`.")
 
 
-def _columns(models: Sequence[str]) -> Sequence[str]:
+def _chosen(store: Store, names: Sequence[str] | None, taken: Sequence[str]) -> dict[str, Column]:
+    """Columns of a store, None for all, by the names that they get beside those taken. Raises UnknownColumn."""
+    chosen = [store.columns.about(name)[1] for name in (store.columns if names is None else names)]
+    return {f"columns/{column.name}" if column.name in taken else column.name: column for column in chosen}
+
+
+def _columns(models: Sequence[str], known: Container[str]) -> Iterator[str]:
     """Names that become columns beside those that are there."""
-    taken = [name for name in models if name in COLUMNS or models.count(name) > 1]
+    taken = [name for name in models if name in known or models.count(name) > 1]
     if taken:
         raise StoreError(f"Expected models, each named once. Got {taken[0]!r}, which is the name of another column.")
-    return models
+    yield from models

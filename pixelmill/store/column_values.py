@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from pixelmill.errors import UnknownColumn, nearest
-from pixelmill.store.columns import Column, ColumnGroup
+from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
 from pixelmill.store.extents import clipped
 from pixelmill.store.manifest import Manifest
 from pixelmill.store.parts import PartFiles
@@ -60,12 +61,14 @@ class ColumnValues(Mapping[str, np.ndarray]):
         return values_of(self._parts, group, column, start, stop)
 
     def take(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """The values of ascending `rows`, like `read`; what lies between rows that are far apart is not read."""
-        if not len(rows):
-            return self.read(name, 0, 0)
-        runs = np.split(rows, np.flatnonzero(np.diff(rows) > _GAP) + 1)
-        values = [self.read(name, int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
-        return np.concatenate(values)
+        """The values of `rows`, in their order, like `read`; what lies between rows that are far apart is not read."""
+        result = np.empty(len(rows), self.about(name)[1].dtype or object)
+        order = np.argsort(rows, kind="stable")
+        for at in np.split(order, np.flatnonzero(np.diff(rows[order]) > _GAP) + 1):
+            if len(at):
+                first, last = int(rows[at[0]]), int(rows[at[-1]])
+                result[at] = self.read(name, first, last + 1)[rows[at] - first]
+        return result
 
 
 def values_of(parts: PartFiles, group: ColumnGroup, column: Column, start: int, stop: int) -> np.ndarray:
@@ -78,3 +81,22 @@ def values_of(parts: PartFiles, group: ColumnGroup, column: Column, start: int, 
         read = parts.array if column.dtype else parts.texts
         result[piece.row - start : piece.end - start] = read(piece, dataset)
     return result
+
+
+def arrow_type(column: Column) -> Any:
+    """What a column is in Arrow: a double, an int64, a string, or a timestamp in milliseconds without a zone."""
+    import pyarrow as pa
+
+    if column.is_time:
+        return pa.timestamp("ms")
+    return {"float64": pa.float64(), "int64": pa.int64(), "text": pa.string()}[column.kind]
+
+
+def arrow_array(column: Column, values: np.ndarray) -> Any:
+    """Values of a column as an array of Arrow's, null where nothing is known."""
+    import pyarrow as pa
+
+    if column.kind == "text":
+        return pa.array([text.decode(errors="replace") or None for text in values], pa.string())
+    missing = values == MISSING_INT if column.kind == "int64" else np.isnan(values)
+    return pa.array(values, mask=missing).cast(arrow_type(column))

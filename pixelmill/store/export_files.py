@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from pixelmill.errors import PixelmillError
-from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
+from pixelmill.store.column_values import arrow_array, arrow_type
+from pixelmill.store.columns import Column, ColumnGroup
 from pixelmill.store.parts import TEXT
 from pixelmill.store.reader import BLOCK, Ensemble, Store
 
@@ -127,25 +127,6 @@ def write_parquet(wanted: Wanted, out: Path, temporary: Temporary) -> None:
             arrays = [pa.array(c, type=t) if c is not vectors else c for c, (_, t) in zip(columns, own, strict=True)]
             arrays += [arrow_array(c, store.columns.take(c.name, here)) for _, c in wanted.columns]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def arrow_type(column: Column) -> Any:
-    """What a column is in Arrow: a double, an int64, a string, or a timestamp in milliseconds without a zone."""
-    import pyarrow as pa
-
-    if column.is_time:
-        return pa.timestamp("ms")
-    return {"float64": pa.float64(), "int64": pa.int64(), "text": pa.string()}[column.kind]
-
-
-def arrow_array(column: Column, values: np.ndarray) -> Any:
-    """Values of a column as an array of Arrow's, null where nothing is known."""
-    import pyarrow as pa
-
-    if column.kind == "text":
-        return pa.array([text.decode(errors="replace") or None for text in values], pa.string())
-    missing = values == MISSING_INT if column.kind == "int64" else np.isnan(values)
-    return pa.array(values, mask=missing).cast(arrow_type(column))
 
 
 def _texts(names: Sequence[bytes]) -> tuple[list[str], list[bytes | None]]:

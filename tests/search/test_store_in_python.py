@@ -17,10 +17,19 @@ import pytest
 from PIL import Image
 
 import pixelmill
-from pixelmill.errors import NoTextTower, PixelmillError, QueryError, SourceError, StoreError, UnknownModel
+from pixelmill.errors import (
+    NoTextTower,
+    PixelmillError,
+    QueryError,
+    SourceError,
+    StoreError,
+    UnknownColumn,
+    UnknownModel,
+)
 from pixelmill.search.query import Picture, Row, Term, Text
 from pixelmill.search.searcher import Searcher
 from tests.support.checkpoints import TinyModels
+from tests.support.columns import TIME, clock, store_with
 from tests.support.searchable import CACHE, make_store, paint
 
 CLIP, OTHER, MUTE = "tiny_openai_clip", "tiny_open_clip", "tiny_resnet18"
@@ -136,7 +145,7 @@ def test_a_store_is_one_snapshot(place: Path, tiny: TinyModels) -> None:
 
 def test_tables_hold_what_the_store_holds(store: pixelmill.Store, made: Path) -> None:
     """pandas' and Arrow's: a line for each file, vectors where there are some, only what fulfils a condition."""
-    frame = store.to_pandas(vectors=[CLIP, MUTE])
+    frame = store.to_pandas(vectors=[CLIP, MUTE], columns=())
     assert frame.columns.tolist() == ["row", "path", "source", "sha256", "width", "height", CLIP, MUTE]
     np.testing.assert_array_equal(np.stack(frame[MUTE]), store[MUTE][frame["row"].to_numpy()])
     for line in frame.itertuples():
@@ -147,7 +156,7 @@ def test_tables_hold_what_the_store_holds(store: pixelmill.Store, made: Path) ->
     assert str(column.type) == f"fixed_size_list<item: float>[{store[CLIP].shape[1]}]"
     stored = store[CLIP][table["row"].to_numpy()]
     np.testing.assert_array_equal(column.flatten().to_numpy().reshape(stored.shape), stored)
-    assert store.to_arrow().to_pandas().equals(store.to_pandas())
+    assert store.to_arrow(columns=[]).to_pandas().equals(store.to_pandas(columns=[]))
     assert store.to_arrow(where="false").schema == store.to_arrow().schema
     with pytest.raises(UnknownModel):
         store.to_pandas(vectors="resnet")
@@ -237,3 +246,33 @@ def test_there_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HOME", os.fspath(tmp_path))
     with pytest.raises(StoreError, match=re.escape(str(tmp_path / "nowhere"))):
         pixelmill.Store("~/nowhere")
+
+
+def test_tables_and_results_carry_columns(tmp_path: Path) -> None:
+    """pandas' and Arrow's with the types of columns, all or those that are named; missing is what each calls so."""
+    import pandas as pd
+
+    stars, labels, taken = [5, None, -1], ["dog", None, "cat"], ["2024-06-01T12:00:00.250", None, "1969-07-20"]
+    values: dict[str, list[object]] = {
+        "stars": stars, "label": labels, "taken_at": [t and clock(t) for t in taken], "light": [0.5, None, 2.0],
+        "score": ["theirs", None, None], "width": [1, 2, 3],
+    }  # fmt: skip
+    store = pixelmill.Store(store_with(tmp_path / "store", values, {"taken_at": TIME}))
+    frame, table = store.to_pandas(vectors="a"), store.to_arrow(vectors="a")
+    assert frame.columns.tolist() == table.column_names
+    assert frame.columns.tolist()[6:] == ["stars", "label", "taken_at", "light", "score", "columns/width", "a"]
+    assert frame.dtypes[["stars", "taken_at", "light"]].astype(str).tolist() == ["Int64", "datetime64[ms]", "float64"]
+    assert frame["taken_at"][0] == pd.Timestamp("2024-06-01T12:00:00.250")
+    assert all(frame[name].isna().tolist() == [False, True, False] for name in ("stars", "label", "taken_at", "light"))
+    assert [table[name].to_pylist() for name in ("stars", "label")] == [stars, labels]
+    assert frame["columns/width"].tolist() == table["columns/width"].to_pylist() == [1, 2, 3]
+    assert store.to_pandas(columns="label", where="stars = 5")["label"].tolist() == ["dog"]
+    assert store.to_pandas(columns=[]).columns.tolist()[-1] == "height"
+    found = store.search(row=0, k=2)
+    told = found.to_pandas(columns=["label", "score"])
+    assert told["label"].isna().tolist() == [labels[row] is None for row in found.rows]
+    assert told.columns.tolist() == ["row", "score", "path", "source", "width", "height", "label", "columns/score"]
+    with pytest.raises(UnknownColumn, match="Did you mean 'label'"):
+        found.to_pandas(columns="lable")
+    with pytest.raises(StoreError, match="the name of another column"):
+        store.to_pandas(vectors=["a", "a"])
