@@ -20,8 +20,7 @@ from pixelmill.sources import archives
 from pixelmill.store.ledger import Ledger
 from pixelmill.watch import calls
 from tests.support.archives import content, pack_tar, pack_zip
-
-Said = dict[str, dict[str, Any]]
+from tests.support.beside_nights import Night
 
 
 @pytest.fixture(autouse=True)
@@ -48,45 +47,6 @@ def night(tmp_path: Path) -> Iterator[Night]:
     (tmp_path / "store").mkdir()
     with Ledger(tmp_path / "store") as ledger:
         yield Night(ledger)
-
-
-class Night:
-    """A run without models: what is found gets rows, what came with it is read and told as a joiner asks for it."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.changed: list[int] = []
-        self.report = BesideReport()
-
-    def __call__(self, *sources: Path | str, beside: bool = True) -> Said:
-        """What is said of each image now, by its path below the sources' folder."""
-        self.scan = scan_sources(self.ledger, [str(source) for source in sources], beside=beside)
-        self.report = read_beside(self.ledger) if beside else BesideReport()
-        self._embed()
-        self.changed = list(self.ledger.beside.changed_rows())
-        self.ledger.changes()
-        self.ledger.beside.settle()
-        self.ledger.settle()
-        assert list(self.ledger.check()) == []
-        return self.said()
-
-    def said(self) -> Said:
-        rows = range(self.ledger.contents.row_count())
-        located = [(row, self.ledger.contents.live_path(row, b"")[1]) for row in rows]
-        names = {row: os.fsdecode(path).rpartition("/")[2] for row, path in located}
-        return {names[row]: dict(values) for row, values in self.ledger.beside.of_rows(located)}
-
-    def _embed(self) -> None:
-        """Give each file that waits a row, by its path: contents are not looked at."""
-        first = self.ledger.contents.row_count()
-        files = [file for file, row in self.ledger.worklist.images(self.scan.number) if row is None]
-        digests = {file: file.encoded[-32:].rjust(32, b"\0") for file in files}
-        known = self.ledger.contents.rows_of(list(digests.values()))
-        rows = {
-            digest: first + i for i, digest in enumerate(d for d in dict.fromkeys(digests.values()) if d not in known)
-        }
-        self.ledger.contents.record_rows(rows.items())
-        self.ledger.contents.record_read((file, {**known, **rows}[digest]) for file, digest in digests.items())
 
 
 Put = Callable[..., Path]
