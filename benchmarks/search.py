@@ -10,6 +10,7 @@ turns, median and best of each:
     first        the first search of a process: lengths of all vectors, then the same
     batch        the ten nearest to 32 queries in one pass
     faiss flat   IndexFlatIP over the same vectors as float32; over a tenth of them, times ten, where memory is short
+    where        conditions in SQL over a width, a number and a caption, beside making a list of the captions alone
     index        recall at ten and latency, by the number of lists looked into, as a table and docs/search.svg
 """
 
@@ -20,8 +21,10 @@ import os
 import statistics
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,9 @@ from pixelmill.search.exact import top_k
 from pixelmill.search.norms import Norms
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Searcher
+from pixelmill.search.where import rows_where
+from pixelmill.store.column_writer import join
+from pixelmill.store.columns import Column, ColumnGroup, ColumnKind, Values
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.rows import ShardRows, Vectors
@@ -58,6 +64,7 @@ def main() -> None:
         view = Store(folder)["made-up"]
         exact(view, given.turns)
         faiss_flat(view, given.turns)
+        conditions(folder, given.turns)
         approximate(folder, given.plots)
 
 
@@ -134,6 +141,34 @@ def faiss_flat(view: MatrixView, turns: int) -> None:
     one = factor * min(timed(lambda: index.search(asked[:1], K)) for _ in range(turns))
     many = factor * min(timed(lambda: index.search(asked, K)) for _ in range(2))
     print(f"faiss flat: {1000 * one:.1f} ms; {BATCH} queries: {1000 * many:.0f} ms (x {factor})", flush=True)
+
+
+def conditions(folder: Path, turns: int) -> None:
+    """Print how long conditions take over all rows, and the memory that they take at most."""
+    if "caption" not in Store(folder).columns:
+        with StoreWriter(folder) as writer:
+            join(writer, [group("caption", "text"), group("stars", "int64")], made_up)
+    store = Store(folder)
+    alone = min(timed(lambda: store.columns["caption"]) for _ in range(turns))
+    print(f"captions as a list: {1000 * alone:.0f} ms")
+    for where in ("width > 100", "stars = 3", "caption LIKE '%horse 77%'", "caption = 'A horse 12345 by the sea'"):
+        rows_where(store, where)
+        tracemalloc.start()
+        found = int(rows_where(store, where).sum())
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        best = min(timed(partial(rows_where, store, where)) for _ in range(turns))
+        print(f"{where}: {found:,} rows, {1000 * best:.0f} ms, {best / alone:.2f} of the list, {most / 1e6:.0f} MB")
+
+
+def group(name: str, kind: ColumnKind) -> ColumnGroup:
+    return ColumnGroup(source="benchmark", version="1", columns=(Column(name=name, kind=kind),))
+
+
+def made_up(start: int, stop: int) -> dict[str, Values]:
+    """A caption and a number of stars for each row."""
+    return {"caption": [b"A horse %d by the sea" % row for row in range(start, stop)],
+            "stars": np.arange(start, stop) % 6}  # fmt: skip
 
 
 def approximate(folder: Path, plots: Path) -> None:
