@@ -110,13 +110,13 @@ class Columns:
 
     def join(self, writer: StoreWriter, rows: np.ndarray | None, known: np.ndarray, check: Callable[[], None]) -> int:
         """Publish the values of `rows` (None: all), of which `known` tells those that some file holds: the others keep
-        theirs. In how many rows some value changed. `check` may raise before each block."""
+        theirs. In how many rows some value changed. `check` may raise before each block. Raises Overtaken."""
 
         def values(start: int, stop: int) -> _Block:
             check()
             return _Block(self.groups, lambda name: self._values(name, known, start, stop))
 
-        return join(writer, list(self.groups.values()), values, rows)
+        return join(writer, list(self.groups.values()), values, rows, store=self._store)
 
     def _values(self, name: str, known: np.ndarray, start: int, stop: int) -> np.ndarray:
         group, (column,) = self.groups[name], self.groups[name].columns

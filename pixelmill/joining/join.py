@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -22,14 +24,18 @@ from pixelmill.joining.table import Table
 from pixelmill.joining.told import BesideCounts, ColumnsReport, TableReport
 from pixelmill.sources.files import Status
 from pixelmill.store.column_writer import drop
-from pixelmill.store.commit import StoreWriter
+from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.watch.calls import answer
 from pixelmill.watch.clocks import past
 from pixelmill.watch.saying import saying
 from pixelmill.watch.stopping import asked
 
+log = logging.getLogger(__name__)
+
 OVERTIME = 60.0
 """Seconds that a join gets after the deadline: a night whose embedding takes all of it has columns as well."""
+_TURNS = 3
+"""How often all is joined because others changed or merged the columns meanwhile, before it counts as failed."""
 
 
 class _Late(PixelmillError, RuntimeError):
@@ -46,6 +52,14 @@ def join_columns(
     itself: its columns stay as they are, and all rows are joined when it can be read again; so they are after a
     deadline, or a run that joins nothing.
     """
+    for _ in range(_TURNS - 1):
+        with suppress(Overtaken):
+            return _joined(writer, tables, beside, deadline)
+        log.warning("%s: another process has changed the columns meanwhile: they are joined anew", writer.folder)
+    return _joined(writer, tables, beside, deadline)
+
+
+def _joined(writer: StoreWriter, tables: Sequence[Table], beside: bool, deadline: float | None) -> ColumnsReport:
     ledger, tables = writer.ledger, tuple(dict.fromkeys(tables))
     beside = beside and not ledger.beside.is_empty()
     state = read_state(ledger.joins.known())

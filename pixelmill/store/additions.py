@@ -120,7 +120,8 @@ def _with_vectors(store: Store, matrix: Matrix, shard: ShardRows, part: Part, ro
 
 
 def _with_facts(store: Store, group: ColumnGroup, facts: Facts | None, part: Part, rows: np.ndarray) -> ColumnGroup:
-    if facts is None or facts.fingerprint != group.fingerprint:
+    """Columns that were begun after the part was written are not in it."""
+    if facts is None or facts.fingerprint != group.fingerprint or group.embedded not in part.arrays:
         return group
     return group.model_copy(update={"extents": _extended(store, group, facts.index, part, rows)})
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pixelmill.errors import UnknownColumn, nearest
+from pixelmill.errors import StoreError, UnknownColumn, nearest
 from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
-from pixelmill.store.extents import clipped
+from pixelmill.store.extents import Extent, clipped
 from pixelmill.store.manifest import Manifest
 from pixelmill.store.parts import PartFiles
 
@@ -72,15 +72,27 @@ class ColumnValues(Mapping[str, np.ndarray]):
 
 
 def values_of(parts: PartFiles, group: ColumnGroup, column: Column, start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` of a column, be it served or not."""
+    """Rows `start` to `stop` of a column, be it served or not; allocated only after the parts behind it were found."""
     dataset, pieces = group.dataset(column), list(clipped(group.extents, start, stop))
     for piece in pieces:
         parts.check(piece)
-    result = column.empty(stop - start)
+    try:
+        result = column.empty(stop - start)
+    except (MemoryError, ValueError) as error:
+        raise StoreError(f"Expected memory for {stop - start} values of {column.name}. Read fewer rows.") from error
     for piece in pieces:
         read = parts.array if column.dtype else parts.texts
         result[piece.row - start : piece.end - start] = read(piece, dataset)
     return result
+
+
+def are_known(parts: PartFiles, extent: Extent, dataset: str, column: Column) -> np.ndarray:
+    """(rows,) bool: which rows of `extent` have a value that is not the missing one, in a column's dataset."""
+    if column.dtype is None:
+        return parts.filled(extent, dataset)
+    values = parts.array(extent, dataset)
+    known: np.ndarray = (values == values) & (values != column.missing)
+    return known
 
 
 def arrow_type(column: Column) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pixelmill.store.column_values import values_of
 from pixelmill.store.columns import ColumnGroup, Values
-from pixelmill.store.commit import StoreWriter
+from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.extents import Extent, overlay
 from pixelmill.store.manifest import Manifest, Part
 from pixelmill.store.master import PARTS, publish
@@ -40,15 +40,18 @@ def serve(writer: StoreWriter, fingerprint: str) -> bool:
 
 
 def join(
-    writer: StoreWriter, columns: Sequence[ColumnGroup], values: JoinedValues, rows: Iterable[int] | None = None
-) -> int:
+    writer: StoreWriter, columns: Sequence[ColumnGroup], values: JoinedValues, rows: Iterable[int] | None = None,
+    *, store: Store | None = None,
+) -> int:  # fmt: skip
     """Publish what is known about `rows` (None, and for a new column: all) in columns that are joined to rows, each a
     group of its own; in how many rows some value changed. A column takes the place of one of its name.
 
-    A block of rows is written anew for the columns in which one of them changed.
+    A block of rows is written anew for the columns in which one of them changed. `values` were made for the rows of
+    the snapshot `store` (None: the one published now). Raises Overtaken, with nothing published, if these columns are
+    by now others than they were there, or what was written is gone; rows that were added since have no values.
     """
-    store, parts, changed = writer.snapshot(), list[Part](), 0
-    added: list[Added] = []
+    store = store or writer.snapshot()
+    parts, changed, added = list[Part](), 0, list[Added]()
     is_new = any(store.manifest.group(group.fingerprint) is None for group in columns)
     with writer.discarding(parts):
         for start in _starts(len(store), None if is_new else rows):
@@ -59,7 +62,7 @@ def join(
                 keys = {group.key for group in columns if group.embedded in datasets}
                 added.append((Extent(start, stop - start, parts[-1].file, 0), keys))
                 changed += int(np.count_nonzero(altered))
-        writer.in_turn(partial(_joined, writer, columns, parts, added))
+        writer.in_turn(partial(_joined, writer, store, columns, parts, added))
     return changed
 
 
@@ -132,12 +135,10 @@ def _altered(
 
 
 def _joined(
-    writer: StoreWriter,
-    columns: Sequence[ColumnGroup],
-    parts: Sequence[Part],
-    added: Sequence[Added],
+    writer: StoreWriter, store: Store, columns: Sequence[ColumnGroup], parts: Sequence[Part], added: Sequence[Added],
     manifest: Manifest,
-) -> None:
+) -> None:  # fmt: skip
+    _require_as_looked_at(store, columns, parts, manifest)
     grown = manifest
     for group in columns:
         own = manifest.group(group.fingerprint) or group.model_copy(update={"extents": (), "serving": True})
@@ -147,3 +148,17 @@ def _joined(
         grown = grown.with_columns([*(other for other in grown.columns if other.key not in replaced), filled])
     if grown.columns != manifest.columns:
         publish(writer.folder, grown.model_copy(update={"parts": {**manifest.parts, **{p.file: p for p in parts}}}))
+
+
+def _require_as_looked_at(
+    store: Store, columns: Sequence[ColumnGroup], parts: Sequence[Part], manifest: Manifest
+) -> None:
+    """A compaction counts as a change: nobody can tell it from one. It deletes parts that no snapshot names once they
+    are a day old: this process has been asleep."""
+    names = [group.columns[0].name for group in columns]
+    same = all(manifest.group(g.fingerprint) == store.manifest.group(g.fingerprint) for g in columns)
+    if not same or not all((store.folder / PARTS / part.file).exists() for part in parts):
+        raise Overtaken(
+            f"Expected the columns {', '.join(names)} as they were when they were looked at. Another process has "
+            "changed them since. Look again."
+        )

@@ -20,7 +20,7 @@ from pixelmill.store.extents import Extent, overlay
 from pixelmill.store.filesystem import clock
 from pixelmill.store.generations import old
 from pixelmill.store.lock import unwritable
-from pixelmill.store.manifest import LOCATION, Manifest, Matrix, Part, Retired
+from pixelmill.store.manifest import Manifest, Matrix, Part, Retired
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.parts import write_part
 from pixelmill.store.reader import Store
@@ -33,8 +33,6 @@ PART_LIMIT = 200
 TARGET_BYTES = 256 * 2**20
 RETENTION = 24 * 3600.0
 """Seconds that parts of older snapshots, and parts that no snapshot names, are kept for readers and writers at work."""
-
-_TEXT_BYTES = 128  # a guess at the length of a path, for packing only
 
 MERGING = ".merging"
 _DROPPED = ("vectors/", "embedded/", "columns/", "filled/")
@@ -206,8 +204,7 @@ def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, E
     pack: list[tuple[Group, Extent]] = []
     size = 0
     for names, extents in manifest.datasets():
-        width = _row_bytes(manifest, names)
-        for extent in _split((e for e in extents if e.part in chosen), max(TARGET_BYTES // width, 1)):
+        for extent, width in _split(manifest, names, (e for e in extents if e.part in chosen)):
             if pack and size + extent.rows * width > TARGET_BYTES:
                 yield pack
                 pack, size = [], 0
@@ -217,19 +214,22 @@ def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, E
         yield pack
 
 
-def _split(extents: Iterable[Extent], most: int) -> Iterator[Extent]:
+def _split(manifest: Manifest, names: Group, extents: Iterable[Extent]) -> Iterator[tuple[Extent, int]]:
+    """Extents that one pack can take, each with the bytes of a row."""
     for extent in extents:
+        width = _row_bytes(manifest.parts[extent.part], names)
+        most = max(TARGET_BYTES // width, 1)
         for start in range(extent.row, extent.end, most):
-            yield extent.cut(start, min(start + most, extent.end))
+            yield extent.cut(start, min(start + most, extent.end)), width
 
 
-def _row_bytes(manifest: Manifest, names: Group) -> int:
-    matrix = next((m for m in manifest.matrices if m.vectors == names[0]), None)
-    if matrix:
-        return matrix.provenance.dim * np.dtype(matrix.dtype).itemsize + 1
-    if group := next((group for group in manifest.columns if group.names == names), None):
-        return 1 + sum(column.dtype.itemsize if column.dtype else _TEXT_BYTES for column in group.columns)
-    return 2 * _TEXT_BYTES if names == LOCATION else 40
+def _row_bytes(part: Part, names: Group) -> int:
+    """What a row of a group of datasets takes in a part, its texts as long as they are there on average. They lie in it
+    twice."""
+    arrays = part.arrays
+    rows = next(arrays[name].shape[0] for name in (names[0], names[0] + ENDS) if name in arrays)
+    texts = sum(2 * arrays[name + JOINED].nbytes for name in names if name + JOINED in arrays)
+    return -(-(texts + sum(arrays[name].nbytes for name in names if name in arrays)) // rows)
 
 
 def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Part, Moves]:

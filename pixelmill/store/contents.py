@@ -68,6 +68,11 @@ class Contents:
             ((row, file.encoded, file.size, file.mtime_ns, file.ctime_ns) for file, row in files),
         )
 
+    def look_again(self, rows: Iterable[int]) -> None:
+        """Let the next run look at `rows` as if they had lost a file: where they are, and what is known of them."""
+        with self._db.transaction():
+            self._db.write_all("INSERT OR REPLACE INTO stale VALUES (?, 1)", ((row,) for row in rows))
+
     def row_count(self) -> int:
         """How many rows the ledger knows."""
         return self._db.meta_number("rows")

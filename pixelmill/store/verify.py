@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
+from pixelmill.store.column_values import are_known
 from pixelmill.store.contents import different
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.extents import Extent
@@ -177,15 +180,30 @@ def _bad_rows(store: Store) -> Iterator[Damage]:
     sha256 = store.sha256()
     if again := len(sha256) - different(sha256):
         yield Damage(MASTER, f"{again} rows repeat the sha256 of another", "images/sha256")
+    yield from _bad_values(store)
     for matrix in store.manifest.matrices:
         for extent in matrix.extents:
             values, flags = (store.parts.array(extent, name) for name in (matrix.vectors, matrix.embedded))
             wrong = np.isfinite(values).all(axis=1) != (flags != 0)
             wrong |= (flags == 0) & ~np.isnan(values).all(axis=1)
             if wrong.any():
-                rows = tuple((extent.row + int(i), extent.row + int(i) + 1) for i in np.flatnonzero(wrong)[:100])
-                problem = f"{int(wrong.sum())} rows are neither whole vectors nor NaN"
-                yield Damage(f"{PARTS}/{extent.part}", problem, matrix.published_name, rows)
+                yield _of_rows(extent, wrong, "are neither whole vectors nor NaN", matrix.published_name)
+
+
+def _bad_values(store: Store) -> Iterator[Damage]:
+    for group in store.manifest.columns:
+        for extent in group.extents:
+            unfilled = store.parts.array(extent, group.embedded) == 0
+            for dataset, column in group.datasets():
+                wrong = unfilled & are_known(store.parts, extent, dataset, column)
+                if wrong.any():
+                    told = "have a value and are told to have none"
+                    yield _of_rows(extent, wrong, told, group.published_name(column))
+
+
+def _of_rows(extent: Extent, wrong: np.ndarray, problem: str, dataset: str) -> Damage:
+    rows = tuple((extent.row + int(i), extent.row + int(i) + 1) for i in np.flatnonzero(wrong)[:100])
+    return Damage(f"{PARTS}/{extent.part}", f"{int(wrong.sum())} rows {problem}", dataset, rows)
 
 
 def _bad_ledger(folder: Path, *, compare: bool = True) -> Iterator[Damage]:
@@ -248,6 +266,7 @@ def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: lis
         damaged = folder / PARTS / name
         if damaged.exists():
             damaged.rename(damaged.with_name(f"{name}.damaged"))
+    _joined_anew(folder, [e for g in manifest.columns for e in g.extents if e.part in bad])
     matrices = tuple(m.model_copy(update={"extents": sound(m.extents)}) for m in manifest.matrices)
     columns = tuple(g.model_copy(update={"extents": sound(g.extents)}) for g in manifest.columns)
     parts = {name: part for name, part in manifest.parts.items() if name not in bad}
@@ -256,6 +275,14 @@ def _without_parts(folder: Path, manifest: Manifest, bad: set[str], actions: lis
         update={"matrices": matrices, "columns": columns, "parts": parts, "identity": identity, "location": location}
     )
     return with_rows_from_ledger(folder, stripped, actions)
+
+
+def _joined_anew(folder: Path, lost: Sequence[Extent]) -> None:
+    """Let the next run join again what is known of rows that lose values of columns; by a ledger that cannot be used,
+    and is made anew, it joins all."""
+    if lost and (folder / LEDGER).exists():
+        with suppress(LedgerDamaged), Ledger(folder) as ledger:
+            ledger.contents.look_again(chain.from_iterable(range(extent.row, extent.end) for extent in lost))
 
 
 def _rebuilt_ledger(folder: Path, manifest: Manifest, actions: list[str]) -> None:

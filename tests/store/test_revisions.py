@@ -17,6 +17,7 @@ import pytest
 from pixelmill.errors import StoreError
 from pixelmill.store import commit as committing
 from pixelmill.store import filesystem, master, presence, revisions
+from pixelmill.store.column_writer import begin, drop, serve
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
@@ -24,7 +25,17 @@ from pixelmill.store.revisions import KEPT, REVISIONS, PublishedMeanwhile
 from pixelmill.store.verify import verify
 from tests.support import machine
 from tests.support.shim import compiled
-from tests.support.stores import check_aligned, check_plain, provenance, read_plain, sha256, shard_rows
+from tests.support.stores import (
+    check_aligned,
+    check_plain,
+    facts_group,
+    join_tags,
+    provenance,
+    read_plain,
+    rounds_of,
+    sha256,
+    shard_rows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +189,36 @@ def test_everything_else_that_publishes_is_overtaken_as_well(
     manifest = Store(folder).manifest
     assert [m.provenance.model for m in manifest.matrices] == ["b", "c", "a", "a"]
     assert [ensemble.name for ensemble in manifest.ensembles] == ["both"]
+
+
+def test_whoever_publishes_columns_is_overtaken_as_well(
+    folder: Path, writer: StoreWriter, matrices: list[Matrix], unlocked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns that are begun, joined, served and dropped while another machine commits take nothing of that away; rows
+    that it has added have no joined values yet."""
+    first, second = facts_group(), facts_group("2")
+    writer.commit(shard_rows([0], matrices))
+    with StoreWriter(folder) as other:
+        acts = (
+            lambda: begin(writer, first),
+            lambda: join_tags(writer, 1),
+            lambda: begin(writer, second),
+            lambda: serve(writer, second.fingerprint),
+            lambda: drop(writer, ["tag"]),
+        )
+        joined = []
+        for number, act in enumerate(acts, 1):
+            given = shard_rows(range(number + 1), matrices, facts=second if number == 4 else first)
+            with meanwhile(lambda given=given: other.commit(given), monkeypatch):
+                if number == 4:
+                    other.commit(given)
+                act()
+            columns = read_plain(folder)
+            assert sorted(check_aligned(columns)) == sorted(contents(number + 1))
+            joined.append(rounds_of(columns))
+    assert joined == [[], [1, 1, 0], [1, 1, 0, 0], [1, 1, 0, 0, 0], []]
+    assert [(group.version, group.serving) for group in Store(folder).manifest.columns] == [("2", True)]
+    assert verify(folder) == []
 
 
 def test_one_who_slept_publishes_nothing_old(folder: Path, writer: StoreWriter, matrices: list[Matrix]) -> None:

@@ -1,4 +1,4 @@
-"""Damage is found and named, never returned as vectors, and a repair and a run bring everything back."""
+"""Damage is found and named, never returned as vectors or values, and a repair and a run bring everything back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pixelmill.errors import StoreError
+from pixelmill.joining.table import Table
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.steps import run
 from pixelmill.store.reader import Store
@@ -19,17 +20,28 @@ from tests.support.models import BlockMeans, spec_of
 
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture) -> Job:
-    """A run of two models over six pictures, done: three commits."""
+    """A run of two models over six pictures with facts and a table, done: three commits, and what was joined."""
     for seed in range(6):
         save_picture(tmp_path / f"photos/{seed}.png", seed, (16, 16))
     (tmp_path / "weights").write_bytes(b"weights")
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{seed}.png,label {seed}\n" for seed in range(6)))
     made = Job(
         sources=(str(tmp_path / "photos"),), store=tmp_path / "store", device="cpu", precision="float32", shard_size=2,
         specs=(spec_of("one", tmp_path), spec_of("second", tmp_path)), cache=CacheSpec(cache_dir=tmp_path / "cache"),
-        max_pixels=10**6, max_aspect=100.0, max_bytes=10**6,
+        max_pixels=10**6, max_aspect=100.0, max_bytes=10**6, tables=(Table(path=str(tmp_path / "labels.csv")),),
     )  # fmt: skip
     run(made)
     return made
+
+
+def values(store: Path) -> dict[bytes, dict[str, object]]:
+    """Every column's value by sha256."""
+    opened = Store(store)
+    columns = {name: opened.columns[name].tolist() for name in opened.columns}
+    assert {"label", "sharpness", "format"} <= columns.keys()
+    assert all(columns["label"]), "every picture has a line"
+    rows = enumerate(opened.sha256())
+    return {sha256.tobytes(): {name: column[row] for name, column in columns.items()} for row, sha256 in rows}
 
 
 def vectors(store: Path) -> dict[bytes, np.ndarray]:
@@ -58,12 +70,14 @@ def swap(part: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip, truncate, swap, Path.unlink], ids=["flip", "truncate", "swap", "delete"])
 def test_a_damaged_part_is_named_and_its_rows_come_back(job: Job, damage: Callable[[Path], None]) -> None:
-    """verify names the file and its rows; after repair and one run every vector is as before, on its sha256."""
-    before = vectors(job.store)
+    """verify names the file and its rows; after repair and one run every vector and fact is as before, on its
+    sha256."""
+    before, known = vectors(job.store), values(job.store)
     victim = Store(job.store).manifest.matrices[0].extents[1]
     damage(job.store / "parts" / victim.part)
     found = [d for d in verify(job.store) if d.file == f"parts/{victim.part}" and d.dataset == "vectors/one"]
     assert [d.rows for d in found] == [((victim.row, victim.end),)]
+    assert any("columns/sharpness" in d.dataset and d.rows == found[0].rows for d in verify(job.store))
     done = repair(job.store)
     assert min(done.to_embed.values()) >= 2
     run(job)
@@ -73,6 +87,33 @@ def test_a_damaged_part_is_named_and_its_rows_come_back(job: Job, damage: Callab
     for sha256, row in before.items():
         np.testing.assert_allclose(after[sha256], row, rtol=1e-6)
     assert (Store(job.store).widths == 16).all()
+    check_values(job.store, known)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink], ids=["flip", "truncate", "delete"])
+def test_joined_values_come_back(job: Job, damage: Callable[[Path], None]) -> None:
+    """A part of a table's column is named with the column, nothing is read from one of another size, and a run after
+    repair joins it again, and calls no model for it."""
+    known = values(job.store)
+    group, _ = Store(job.store).columns.about("label")
+    damage(job.store / "parts" / group.extents[0].part)
+    found = [(d.file, d.dataset, d.rows) for d in verify(job.store)]
+    assert found == [(f"parts/{group.extents[0].part}", "columns/label", ((0, 6),))]
+    if damage is not flip:
+        with pytest.raises(StoreError, match=group.extents[0].part):
+            Store(job.store).columns["label"]
+    repair(job.store)
+    seen = BlockMeans.seen
+    report = run(job)
+    assert BlockMeans.seen - seen == sum(check.compared for check in report.self_check.values())
+    assert report.columns.rows == 6
+    check_values(job.store, known)
+    assert verify(job.store) == []
+
+
+def check_values(store: Path, known: dict[bytes, dict[str, object]]) -> None:
+    for sha256, columns in values(store).items():
+        assert columns == pytest.approx(known[sha256], nan_ok=True)
 
 
 @pytest.mark.parametrize("damage", [truncate, Path.unlink], ids=["truncate", "delete"])
@@ -87,8 +128,9 @@ def test_the_reader_raises_rather_than_fill(job: Job, damage: Callable[[Path], N
 @pytest.mark.parametrize("name", ["vectors.h5", "ledger.sqlite", "manifest.json"])
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "garbage"])
 def test_master_ledger_and_copy_come_back(job: Job, name: str, *, lost: bool) -> None:
-    """Each of the other files can be lost or overwritten: verify says so, repair rebuilds it, no vector is lost."""
-    before = vectors(job.store)
+    """Each of the other files can be lost or overwritten: verify says so, repair rebuilds it, no vector or value is
+    lost."""
+    before, known = vectors(job.store), values(job.store)
     (job.store / name).unlink()
     if not lost:
         (job.store / name).write_bytes(b"garbage" * 100)
@@ -102,6 +144,7 @@ def test_master_ledger_and_copy_come_back(job: Job, name: str, *, lost: bool) ->
     report = run(job)
     checked = sum(check.compared for check in report.self_check.values())
     assert BlockMeans.seen - seen == checked, "nothing else had to be embedded again"
+    check_values(job.store, known)
     after = vectors(job.store)
     assert after.keys() == before.keys()
     for sha256, row in before.items():

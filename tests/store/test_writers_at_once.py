@@ -32,11 +32,12 @@ from pixelmill.store.quarantine import Quarantine
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.models import BlockMeans, spec_of
-from tests.support.numbered import BROKEN, content, expected_vector
+from tests.support.numbered import BROKEN, content, expected_facts, expected_vector
 from tests.support.stores import (
     check_aligned,
     check_parts,
     check_plain,
+    known_in,
     provenance,
     read_own,
     read_plain,
@@ -128,7 +129,8 @@ def run_of(one: Job) -> Callable[[], RunReport]:
 
 
 def check_collection(store: Path) -> None:
-    """The store holds each content once, and of each model exactly what its runs were given, row for row."""
+    """The store holds each content once, of each model exactly what its runs were given, and the facts of all that can
+    be decoded, row for row."""
     numbers = {hashlib.sha256(content(n)).digest(): n for n in numbers_in(("",))}
     wanted = {
         model: set().union(*(numbers_in(f) for f, models in RUNS if model in models)) for _, ms in RUNS for model in ms
@@ -137,9 +139,15 @@ def check_collection(store: Path) -> None:
     def vector_of(row: bytes, model: str, _: int) -> np.ndarray:
         return expected_vector(numbers[row], model, WEIGHTS)
 
+    def may_be(row: bytes, name: str) -> set[object]:
+        value = expected_facts(numbers[row]).get(name)
+        return {value.encode() if isinstance(value, str) else value}
+
     for columns in (read_plain(store), read_own(Store(store))):
-        rows = check_aligned(columns, vector_of)
+        rows = check_aligned(columns, vector_of, may_be)
         assert set(rows) == set(numbers)
+        for name in ("format", "bytes", "sharpness"):
+            assert known_in(columns[f"columns/{name}"]) == [numbers[row] not in BROKEN for row in rows]
         for model, given in wanted.items():
             embedded = {numbers[rows[i]] for i in np.flatnonzero(np.isfinite(columns[f"vectors/{model}"]).all(axis=1))}
             assert embedded == given - BROKEN

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.column_writer import begin
+from pixelmill.store.columns import ColumnGroup
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import Matrix
@@ -14,7 +16,21 @@ from pixelmill.store.master import MASTER, PARTS, read_manifest
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Changes
 from pixelmill.store.verify import verify
-from tests.support.stores import SOURCE, check_plain, file_of, provenance, sha256, shard_rows
+from tests.support.stores import (
+    FACT_NAMES,
+    SOURCE,
+    Columns,
+    check_plain,
+    facts_group,
+    file_of,
+    join_tags,
+    known_in,
+    provenance,
+    read_plain,
+    rounds_of,
+    sha256,
+    shard_rows,
+)
 
 SHARD = 3
 """New contents a commit."""
@@ -22,25 +38,36 @@ SHARD = 3
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """What a run has said is done: rows that are stored, and of how many it has told that they are new."""
+    """What a run has said is done: rows that are stored, of how many it has told that they are new, and the last round
+    of tags that it has joined to them."""
 
     rows: int = 0
     settled: int = 0
+    joined: int = 0
 
 
 def work(folder: Path, commits: int, acknowledge: Callable[[Acknowledged], object]) -> None:
-    """A run of `commits` commits into a store in `folder`, with moved files, settlements and a compaction."""
+    """A run of `commits` commits of vectors and facts into a store in `folder`, with moved files, settlements, a column
+    that is joined anew again and again, and compactions."""
     done = Acknowledged()
     with StoreWriter(folder) as writer:
-        matrices = matrices_of(writer)
+        matrices, facts = matrices_of(writer), begin(writer, facts_group())
         for number in range(commits):
-            _commit(writer, matrices, number)
+            _commit(writer, matrices, facts, number)
             acknowledge(done := replace(done, rows=(number + 1) * SHARD))
+            if number % 3 == 0:
+                join_tags(writer, round_after(number))
+                acknowledge(done := replace(done, joined=round_after(number)))
             if number % 4 == 3:
                 _settle(writer)
                 acknowledge(done := replace(done, settled=done.rows))
             if number % 6 == 2:
                 compact(writer, retention=-1)
+
+
+def round_after(commit: int) -> int:
+    """The round of tags that is joined after a commit."""
+    return commit // 3 + 1
 
 
 def matrices_of(writer: StoreWriter) -> list[Matrix]:
@@ -67,11 +94,11 @@ def _scan(writer: StoreWriter, files: Collection[FoundFile]) -> None:
     writer.ledger.scans.mark_gone(scan, SOURCE)
 
 
-def _commit(writer: StoreWriter, matrices: list[Matrix], number: int) -> None:
+def _commit(writer: StoreWriter, matrices: list[Matrix], facts: ColumnGroup, number: int) -> None:
     files = files_after(number + 1)
     _scan(writer, files.values())
     fresh = range(number * SHARD, (number + 1) * SHARD)
-    given = shard_rows(fresh, matrices, bad=_bad(fresh))
+    given = shard_rows(fresh, matrices, bad=_bad(fresh), facts=facts)
     if number % 4 == 2:
         given.copies.append((files[_moved(number)], sha256(_moved(number))))
     writer.commit(given)
@@ -107,18 +134,40 @@ def check_snapshot(folder: Path, done: Acknowledged) -> bool:
     assert rows in (done.rows, done.rows + SHARD), f"{rows} rows, {done.rows} acknowledged"
     if set(Store(folder).models) == {"a", "b"}:
         check_plain(folder, contents(rows))
+        columns = read_plain(folder)
+        check_facts(columns)
+        check_tags(columns, done)
     else:
         assert rows == 0
     return True
+
+
+def check_facts(columns: Columns) -> None:
+    """Every row that was decoded has all its facts, which `check_plain` has compared, and no other row any."""
+    good = [bool(width) for width in columns["images/width"]]
+    for name in FACT_NAMES & columns.keys() if any(good) else ():
+        assert known_in(columns[name]) == good, name
+    assert not any(good) or columns.keys() >= FACT_NAMES
+
+
+def check_tags(columns: Columns, done: Acknowledged) -> None:
+    """All rows have the tags of one round, the last that was acknowledged or the one that was being joined, but for
+    those that came after it."""
+    rounds = rounds_of(columns)
+    (found,) = set(rounds[:1]) or {0}
+    assert found in (done.joined, done.joined + 1), f"round {found}, {done}"
+    joined = rounds.count(found) if found else 0
+    assert rounds == [found] * joined + [0] * (len(rounds) - joined)
+    assert joined >= (done.joined and 3 * SHARD * (done.joined - 1) + SHARD), f"{joined} tags, {done}"
 
 
 def check_next_run(folder: Path, commits: int, done: Acknowledged) -> None:
     """A run over everything completes the store, and tells of what was not told before: of that, once."""
     files, total = files_after(commits), commits * SHARD
     with StoreWriter(folder) as writer:
-        matrices = matrices_of(writer)
+        matrices, facts = matrices_of(writer), begin(writer, facts_group())
         _scan(writer, files.values())
-        given = shard_rows(range(total), matrices, bad=_bad(range(total)))
+        given = shard_rows(range(total), matrices, bad=_bad(range(total)), facts=facts)
         given.contents = [replace(content, file=files[n]) for n, content in enumerate(given.contents)]
         writer.commit(given)
         told = _settle(writer)
@@ -126,7 +175,15 @@ def check_next_run(folder: Path, commits: int, done: Acknowledged) -> None:
         assert writer.ledger.changes() == Changes()
         assert writer.ledger.contents.row_count() == total
         assert writer.ledger.quarantine.rows("") == _bad(range(total))
+        join_tags(writer, round_after(commits))
+        revision = writer.snapshot().manifest.revision
+        assert join_tags(writer, round_after(commits)) == 0
+        writer.commit(given)
+        assert writer.snapshot().manifest.revision == revision, "what is there was written again"
     check_plain(folder, contents(total), paths={sha256(n): file.path for n, file in files.items()})
+    columns = read_plain(folder)
+    check_facts(columns)
+    assert rounds_of(columns) == [round_after(commits)] * total
     assert verify(folder) == []
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from pixelmill.images.decode import DecodeOptions, decode_image
+from pixelmill.images.facts import facts_of
 from pixelmill.images.preprocess import normalize, pixels
 from tests.support.models import BlockMeans, spec_of
 
@@ -30,6 +31,15 @@ def content(number: int) -> bytes:
 
 
 NUMBER_OF = {hashlib.sha256(content(number)).digest(): number for number in range(OTHERS.stop)}
+
+
+@cache
+def expected_facts(number: int) -> dict[str, float | int | str]:
+    """The facts of a picture, by the function alone; none of one that is broken."""
+    if number in BROKEN:
+        return {}
+    with Image.open(io.BytesIO(content(number))) as picture:
+        return facts_of(content(number), "PNG", picture.convert("RGB"), 1)[0]
 
 
 @cache

@@ -56,8 +56,8 @@ class Refused:
     problem: str
 
 
-def asdict_key(done: Acknowledged) -> tuple[int, int]:
-    return done.rows, done.settled
+def asdict_key(done: Acknowledged) -> tuple[int, int, int]:
+    return done.rows, done.settled, done.joined
 
 
 def record(shim: Path, root: Path, commits: int) -> Recorded:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -12,6 +12,7 @@ import numpy as np
 
 from pixelmill.sources.found import FoundFile
 from pixelmill.store.column_values import values_of
+from pixelmill.store.column_writer import join
 from pixelmill.store.columns import MISSING_INT, Column, ColumnGroup
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
@@ -80,10 +81,35 @@ def facts_group(version: str = "1") -> ColumnGroup:
     return ColumnGroup(source="test", version=version, columns=columns)
 
 
+FACT_NAMES = {f"columns/{column.name}" for column in facts_group().columns}
+
+
 def fact(content: bytes, name: str, version: str = "1") -> float | int | bytes:
     """The value of a column of `facts_group` for the content of that sha256."""
     number = int.from_bytes(hashlib.shake_256(f"{name} {version}".encode() + content).digest(4), "little")
     return {"light": number / 1024, "taken": number - 2**31}.get(name, f"Kamera ü {number}".encode())
+
+
+TAG = ColumnGroup(source="table", version="1", columns=(Column(name="tag", kind="text"),))
+"""A column that is joined anew in rounds: its values follow from the sha256 of their row and the round."""
+ROUNDS = 12
+
+
+def tag(content: bytes, number: int) -> bytes:
+    """The value of TAG in a round, for the content of that sha256."""
+    return f"{number} ü {content.hex()[:8]}".encode()
+
+
+def join_tags(writer: StoreWriter, number: int) -> int:
+    """Join the values of a round to all rows; how many have changed."""
+    store = writer.snapshot()
+    tags = [tag(row.tobytes(), number) for row in store.sha256()]
+    return join(writer, [TAG], lambda start, stop: {"tag": tags[start:stop]}, store=store)
+
+
+def rounds_of(columns: Columns) -> list[int]:
+    """The round that each row's tag is of, 0 where it has none."""
+    return [int(value.split()[0]) if value else 0 for value in columns.get("columns/tag", ())]
 
 
 def facts_of(contents: Sequence[bytes], group: ColumnGroup, index: Sequence[int] | None = None) -> Facts:
@@ -130,6 +156,7 @@ def record_files(writer: StoreWriter, numbers: Sequence[int]) -> None:
 Columns = dict[str, np.ndarray]
 """The datasets of one snapshot, by their names in the master."""
 VectorOf = Callable[[bytes, str, int], np.ndarray]
+ValuesOf = Callable[[bytes, str], Collection[object]]
 
 
 def read_plain(folder: Path) -> Columns:
@@ -168,19 +195,26 @@ def read_own(store: Store) -> Columns:
     }
 
 
-def check_aligned(columns: Columns, vector_of: VectorOf = vector) -> list[bytes]:
+def values_ever(content: bytes, name: str) -> Collection[object]:
+    """What a column of `facts_group`, or TAG, may say of the content of that sha256, by all versions and rounds."""
+    if name == "tag":
+        return {tag(content, number) for number in range(1, ROUNDS)}
+    return {fact(content, name, version) for version in "12"}
+
+
+def check_aligned(columns: Columns, vector_of: VectorOf = vector, may_be: ValuesOf = values_ever) -> list[bytes]:
     """Every row of every dataset belongs to the content of that row; the contents by row.
 
     All datasets have one length and no content is there twice. Each row of each matrix, served or not, is the vector
-    that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end; each value of a column of
-    `facts_group` is the one that follows from it, or missing.
+    that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end; each value of a column is
+    one of those that `may_be` (sha256, name), or missing, and rows have all of `facts_group` or none.
     """
     rows = [row.tobytes() for row in columns["images/sha256"]]
     assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(columns, len(rows))
     assert len(set(rows)) == len(rows), "one row a content"
     for name, values in columns.items():
         if name.startswith("columns/"):
-            check_column(rows, name.removeprefix("columns/"), values)
+            check_column(rows, name.removeprefix("columns/"), values, may_be)
         elif not name.startswith(("images/", "generations/columns/")):
             model, dim = name.split("/")[1], values.shape[1]
             whole = [
@@ -189,15 +223,20 @@ def check_aligned(columns: Columns, vector_of: VectorOf = vector) -> list[bytes]
             ]
             expected = np.array(whole, dtype=values.dtype).reshape(values.shape)
             np.testing.assert_allclose(values, expected, rtol=0 if vector_of is vector else 1e-5, err_msg=name)
+    present = {tuple(known_in(columns[name])) for name in FACT_NAMES & columns.keys()}
+    assert len(present) <= 1, "rows with some of their facts"
     return rows
 
 
-def check_column(rows: Sequence[bytes], name: str, values: np.ndarray) -> None:
-    """Each value of a column of `facts_group`, of either of two versions, follows from its row's sha256, or is
-    missing; in all columns of a group the same rows have values."""
-    for row, value in zip(rows, values.tolist(), strict=True):
-        missing = value in (b"", MISSING_INT) or value != value
-        assert missing or value in {fact(row, name, version) for version in "12"}, name
+def known_in(values: np.ndarray) -> list[bool]:
+    """Which rows of a column have a value that is not the missing one."""
+    return [value not in (b"", MISSING_INT) and value == value for value in values.tolist()]
+
+
+def check_column(rows: Sequence[bytes], name: str, values: np.ndarray, may_be: ValuesOf) -> None:
+    """Each value of a column is one of those that may be for its row's sha256, or missing."""
+    for row, value, known in zip(rows, values.tolist(), known_in(values), strict=True):
+        assert not known or value in may_be(row, name), name
 
 
 def _lacking(rows: Sequence[bytes], values: np.ndarray) -> Iterator[tuple[bytes, bool]]:
