@@ -39,7 +39,7 @@ class RunOptions(BaseModel):
     in new stores, and in those that have them. `handover` is the folder or address where workers find their work and
     leave what they made; None: in the store. `missing_device`: what to do without a GPU that was asked for;
     `missing_source`: how a run ends that could not read a source, or much of it.
-    `beside`: whether what came with pictures is read.
+    `beside`: read what came with pictures; None: like `facts`, and where there are other columns.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +55,7 @@ class RunOptions(BaseModel):
     max_failure_rate: float = Field(0.05, ge=0, le=1)
     paranoid: bool = False
     facts: bool | None = None
-    beside: bool = True
+    beside: bool | None = None
     fan_out: FanOut = "inline"
     cluster: str | None = None
     cluster_size: int = Field(2, ge=1)

@@ -20,6 +20,7 @@ from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.beside import read_beside
 from pixelmill.run.cluster import cluster_kept
 from pixelmill.run.course import Course, Published
+from pixelmill.run.facts import reads_beside
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.left import take_in_left
@@ -65,13 +66,12 @@ def discover_images(job: Job, started: float) -> Scan:
         runs = writer.ledger.runs
         tell_of_cut_off(writer, started)
         models = [spec.name for spec in job.specs]
-        scan = _scanned(
-            job, writer.ledger, beside=job.beside, on_begin=lambda number: runs.begin(started, number, models)
-        )
+        beside = reads_beside(job, writer.snapshot())
+        scan = _scanned(job, writer.ledger, beside, on_begin=lambda number: runs.begin(started, number, models))
         runs.tell_seen(scan.number, scan.folders)
         keep_alive(writer.folder, scan.number)
         log.info("%s", found(scan.seen, time.monotonic() - began))
-        return replace(scan, beside=read_beside(writer.ledger, deadline=job.deadline)) if job.beside else scan
+        return replace(scan, beside=read_beside(writer.ledger, deadline=job.deadline)) if beside else scan
 
 
 def fetch_weights(spec: ModelSpec, cache: CacheSpec) -> str:
@@ -115,7 +115,7 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
         writer.update_locations(changes.stale_rows)
         writer.serve(fingerprints)
         serve(writer, FACTS_GROUP.fingerprint)
-        columns = join_columns(writer, job.tables, beside=job.beside, deadline=job.deadline)
+        columns = join_columns(writer, job.tables, beside=job.beside is not False, deadline=job.deadline)
         if not asked():
             compact_if_needed(writer)
         return Published(changes, columns)
@@ -256,7 +256,7 @@ def preview(job: Job) -> DryRunReport:
     """What a run would do. Nothing is written but a copy of the ledger in a temporary folder, which is thrown away."""
     store = store_as_it_is(job)
     with ledger_to_try_on(store) as ledger:
-        scan = _scanned(job, ledger)
+        scan = _scanned(job, ledger, reads_beside(job, store))
         pending = count_missing(job, ledger, store, scan.number)
         facts = count_facts(job, ledger, store, scan.number)
         specs = {spec.name: spec for spec in job.specs}
@@ -268,9 +268,7 @@ def preview(job: Job) -> DryRunReport:
     return dry_run_report(job, scan, pending, schedule, room, facts=facts)
 
 
-def _scanned(
-    job: Job, ledger: Ledger, *, beside: bool = False, on_begin: Callable[[int], object] = lambda _scan: None
-) -> Scan:
+def _scanned(job: Job, ledger: Ledger, beside: bool, *, on_begin: Callable[[int], object] = lambda _scan: None) -> Scan:
     return scan_sources(
         ledger, job.sources,
         paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline, on_begin=on_begin,

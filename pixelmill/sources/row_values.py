@@ -53,12 +53,12 @@ class RowValues:
 
 
 def _plain(column: Any) -> list[Any]:
-    """The values of an Arrow array; times as milliseconds since 1970 (UTC), decimal numbers as floats."""
+    """The values of an Arrow array; moments as texts (UTC), decimal numbers as floats."""
     import pyarrow as pa
 
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+        column = column.cast(pa.timestamp("ms"), safe=False).cast(pa.string())
     elif pa.types.is_duration(kind):
         column = column.cast(pa.duration("ms"), safe=False).cast(pa.int64())
     elif pa.types.is_decimal(kind):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any, Final
 
+_1970: Final = datetime(1970, 1, 1)
 _PLACES: Final = ("geoData", "geoDataExif")
 
 
@@ -14,14 +17,14 @@ def is_takeout(found: Mapping[str, Any]) -> bool:
 
 
 def takeout_values(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The values of such a JSON by name. Times are milliseconds since 1970 (UTC); a place of 0, 0 is none."""
+    """The values of such a JSON by name. Times are UTC; a place of 0, 0 is none."""
     yield "caption", found.get("description")
     yield "title", found.get("title")
     people = found.get("people")
     named = people if isinstance(people, list) else []
     yield "people", [one["name"] for one in named if isinstance(one, dict) and one.get("name")]
     yield "favorited", 1 if found.get("favorited") is True else 0
-    yield "takeout_taken_at", _milliseconds(found.get("photoTakenTime"))
+    yield "takeout_taken_at", _moment(found.get("photoTakenTime"))
     for place in (found.get(name) for name in _PLACES):
         if isinstance(place, dict) and (_number(place, "latitude") or _number(place, "longitude")):
             yield "takeout_latitude", _number(place, "latitude")
@@ -36,7 +39,11 @@ def _number(place: Mapping[str, Any], name: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) and abs(value) < 1e6 else None
 
 
-def _milliseconds(time: object) -> int | None:
+def _moment(time: object) -> str | None:
     seconds = time.get("timestamp") if isinstance(time, dict) else None
     text = str(seconds) if isinstance(seconds, (str, int)) else ""
-    return 1000 * int(text) if text.removeprefix("-").isdecimal() and len(text) < 15 else None
+    if not text.removeprefix("-").isdecimal():
+        return None
+    with suppress(OverflowError, ValueError):
+        return (_1970 + timedelta(seconds=int(text))).isoformat(timespec="milliseconds")
+    return None

@@ -18,11 +18,10 @@ _TAKEN: Final = (f"{_EXIF} DateTimeOriginal", f"{_PHOTOSHOP} DateCreated", f"{_X
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?)?")
 _DEGREES: Final = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])")
 _DEEPEST: Final = 64
-_1970: Final = datetime(1970, 1, 1)  # as clocks of cameras say it, without a zone
 
 
 def xmp_values(data: bytes) -> Iterator[tuple[str, object]]:
-    """The values of a sidecar by name. `xmp_taken_at` is in milliseconds since 1970 as the camera's clock said it, with
+    """The values of a sidecar by name. `xmp_taken_at` is as the camera's clock said it, with
     `xmp_taken_offset` in minutes east of UTC where that is known. Raises ValueError for what is no XMP."""
     found = _Properties()
     found.read(data)
@@ -110,8 +109,8 @@ def _whole(text: str) -> int | None:
     return None
 
 
-def _time(text: str) -> tuple[int, int | None] | None:
-    """Milliseconds of a clock without a zone, and the minutes east of UTC."""
+def _time(text: str) -> tuple[str, int | None] | None:
+    """The time of a clock without its zone, and the minutes east of UTC."""
     if not _TIME.fullmatch(text):
         return None
     try:
@@ -119,8 +118,8 @@ def _time(text: str) -> tuple[int, int | None] | None:
     except ValueError:
         return None
     offset = time.utcoffset()
-    since = time.replace(tzinfo=None) - _1970
-    return since // timedelta(milliseconds=1), None if offset is None else offset // timedelta(minutes=1)
+    clock = time.replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return clock, None if offset is None else offset // timedelta(minutes=1)
 
 
 def _degrees(text: str) -> float | None:

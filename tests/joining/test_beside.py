@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pixelmill.joining.columns import joined_columns
 from pixelmill.joining.table import Table
 from pixelmill.report.markdown import as_markdown
 from pixelmill.run.job import CacheSpec, Job
@@ -110,11 +111,13 @@ def test_two_copies_with_captions_of_their_own(job: Job, photos: Path) -> None:
 
 
 def test_nothing_is_read_where_nobody_wants_it(job: Job, photos: Path) -> None:
-    """`beside = false` leaves the store without columns; the first run that wants them gives all rows theirs."""
+    """`beside = false` leaves the store without captions; the first run that wants them gives all rows theirs. A store
+    without any columns stays as it is until it is asked."""
     (photos / "a.txt").write_text("a dog")
-    run(job.model_copy(update={"beside": False}))
-    assert Store(job.store).manifest.format_version == 1
+    run(job.model_copy(update={"beside": False, "facts": False}))
     run(job)
+    assert Store(job.store).manifest.format_version == 1
+    run(job.model_copy(update={"beside": True}))
     assert column(job, "caption")["a"] == "a dog"
 
 
@@ -124,7 +127,7 @@ def test_more_names_than_there_is_room_for(job: Job, photos: Path) -> None:
         (photos / f"{name}.json").write_text(json.dumps({f"k{n:02}": n for n in range(40 * at, 40 * at + 80)}))
     report = run(job)
     assert (len(report.columns.new), len(report.columns.no_room)) == (64, 96)
-    assert len(Store(job.store).columns) == 64
+    assert len(joined_columns(Store(job.store))) == 64
     (photos / "a.json").write_text(json.dumps({"other": 1, "k40": 7}))
     report = run(job)
     assert (report.columns.new, report.columns.no_room) == ((), ("other",))

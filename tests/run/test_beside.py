@@ -191,10 +191,10 @@ def test_other_columns_of_parquet(night: Night, tmp_path: Path, monkeypatch: pyt
     pq.write_table(pa.table(table), tmp_path / "d.parquet", row_group_size=2)
     said = night(tmp_path / "d.parquet")
     assert said["0.png"] == {
-        "caption": "a", "label": 1, "ok": 1, "score": 0.5, "when": 0, "day": 86_400_000, "tags": '["x"]',
+        "caption": "a", "label": 1, "ok": 1, "score": 0.5, "when": "1970-01-01 00:00:00.000", "day": "1970-01-02 00:00:00.000", "tags": '["x"]',
         "at": '{"x": 1}', "parquet_path": "p", "a_b": 1,
     }  # fmt: skip
-    assert said["1.png"] == {"label": 2, "ok": 0, "when": 0, "parquet_path": "q", "a_b": 2}
+    assert said["1.png"] == {"label": 2, "ok": 0, "when": "1970-01-01 00:00:00.000", "parquet_path": "q", "a_b": 2}
     assert said["2.png"] == {"score": 2.0, "parquet_path": "r", "a_b": 3}
     assert [told.rpartition(": ")[2] for told in night.report.told] == ["raw"]
     assert night.report.read == 3
@@ -226,7 +226,7 @@ def test_takeout(night: Night, put: Put) -> None:
         f"{long}.jpg": "long", "e-bearbeitet.jpg": "e",
     }  # fmt: skip
     assert said["a.jpg"] == {
-        "title": "a", "caption": "A", "takeout_taken_at": 1_700_000_000_000, "favorited": 0, "people": '["Ann"]',
+        "title": "a", "caption": "A", "takeout_taken_at": "2023-11-14T22:13:20.000", "favorited": 0, "people": '["Ann"]',
         "url": "https://photos/a",
     }  # fmt: skip
 

@@ -98,7 +98,8 @@ def test_a_new_store_has_facts(job: Job) -> None:
 
 def test_an_older_store_stays_as_it_is_until_it_is_asked(job: Job) -> None:
     """Without columns it keeps the format of before; `--facts` fills them, and calls no model."""
-    run_here(job.model_copy(update={"facts": False}))
+    (Path(job.sources[0]) / "1.txt").write_text("a caption")
+    run_here(job.model_copy(update={"facts": False, "beside": False}))
     assert run_here(job).facts is None
     assert Store(job.store).manifest.format_version == 1
     vectors, calls = Store(job.store)["one"].read(), len(CALLS)
@@ -110,6 +111,7 @@ def test_an_older_store_stays_as_it_is_until_it_is_asked(job: Job) -> None:
     assert report.facts
     assert (report.facts.made, report.facts.pending, report.models["one"].embedded) == (3, 0, 0)
     assert len(CALLS) == calls
+    assert "a caption" in Store(job.store).columns["caption"]
     np.testing.assert_array_equal(Store(job.store)["one"].read(), vectors)
     check(job.store)
     # From then on it keeps them up.
