@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pixelmill.models.weights import CachedFile
     from pixelmill.search.query import Term
     from pixelmill.search.searcher import Found, Searcher
+    from pixelmill.store.columns import Column
+    from pixelmill.store.reader import Store
     from settings import Settings
 
 
@@ -39,7 +41,7 @@ _GROUPS = {
     "What to look for": ("texts", "images", "rows"),
     "By which model": ("model", "weights", "device", "exact"),
     "Which pictures may appear": ("k", "globs", "since", "until", "min_size", "max_size", "where", "copies"),
-    "Output": ("paths_only", "nul", "as_json", "sheet"),
+    "Output": ("columns", "paths_only", "nul", "as_json", "sheet"),
 }
 
 
@@ -77,6 +79,7 @@ _GROUPS = {
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
+@click.option("--columns", metavar="A,B", help="Columns of the store to show with each, as 'caption,taken_at'.")
 @click.option("-f", "paths_only", is_flag=True, help="Only paths and addresses, one a line, best first.")
 @click.option("-0", "nul", is_flag=True, help="Like -f, each ended by NUL, as `xargs -0` takes them.")
 @click.option(
@@ -87,7 +90,7 @@ _GROUPS = {
 def search(
     store: Path, query: Sequence[str], texts: Sequence[str], images: Sequence[str], rows: Sequence[str],
     model: str | None, weights: str | None, sheet: Path | None, as_json: bool, config: Path | None, device: str,
-    paths_only: bool, nul: bool, **how: Any,
+    paths_only: bool, nul: bool, columns: str | None, **how: Any,
 ) -> None:  # fmt: skip
     """The pictures of STORE nearest to the QUERY, best first.
 
@@ -109,7 +112,11 @@ def search(
         raise StoreError(f"Expected the folder of a store, and behind it what to look for. Got {store}, which is none.")
     terms = list(asked_for(query, texts, images, rows))
     names = [name.strip() for name in model.split(",")] if model else []
-    found = _found(_searcher(store, config, device), terms, names, numbers(weights), how)
+    searcher = _searcher(store, config, device)
+    chosen = [name.strip() for name in columns.split(",")] if columns else []
+    about = [searcher.store.columns.about(name)[1] for name in chosen]
+    found = _found(searcher, terms, names, numbers(weights), how)
+    known = _known(searcher.store, about, found)
     for note in _notes(found, terms, chosen=not model, read=bool(query)):
         click.echo(printable(note), err=True)
     if sheet:
@@ -118,11 +125,20 @@ def search(
         write_sheet(sheet, in_words(terms), found)
         click.echo(f"Contact sheet: {sheet}", err=True)
     if as_json:
-        common.print_json(_described(found))
+        common.print_json(_described(found, known))
     elif paths_only or nul:
         print_paths([hit.places[0].absolute for hit in found.hits], end="\0" if nul else "\n")
     else:
-        _show(found)
+        _show(found, chosen, known)
+
+
+def _known(store: Store, columns: Sequence[Column], found: Found) -> list[dict[str, Any]]:
+    """What columns say of each result, None where they say nothing."""
+    import numpy as np
+
+    rows = np.array([hit.row for hit in found.hits], np.int64)
+    values = {column.name: map(column.plain, store.columns.take(column.name, rows)) for column in columns}
+    return [{name: next(one) for name, one in values.items()} for _ in found.hits]
 
 
 def _notes(found: Found, terms: Sequence[Term], *, chosen: bool, read: bool) -> Iterator[str]:
@@ -180,20 +196,23 @@ def _found(
     )
 
 
-def _described(found: Found) -> dict[str, Any]:
+def _described(found: Found, known: Sequence[dict[str, Any]]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    results = [asdict(hit) for hit in found.hits]
+    more = [{"columns": values} if values else {} for values in known]
+    results = [asdict(hit) | columns for hit, columns in zip(found.hits, more, strict=True)]
     return {"model": found.model, "models": list(found.models), "results": results, "notes": list(found.notes)}
 
 
-def _show(found: Found) -> None:
-    table = common.table("", "score", "row", "file", "size", "copies", right=("score", "row", "size", "copies"))
-    for hit in found.hits:
+def _show(found: Found, columns: Sequence[str], known: Sequence[dict[str, Any]]) -> None:
+    heads = ("score", "row", "file", "size", "copies", *columns)
+    table = common.table("", *heads, right=("score", "row", "size", "copies"))
+    for hit, values in zip(found.hits, known, strict=True):
+        told = ["" if value is None else printable(str(value)) for value in values.values()]
         size = f"{hit.width} x {hit.height}"
         copies = str(len(hit.copies)) if hit.copies else ""
         files = "\n".join(printable(place.absolute) for place in hit.places)
-        table.add_row(_score(hit.score), str(hit.row), files, size, copies)
+        table.add_row(_score(hit.score), str(hit.row), files, size, copies, *told)
     if found.hits:
         common.print_table(table)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -50,6 +50,15 @@ class Column(BaseModel):
     def missing(self) -> float | int | bytes:
         """What stands where nothing is known."""
         return {"float64": np.nan, "int64": MISSING_INT}.get(self.kind, b"")
+
+    def plain(self, value: Any) -> float | int | str | None:
+        """A value as JSON and people read it: a time by ISO 8601 without a zone, None where nothing is known."""
+        if self.kind == "text":
+            return bytes(value).decode(errors="replace") or None
+        if self.kind == "float64":
+            return float(value) if np.isfinite(value) else None
+        known = int(value) != MISSING_INT
+        return (str(np.datetime64(int(value), "ms")) if self.is_time else int(value)) if known else None
 
     def empty(self, rows: int) -> np.ndarray:
         """(rows,) of missing values; texts as an object array of bytes."""

@@ -132,7 +132,7 @@ def test_now_is_another_moment_each_time(store: pixelmill.Store) -> None:
         ("widht > 100", "Got 'widht'. Did you mean 'width'?"),
         (
             "label = 'dog'",
-            "over numbers (row, width, height, bytes), texts (path, source, sha256), times (modified). Got 'label'.",
+            "times (modified, taken_at). Got 'label'.",
         ),
         ('path = "a.png"', "A text stands in single quotes: 'a.png'."),
         ("width >", "SQL does not read so: syntax error"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from pixelmill.search.filters import Filters, allowed_rows
 from pixelmill.store.column_values import ColumnValues
 from pixelmill.store.parts import PartFiles
 from tests.support.columns import TIME, add_columns, clock, store_with
+from tests.support.commands import code
 
 LABELS = ["dog", "cat", None, "dog", "Dög's", None]
 SHARP = [30.5, 10.0, 25.0, None, 21.0, None]
@@ -241,3 +243,32 @@ def test_dates_of_cameras_need_no_ledger(travelled: Path) -> None:
     store = pixelmill.Store(travelled)
     with pytest.raises(QueryError, match="Expected a ledger"):
         allowed_rows(store, Filters(since=date(2024, 6, 1)))
+
+
+def test_the_command_shows_columns(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each result, in JSON and in the table: numbers, texts, times; null or nothing where it is not known."""
+    monkeypatch.setenv("COLUMNS", "200")
+    asked = ("search", str(folder), "--row", "1", "--copies", "--where", "label = 'dog'", "--model", "a")
+    assert code(*asked, "--columns", "label,taken_at, sharpness,stars", "--json") == 0
+    told = {result["row"]: result["columns"] for result in json.loads(capfd.readouterr().out)["results"]}
+    assert told == {
+        0: {"label": "dog", "taken_at": "2024-01-01T00:00:00.000", "sharpness": 30.5, "stars": 5},
+        3: {"label": "dog", "taken_at": "2024-06-01T12:00:00.000", "sharpness": None, "stars": -1},
+    }
+    assert code(*asked, "--json") == 0
+    assert "columns" not in json.loads(capfd.readouterr().out)["results"][0]
+    assert code(*asked, "--columns", "taken_at,sharpness") == 0
+    table = capfd.readouterr().out
+    assert "taken_at" in table
+    assert "30.5" in table
+    assert "None" not in table
+    assert code(*asked, "--columns", "lable") == 2
+    assert "Did you mean 'label'?" in capfd.readouterr().err
+
+
+def test_a_condition_may_take_so_much_memory(store: pixelmill.Store) -> None:
+    """What would take more than the engine may have is refused, and costs nothing else."""
+    with pytest.raises(QueryError, match=r"Out of Memory|failed to allocate"):
+        store.rows_where("length(repeat(path, 400000000)) > 1")
