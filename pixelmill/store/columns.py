@@ -42,7 +42,7 @@ class Column(BaseModel):
         return self.kind == "int64" and self.unit.startswith(MILLISECONDS)
 
     @property
-    def word(self) -> str:
+    def word(self) -> Literal["number", "text", "time"]:
         """What its values are, for people: a number, a text, a time."""
         return "time" if self.is_time else "text" if self.kind == "text" else "number"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -26,6 +26,7 @@ class Picture(BaseModel):
     height: int
     thumbnail: str = Field(description="Where its thumbnail is; `&size=160`, `320`, `640` or `1600` gives others.")
     file: str = Field(description="Where the file itself is.")
+    caption: str | None = Field(description="The beginning of what the column `caption` says, in one line.")
 
 
 class Hit(Picture):
@@ -69,6 +70,17 @@ class RowModel(BaseModel):
     reason: str | None = Field(None, description="Why it is in quarantine.")
 
 
+class Known(BaseModel):
+    """What one column of the store says of an image."""
+
+    name: str
+    kind: Literal["number", "text", "time"]
+    unit: str = Field(description="Of a time, how it counts and by which clock.")
+    value: int | float | str | None = Field(
+        description="Null where nothing is known. Whole numbers beyond 2^53, which browsers round, are text."
+    )
+
+
 class Details(Picture):
     """All that is known of one image."""
 
@@ -77,6 +89,7 @@ class Details(Picture):
     bytes: int | None
     modified: str | None = Field(description="The mtime of the file, or of its archive, ISO 8601; null if unknown.")
     models: list[RowModel]
+    columns: list[Known] = Field(description="Each column of the store.")
 
 
 class Model(BaseModel):

@@ -20,6 +20,7 @@ from pixelmill.images.sandbox import Pixels, scaled_in_sandbox
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
 from pixelmill.web.answers import Picture, Place
+from pixelmill.web.known import caption_of
 from pixelmill.web.originals import Located, locate
 from pixelmill.web.security import Door, RateLimit, client_of, kept_secret
 from pixelmill.web.snapshot import Newest
@@ -112,4 +113,5 @@ def _picture(store: Store, content: Located) -> Picture:
         height=int(store.column("images/height", row, row + 1)[0]),
         thumbnail=f"/api/images/{row}/thumbnail?v={content.sha256.hex()[:12]}",
         file=f"/api/images/{row}",
+        caption=caption_of(store, row),
     )

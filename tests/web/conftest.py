@@ -3,6 +3,8 @@ knows words."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,10 +19,13 @@ from pixelmill.images.decode import DecodeOptions
 from pixelmill.run import steps
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
+from pixelmill.store.reader import Store
 from pixelmill.web.app import make_app
 from pixelmill.web.gallery import Gallery, Limits
 from tests.support.checkpoints import TinyModels, make_tiny_models
 from tests.support.chromium import CHROMIUM
+from tests.support.columns import add_columns
+from tests.support.exifs import exif
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -74,6 +79,33 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Collection:
     twin.save(made.photos / "mountains" / "twin.jpg", quality=97)
     (made.photos / "broken.jpg").write_text("<!doctype html><html>404</html>")
     made.run()
+    return made
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\N{RIGHT-TO-LEFT OVERRIDE} \u05e9\u05dc\u05d5\u05dd"
+"""A caption of somebody who means ill."""
+CAPTIONS = {
+    "sea/far.webp": "A sail,\nfar out at sea", "sea/evening.jpg": HOSTILE, "mountains/dusk.webp": "long " * 13_000,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def described(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Pictures of which something is known: one says when and where it was taken, three have captions, all but one a
+    label, whose quotes are part of it."""
+    made = collection.copied(tmp_path_factory.mktemp("described"))
+    taken = Image.open(made.photos / "sea" / "morning.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    taken.save(made.photos / "sea" / "taken.jpg", exif=exif())
+    made.run()
+    paths = [os.fsdecode(path) for path in Store(made.store).paths]
+    columns: dict[str, list[object]] = {
+        "caption": [CAPTIONS.get(path) for path in paths],
+        "label": [None if path == "sea/far.webp" else f"the {path.split('/')[0]}'s" for path in paths],
+        "rating": [1 + i % 2 for i in range(len(paths))],
+        "keywords": [json.dumps(["blue", "calm"]) if path.startswith("sea/") else None for path in paths],
+        "big": [2**60 + i for i in range(len(paths))],
+    }
+    add_columns(made.store, columns)
     return made
 
 

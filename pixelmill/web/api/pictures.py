@@ -19,6 +19,7 @@ from pixelmill.store.readonly import ledger_of
 from pixelmill.web.answers import Details, Page, RowModel
 from pixelmill.web.api.filtering import InFilters
 from pixelmill.web.gallery import Gallery, InGallery, pictures
+from pixelmill.web.known import known_of
 from pixelmill.web.originals import (
     TYPES,
     Located,
@@ -74,6 +75,7 @@ def details(gallery: InGallery, row: Row) -> Details:
         bytes=size,
         modified=modified,
         models=_models(store, gallery, row),
+        columns=list(known_of(store, row)),
     )
 
 

@@ -19,7 +19,7 @@ export function cell(picture, open, note = "") {
   const image = h("img", {
     src: picture.thumbnail,
     srcset: `${picture.thumbnail} 1x, ${picture.thumbnail}&size=640 2x`,
-    alt: picture.name,
+    alt: picture.caption ?? picture.name,
     decoding: "async",
     width: picture.width || 320,
     height: picture.height || 320,
@@ -41,7 +41,9 @@ export function cell(picture, open, note = "") {
     event.preventDefault();
     open();
   });
-  return h(".tile", { role: "listitem", "--ratio": shape(picture) }, link, similar);
+  // Whoever hears the page has heard it: it is what the image is called.
+  const said = picture.caption && h("p.said", { dir: "auto", title: picture.caption, "aria-hidden": "true" }, picture.caption);
+  return h(`.tile${said ? ".captioned" : ""}`, { role: "listitem", "--ratio": shape(picture) }, link, similar, said);
 }
 
 // Taken out of the page: a thumbnail that has not come by now need not come.

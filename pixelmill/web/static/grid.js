@@ -80,7 +80,8 @@ export class Grid {
     if (!this.begun || !width || (width === this.width && !grown)) return;
     const top = this.width && width !== this.width && scrollY > 0 ? this.memory.top : null;
     this.width = width;
-    this.plan = layout(this.feed.pictures.map(shape), width, parseFloat(style.getPropertyValue("--row")), parseFloat(style.getPropertyValue("--gap")));
+    const [row, gap, line] = ["--row", "--gap", "--line-under"].map((name) => parseFloat(style.getPropertyValue(name)));
+    this.plan = layout(this.feed.pictures.map(shape), width, row, gap, this.feed.pictures.map(({ caption }) => (caption ? line : 0)));
     this.list.style.height = `${this.plan.height}px`;
     this.more.hidden = this.feed.ended;
     if (!this.broken) this.more.textContent = "More";

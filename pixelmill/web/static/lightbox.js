@@ -3,6 +3,7 @@
 import { get } from "./api.js";
 import { button, bytes, h, icon, moment, number } from "./dom.js";
 import { whole } from "./cell.js";
+import { facts as factsOf, said } from "./known.js";
 import { addTerm, isLaid, lay, layAnother, read, searchFor, uncover } from "./state.js";
 
 let dialog = null;
@@ -86,7 +87,7 @@ export function openLightbox({ pictures, index, note = () => "", more = () => nu
 
 // The thumbnail that is there already, until the large one is.
 function large(picture) {
-  const image = h("img", { src: picture.thumbnail, alt: picture.name });
+  const image = h("img", { src: picture.thumbnail, alt: picture.caption ?? picture.name });
   if (picture.width) Object.assign(image.style, { aspectRatio: `${picture.width} / ${picture.height}` });
   image.style.setProperty("--ratio", picture.width ? picture.width / picture.height : 1);
   image.style.setProperty("--width", `${Math.min(picture.width < 400 ? 2 * (picture.width || 160) : picture.width, 1600)}px`);
@@ -124,6 +125,8 @@ async function describe(picture, facts, signal) {
   try {
     const known = await get(`rows/${picture.row}`, {}, signal);
     const list = facts.querySelector("dl");
+    facts.querySelector("h2").after(...said(known.columns));
+    list.prepend(...factsOf(known.columns).flatMap((fact) => pair(...fact)));
     if (known.bytes !== null) list.append(...pair("File", [bytes(known.bytes), known.modified && moment(known.modified)].filter(Boolean).join(", ")));
     if (known.state !== "there") list.append(...pair("File", h("span.warn", {}, STATES[known.state])));
     list.append(...pair("Vectors", ...known.models.map(vector)));
