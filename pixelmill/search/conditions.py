@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _ALONE: Final = {
     "enable_external_access": "false", "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false", "autoload_known_extensions": "false", "lock_configuration": "true",
-    "memory_limit": "1GB", "temp_directory": "",
 }  # fmt: skip
 _REFUSED: Final = {
     "SUBQUERY": "a query inside it", "PARAMETER": "a parameter", "POSITIONAL_REFERENCE": "the number of a column",

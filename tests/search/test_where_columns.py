@@ -266,9 +266,3 @@ def test_the_command_shows_columns(
     assert "None" not in table
     assert code(*asked, "--columns", "lable") == 2
     assert "Did you mean 'label'?" in capfd.readouterr().err
-
-
-def test_a_condition_may_take_so_much_memory(store: pixelmill.Store) -> None:
-    """What would take more than the engine may have is refused, and costs nothing else."""
-    with pytest.raises(QueryError, match=r"Out of Memory|failed to allocate"):
-        store.rows_where("length(repeat(path, 400000000)) > 1")
