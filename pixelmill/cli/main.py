@@ -42,7 +42,7 @@ _GROUPS = {
 }
 _FILES = {
     "pull": "models",
-    **dict.fromkeys(("info", "quarantine", "verify", "compact", "repair", "backup", "export"), "store"),
+    **dict.fromkeys(("quarantine", "verify", "compact", "repair", "backup", "export"), "store"),
 }
 """Where a command is, if not in the file of its name."""
 

@@ -15,37 +15,7 @@ from pixelmill.cli.main import DONE, FAILED
 from pixelmill.formatting import number_of, printable
 
 if TYPE_CHECKING:
-    from pixelmill.store.reader import Store
     from pixelmill.store.rows import Quarantined
-
-
-@click.command(short_help="What a store holds.")
-@common.store_folder
-@common.as_json
-def info(store: Path, as_json: bool) -> None:
-    """Rows, matrices and what made them, coverage, size, parts."""
-    from pixelmill.images.locked import in_words
-    from pixelmill.store.reader import Store
-
-    described = _described(Store(store))
-    if as_json:
-        common.print_json(described)
-        return
-    size = common.human_bytes(described["bytes"])
-    click.echo(f"{store}: {described['rows']:,} rows, {described['parts']} parts, {size}, {described['published_at']}")
-    columns = ("matrix", "dim", "dtype", "embedded", "coverage", "precision", "decode", "fingerprint")
-    table = common.table("", *columns, right=("dim", "embedded", "coverage"))
-    for m in described["matrices"]:
-        share = f"{m['coverage']:.1%}"
-        numbers = (str(m["dim"]), m["dtype"], f"{m['embedded']:,}", share)
-        table.add_row(m["dataset"], *numbers, m["precision"], m["decode"], m["fingerprint"][:16])
-    common.print_table(table)
-    for line in described["generations"]:
-        click.echo(line)
-    for kept in described["ensembles"]:
-        click.echo(f"ensemble {kept['name']}: {', '.join(kept['models'])}, weights {kept['weights']}")
-    for warning in filter(None, (*described["warnings"], in_words(described["sandbox_lacks"]))):
-        click.echo(f"Warning: {printable(warning)}")
 
 
 @click.command(short_help="Which images were refused, and why.")
@@ -227,45 +197,6 @@ def numbers(text: str | None) -> list[float] | None:
         return [float(number) for number in text.split(",")]
     except ValueError as error:
         raise click.BadParameter(f"Expected numbers such as 0.7,0.3. Got {text!r}.") from error
-
-
-def _described(store: Store) -> dict[str, Any]:
-    from pixelmill.images.locked import missing
-    from pixelmill.store.filesystem import warnings_for
-    from pixelmill.store.generations import story
-
-    manifest = store.manifest
-    files = [f for f in store.folder.rglob("*") if f.is_file()]
-    return {
-        "store": os.fspath(store.folder),
-        "rows": manifest.rows,
-        "parts": len(manifest.used_parts()),
-        "bytes": sum(f.stat().st_size for f in files),
-        "revision": manifest.revision,
-        "published_at": manifest.published_at,
-        "format_version": manifest.format_version,
-        "pixelmill_version": manifest.pixelmill_version,
-        "matrices": [_matrix(store, matrix) for matrix in manifest.matrices],
-        "generations": list(story(manifest)),
-        "ensembles": [ensemble.model_dump(mode="json") for ensemble in manifest.ensembles],
-        "warnings": list(warnings_for(store.folder)),
-        "sandbox_lacks": missing(),
-    }
-
-
-def _matrix(store: Store, matrix: Any) -> dict[str, Any]:
-    from pixelmill.store.generations import state
-
-    embedded = int(store.embedded(matrix).sum())
-    return {
-        "dataset": matrix.published_name,
-        "serving": matrix.serving,
-        "state": state(store.manifest, matrix),
-        "dtype": matrix.dtype,
-        "embedded": embedded,
-        "coverage": embedded / len(store) if len(store) else 0.0,
-        **matrix.provenance.model_dump(),
-    }
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -10,10 +10,9 @@ import numpy as np
 from pixelmill.joining.engine import Engine
 from pixelmill.joining.kinds import Readings, read_as, readings_sql, shape_of
 from pixelmill.joining.load import EXAMPLES, Bad, Given, Loaded
-from pixelmill.joining.match import prepare, put_digests, put_keys, ranked
 from pixelmill.joining.said import Said
 from pixelmill.store.column_values import values_of
-from pixelmill.store.column_writer import JOINED_BLOCK, join
+from pixelmill.store.column_writer import join
 from pixelmill.store.columns import Column, ColumnGroup, Values
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
@@ -159,28 +158,3 @@ def _encoded(texts: np.ndarray) -> np.ndarray:
 def _value(given: Given, name: str) -> str:
     """SQL for the text of a column; NULL where there is none."""
     return f"nullif({given.columns[name]}, '')"
-
-
-def put_rows(
-    engine: Engine, writer: StoreWriter, store: Store, tables: Sequence[Loaded], rows: np.ndarray | None,
-    check: Callable[[], None],
-) -> np.ndarray:  # fmt: skip
-    """Tell the engine of the files of `rows` (None: all), by the keys of its tables; (N,) bool: which of all rows are
-    among them, and have a file. `check` may raise before each block."""
-    kinds = list(dict.fromkeys(table.table.key for table in tables))
-    known = np.zeros(len(store), bool)
-    prepare(engine, kinds)
-    with engine.transaction():
-        for start in range(0, len(store), JOINED_BLOCK):
-            stop = min(start + JOINED_BLOCK, len(store))
-            wanted = np.arange(start, stop) if rows is None else rows[(rows >= start) & (rows < stop)]
-            if len(wanted):
-                check()
-                places = ranked(store, writer.ledger, start, stop, wanted.tolist())
-                known[[place.row for _, place in places]] = True
-                for kind in kinds:
-                    if kind == "sha256":
-                        put_digests(engine, store, start, [row for row in wanted.tolist() if known[row]])
-                    else:
-                        put_keys(engine, kind, places)
-    return known

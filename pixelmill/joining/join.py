@@ -12,12 +12,12 @@ from functools import partial
 import numpy as np
 
 from pixelmill.errors import PixelmillError, StoreDamaged, reason_of
-from pixelmill.joining.columns import BESIDE, MOST_COLUMNS, TABLE, Columns, joined_columns, put_rows
+from pixelmill.joining.columns import BESIDE, MOST_COLUMNS, TABLE, Columns, joined_columns
 from pixelmill.joining.engine import Engine, EngineError, engine
 from pixelmill.joining.fetch import fetch, status_of
 from pixelmill.joining.lines import NoTable
 from pixelmill.joining.load import Loaded, load
-from pixelmill.joining.match import match
+from pixelmill.joining.match import match, put_rows
 from pixelmill.joining.said import load_said
 from pixelmill.joining.state import Known, State, is_known, name_of, read_state, written
 from pixelmill.joining.table import Table
@@ -146,7 +146,8 @@ class _Joining:
         found = Columns(self.sql, store, self.loaded, said, self._kept(), is_whole=is_whole)
         if not is_whole and not found.are_begun:
             return self.join(None)
-        known = put_rows(self.sql, self.writer, store, self.loaded, rows, self.check)
+        keys = list(dict.fromkeys(one.table.key for one in self.loaded))
+        known = put_rows(self.sql, self.writer.ledger, store, keys, rows, self.check)
         told = {name_of(one.table): self._report(one, found, is_whole=is_whole) for one in self.loaded}
         unfit = found.unfit(said.given) if said else None
         changed = found.join(self.writer, rows, known, self.check)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from pixelmill.batches import batched
 from pixelmill.joining.engine import Engine
 from pixelmill.joining.load import Loaded
 from pixelmill.joining.table import TableKey
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.reader import Store
+from pixelmill.store.manifest import LOCATION
+from pixelmill.store.reader import BLOCK, Store
 from pixelmill.store.rows import Place
 
 _LINES: Final = 2**40 - 1
@@ -27,52 +29,85 @@ class Match(NamedTuple):
     shared: int
 
 
-def prepare(engine: Engine, keys: Sequence[TableKey]) -> None:
-    """Make room for the keys of rows, by each kind of key that tables have."""
+class Keyed(NamedTuple):
+    """A file of a row, with its rank among those of the row."""
+
+    row: int
+    rank: int
+    source: bytes
+    path: bytes
+
+
+def put_rows(
+    engine: Engine, ledger: Ledger, store: Store, keys: Sequence[TableKey], rows: np.ndarray | None,
+    check: Callable[[], None],
+) -> np.ndarray:  # fmt: skip
+    """Tell the engine by which of some kinds of `keys` lines may mean `rows` (None: all); (N,) bool: which of all rows
+    are among them, and have a file. The file that the store names comes first, others by their paths. `check` may raise
+    at any time."""
+    known = np.zeros(len(store), bool)
     for key in keys:
         engine.run(f"CREATE TABLE rows_by_{key} (row BIGINT, rank BIGINT, key VARCHAR)")
+    with engine.transaction():
+        for start in range(0, len(store), BLOCK):
+            stop = min(start + BLOCK, len(store))
+            wanted = np.arange(start, stop) if rows is None else rows[(rows >= start) & (rows < stop)]
+            if len(wanted):
+                check()
+                first = _published(store, start, stop, wanted)
+                known[[file.row for file in first]] = True
+                _put(engine, keys, first)
+                if "sha256" in keys:
+                    _put_digests(engine, store, start, [file.row for file in first])
+        others = ledger.contents.shared_places() if rows is None else ledger.contents.places_of(rows.tolist())
+        for some in batched(_ranked(others, known), BLOCK):
+            check()
+            _put(engine, keys, some)
+    return known
 
 
-def put_keys(engine: Engine, key: TableKey, places: Sequence[tuple[int, Place]]) -> None:
-    """Tell of some files, each with its rank among those of its row, by which keys lines may name them."""
-    found = [(place.row, rank, text) for rank, place in places for text in _keys(key, place)]
-    if found:
-        rows, ranks, texts = zip(*found, strict=True)
-        engine.insert(f"rows_by_{key}", [rows, ranks], [texts])
+def _published(store: Store, start: int, stop: int, rows: np.ndarray) -> list[Keyed]:
+    paths, sources = (store.texts(name, start, stop) for name in LOCATION)
+    return [
+        Keyed(row, 0, sources[row - start], paths[row - start]) for row in rows.tolist() if paths[row - start]
+    ]  # fmt: skip
 
 
-def ranked(store: Store, ledger: Ledger, start: int, stop: int, rows: Sequence[int]) -> list[tuple[int, Place]]:
-    """The files of rows from `start` to `stop`, each with its rank: that which the store names comes first."""
-    paths, sources = (store.texts(f"images/{name}", start, stop) for name in ("path", "source"))
-    ranks, found = np.zeros(stop - start, np.int64), list[tuple[int, Place]]()
-    for place in ledger.contents.places_of(rows):
-        at = place.row - start
-        is_first = (place.path, place.source) == (paths[at], sources[at])
-        ranks[at] += not is_first
-        found.append((0 if is_first else min(int(ranks[at]), _MOST_RANK), place))
-    return found
+def _ranked(places: Iterable[Place], known: np.ndarray) -> Iterator[Keyed]:
+    ranks = np.zeros(len(known), np.int32)
+    for place in places:
+        if place.row < len(known) and known[place.row]:
+            ranks[place.row] += 1
+            yield Keyed(place.row, min(int(ranks[place.row]), _MOST_RANK), place.source, place.path)
 
 
-def _keys(key: TableKey, place: Place) -> Iterator[str]:
+def _put(engine: Engine, keys: Sequence[TableKey], files: Sequence[Keyed]) -> None:
+    for key in keys:
+        found = [(file.row, file.rank, text) for file in files for text in _texts(key, file)]
+        if found:
+            numbers, ranks, texts = zip(*found, strict=True)
+            engine.insert(f"rows_by_{key}", [numbers, ranks], [texts])
+
+
+def _texts(key: TableKey, file: Keyed) -> Iterator[str]:
+    """What a line may say for a file."""
     try:
-        path, source = place.path.decode(), place.source.decode()
+        path, source = file.path.decode(), file.source.decode()
     except UnicodeDecodeError:
         return  # no text of a table can name it
     if key == "path":
         yield path
         yield f"{source.removesuffix('/')}/{path}"
-    else:
+    elif key == "stem":
         name = path.rpartition("/")[2]
         yield from {name, os.path.splitext(name)[0]}  # noqa: PTH122 - addresses as well
 
 
-def put_digests(engine: Engine, store: Store, start: int, rows: Sequence[int]) -> None:
-    """Tell of the sha256 of some rows, `start` being the first of their block."""
+def _put_digests(engine: Engine, store: Store, start: int, rows: Sequence[int]) -> None:
     if rows:
         digests = store.sha256(start, rows[-1] + 1)
-        engine.insert(
-            "rows_by_sha256", [rows, [0] * len(rows)], [[digests[row - start].tobytes().hex() for row in rows]]
-        )
+        texts = [digests[row - start].tobytes().hex() for row in rows]
+        engine.insert("rows_by_sha256", [rows, [0] * len(rows)], [texts])
 
 
 def match(engine: Engine, loaded: Loaded) -> Match:

@@ -70,6 +70,21 @@ class ColumnValues(Mapping[str, np.ndarray]):
                 result[at] = self.read(name, first, last + 1)[rows[at] - first]
         return result
 
+    def count(self, name: str) -> int:
+        """In how many rows something is known. Raises like `__getitem__`."""
+        group, column = self.about(name)
+        return sum(int(np.count_nonzero(_filled(self._parts, piece, group.dataset(column), column)))
+                   for piece in group.extents)  # fmt: skip
+
+
+def _filled(parts: PartFiles, piece: Extent, dataset: str, column: Column) -> np.ndarray:
+    if column.dtype is None:
+        return parts.filled(piece, dataset)
+    parts.check(piece)
+    values = parts.array(piece, dataset)
+    filled: np.ndarray = values == values if column.kind == "float64" else values != MISSING_INT
+    return filled
+
 
 def values_of(parts: PartFiles, group: ColumnGroup, column: Column, start: int, stop: int) -> np.ndarray:
     """Rows `start` to `stop` of a column, be it served or not; allocated only after the parts behind it were found."""

@@ -121,7 +121,8 @@ class Contents:
         yield from places_of(self._holders, rows)
 
     def shared_places(self) -> Iterator[Place]:
-        """The files of all contents that more than one file is on record for, and of those that may have moved."""
+        """The files of all contents that more than one file is on record for, and of those that may have moved, in the
+        order of their paths."""
         yield from shared_places(self._holders)
 
     def places_modified(self, since_ns: int, until_ns: int) -> Iterator[Place]:

@@ -35,7 +35,7 @@ def places_of(holders: Holders, rows: Sequence[int]) -> Iterator[Place]:
 
 def shared_places(holders: Holders) -> Iterator[Place]:
     """See `Contents.shared_places`."""
-    yield from map(_relative, holders.ask(Place, _HOLDING.format(rows=_SEVERAL)))
+    yield from map(_relative, holders.ask(Place, f"{_HOLDING.format(rows=_SEVERAL)} ORDER BY path"))
 
 
 def places_modified(holders: Holders, since_ns: int, until_ns: int) -> Iterator[Place]:

@@ -177,14 +177,21 @@ def test_images_that_wait_are_exit_code_3(photos: Path, capfd: pytest.CaptureFix
 
 
 def test_info_tells_rows_coverage_and_fingerprint(store: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """`info` shows what the file itself says."""
+    """`info` shows what the file itself says, columns as well, with the number of rows that have a value."""
     told = json.loads(output(capfd, "info", str(store), "--json"))
     with h5py.File(store / "vectors.h5") as file:
         attrs = dict(file[f"vectors/{MODEL}"].attrs)
     assert told["rows"] == 4
     assert told["matrices"][0]["coverage"] == 1.0
     assert told["matrices"][0]["fingerprint"] == attrs["fingerprint"]
+    known = {column["name"]: column for column in told["columns"]}
+    assert known["brightness"] == {
+        "name": "brightness", "kind": "float64", "unit": "grey levels, 0 to 255", "source": "fact",
+        "version": known["brightness"]["version"], "values": 4,
+    }  # fmt: skip
+    assert known["taken_at"]["values"] == known["camera"]["values"] == 0
     assert MODEL in output(capfd, "info", str(store))
+    assert "brightness" in output(capfd, "info", str(store))
 
 
 def test_verify_finds_a_flipped_bit_and_repair_and_run_mend_it(

@@ -33,6 +33,7 @@ def job(tmp_path: Path, photos: Path) -> Job:
     return Job(
         sources=(str(photos),), store=tmp_path / "store", specs=(spec_of("one", tmp_path),),
         cache=CacheSpec(cache_dir=tmp_path / "cache"), device="cpu", precision="float32", batch_size=2, threads=1,
+        facts=False,
     )  # fmt: skip
 
 

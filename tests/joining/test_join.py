@@ -39,8 +39,9 @@ def numbers(writer: StoreWriter) -> list[int]:
 
 
 def joined(writer: StoreWriter, *tables: Table) -> ColumnsReport:
+    """As a run does it."""
+    writer.update_locations(writer.ledger.changes().stale_rows)
     report = join_columns(writer, tables)
-    writer.ledger.changes()
     writer.ledger.settle()
     return report
 
