@@ -205,11 +205,11 @@ def test_errors_that_may_pass_quarantine_nothing(
     with the error gone, embeds the image. One that passes at once costs nothing."""
     tried = list[str]()
 
-    def failing(path: str, *args: int) -> int:
+    def failing(path: str, *args: int, **kwargs: int) -> int:
         if path.endswith("lies.jpg") or (path.endswith("good.png") and path not in tried):
             tried.append(path)
             raise OSError(number, os.strerror(number))
-        return os.open(path, *args)
+        return os.open(path, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(local, "os", SimpleNamespace(**vars(os) | {"open": failing}))

@@ -38,6 +38,7 @@ FACTS: Final = (
     Fact("format", "text", "", "What the file is by its content: `JPEG`, `HEIC`, `DNG`"),
     Fact("bytes", "int64", "bytes", "Size of the file"),
     Fact("frames", "int64", "", "How many pictures the file holds, as an animation or a document of pages does"),
+    Fact("decoded_as", "text", "", "Of camera raw, which picture was taken: its `preview`, or what was `developed`"),
     Fact(
         "taken_at", "int64", "ms since 1970, camera's clock",
         "EXIF DateTimeOriginal and SubSecTimeOriginal as the camera's clock said them, taken for UTC; else those of "
@@ -64,15 +65,17 @@ FACTS: Final = (
 """All of them, in the order of columns. What is missing is NaN, MISSING_INT or ''."""
 
 
-def facts_of(data: bytes, kind: str, picture: Image.Image, frames: int) -> tuple[dict[str, float | int | str], str]:
+def facts_of(
+    data: bytes, kind: str, picture: Image.Image, frames: int, made: str = ""
+) -> tuple[dict[str, float | int | str], str]:
     """Each of FACTS, and what of the file's metadata could not be read ('': nothing is wrong with it).
 
-    `picture` is what was decoded of `data`, RGB, perhaps scaled down, of one of `frames` pictures in a file of `kind`.
-    Texts are UTF-8 of at most 256 characters. Safe on hostile bytes: metadata that is broken costs itself.
-    """
+    `picture` is what was decoded of `data`, RGB, perhaps scaled down, of one of `frames` pictures in a file of `kind`;
+    `made` is what `Decoded.made` says. Texts are UTF-8 of at most 256 characters. Safe on hostile bytes: metadata that
+    is broken costs itself."""
     exif = exif_of(kind, data)
     facts: dict[str, float | int | str] = {
-        "format": kind, "bytes": len(data), "frames": frames,
+        "format": kind, "bytes": len(data), "frames": frames, "decoded_as": made,
         **taken(exif), "camera": camera(exif), "lens": lens(exif), **place(exif), **measures(picture),
     }  # fmt: skip
     return facts, "; ".join(dict.fromkeys(exif.broken))[:_LONGEST_NOTE]

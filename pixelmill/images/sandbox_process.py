@@ -116,7 +116,7 @@ def _answer(request: dict[str, Any], memory: int, limits: _Limits) -> dict[str, 
             arrays = [] if whole else _made(picture, request)
             facts, broken = None, ""
             if request.get("facts"):
-                facts, broken = facts_of(data, picture.format, picture.image, picture.frames)
+                facts, broken = facts_of(data, picture.format, picture.image, picture.frames, picture.made)
             _hand_over(memory, _strips(picture.image) if whole else arrays)
     except ImageRejected as rejected:
         return {"rejected": [rejected.stage, rejected.reason[:_LONGEST_REASON]]}

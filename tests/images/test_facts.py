@@ -161,7 +161,7 @@ def test_a_decoder_that_answers_otherwise_costs_the_picture(tmp_path: Path, monk
     end_idle_decoders()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     try:
-        with pytest.raises(ImageRejected, match="no facts as they should be"):
+        with pytest.raises(ImageRejected, match="does not fit together"):
             decode_in_sandbox(encoded(scene(), "PNG"), DecodeOptions(), shortest=40, wanted=[SMALL], facts=True)
     finally:
         end_idle_decoders()
