@@ -35,6 +35,17 @@ _FLEETING: Final = frozenset({
     "now", "random", "today", "transaction_timestamp",
 })  # fmt: skip
 """Functions that answer otherwise from one moment to the next."""
+_BOUNDED: Final = frozenset({
+    "+", "-", "*", "/", "//", "%", "~~", "!~~", "~~*", "!~~*", "~~~", "like_escape", "not_like_escape",
+    "ilike_escape", "not_ilike_escape", "regexp_full_match", "regexp_matches", "contains", "starts_with", "ends_with",
+    "prefix", "suffix", "lower", "upper", "trim", "ltrim", "rtrim", "length", "strlen", "left", "right", "substring",
+    "abs", "sign", "round", "floor", "ceil", "ceiling", "trunc", "sqrt", "pow", "power", "ln", "log", "log10", "exp",
+    "sin", "cos", "asin", "acos", "radians", "degrees", "least", "greatest", "coalesce", "ifnull", "nullif", "isnan",
+    "date_part", "date_trunc", "date_diff", "datediff", "year", "quarter", "month", "week", "day", "hour", "minute",
+    "second", "dayofweek", "isodow", "dayofyear", "dayname", "monthname", "last_day", "make_date", "to_years",
+    "to_months", "to_weeks", "to_days", "to_hours", "to_minutes", "to_seconds", "to_milliseconds", "now", "today",
+})  # fmt: skip
+"""Functions whose answer is not much larger than what they are given: no `repeat`, no lists, no joining of texts."""
 _LINE: Final = "the line"
 """The column of lines' numbers. No condition names it: no column of a store has a blank in its name."""
 _TOLD: Final = 200
@@ -45,10 +56,12 @@ _EXAMPLE: Final = "width >= 1000 AND path LIKE '2024/%'"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition as it was written, the columns that it names, and whether others may fulfil it a moment later."""
+    """A condition as it was written, the columns that it names, the functions that it calls, and whether others may
+    fulfil it a moment later."""
 
     text: str
     named: frozenset[str]
+    calls: frozenset[str]
     fleeting: bool
 
 
@@ -65,8 +78,16 @@ def read(text: str) -> Condition:
             raise no_condition(text, f"It has {found}")
     named = {".".join(node["column_names"]) for node in nodes if node.get("class") == "COLUMN_REF"}
     moments = {name for name in named if name.lower() in _NOW}
-    fleeting = any(node.get("function_name") in _FLEETING for node in nodes)
-    return Condition(text, frozenset(named - moments), fleeting or bool(moments))
+    calls = frozenset(node["function_name"] for node in nodes if node.get("class") in ("FUNCTION", "WINDOW"))
+    return Condition(text, frozenset(named - moments), calls, bool(moments or calls & _FLEETING))
+
+
+def require_bounded(text: str) -> None:
+    """Raise QueryError for a condition that could take memory without end, as one that somebody sends over a network
+    must not: it calls only functions that are known to give no more than they take."""
+    beyond = sorted(read(text).calls - _BOUNDED)
+    if beyond:
+        raise no_condition(text, f"It calls {', '.join(beyond)}, which is not taken here")
 
 
 def engine() -> DuckDBPyConnection:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import pixelmill
 from pixelmill.errors import QueryError
+from pixelmill.search.conditions import require_bounded
 from pixelmill.search.filters import Filters
 from pixelmill.search.query import Row
 from pixelmill.search.searcher import Searcher
@@ -191,3 +192,30 @@ def test_a_store_without_a_ledger(tiny: TinyModels, tmp_path: Path) -> None:
     assert len(store.rows_where("path LIKE '%/copy.png' OR path LIKE '%/red.png'")) == 1
     assert any("no ledger" in note for note in store.search(row=0, where="path LIKE '%'").notes)
     assert not store.search(row=0, where="width > 1").notes
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "width > height AND path LIKE '2024/%' AND NOT path ILIKE '%copy%' AND path GLOB '*' AND path ~ '[0-9]+'",
+        "year(modified) = 2024 AND modified::DATE >= DATE '2024-01-01' AND extract(month FROM modified) IN (5, 6)",
+        "modified > current_date - INTERVAL 30 DAY AND modified BETWEEN now() - to_days(3) AND today()",
+        "lower(path) = 'a' OR coalesce(width, 0) * 2 >= least(height, 5) % 3 OR path IS NULL OR path NOT LIKE 'x'",
+        "CASE WHEN width > 1 THEN true ELSE false END AND path LIKE 'x!%' ESCAPE '!' AND contains(path, 'x')",
+    ],
+)
+def test_what_people_ask_is_bounded(where: str, store: pixelmill.Store) -> None:
+    """Comparisons, patterns, times and sums are taken from whoever asks over a network."""
+    require_bounded(where)
+    store.rows_where(where)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["repeat(path, 9)", "path || path", "replace(path, 'a', 'aa')", "lpad(path, 9, 'a')", "range(9)", "format('{:9}', 1)",
+     "list_filter([1], lambda x: x > 0)", "[x for x in [1]]", "string_agg(path, ',')", "row_number() OVER ()"],
+)  # fmt: skip
+def test_what_may_take_memory_without_end_is_refused(call: str) -> None:
+    """From whoever asks over a network: functions that give more than they take."""
+    with pytest.raises(QueryError, match="which is not taken here"):
+        require_bounded(f"width > 1 AND ({call}) IS NOT NULL")
