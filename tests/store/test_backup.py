@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import backup as backing_up
 from pixelmill.store.backup import backup
 from pixelmill.store.backup_target import MARK
+from pixelmill.store.column_writer import begin
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.database import connect
@@ -30,7 +32,17 @@ from pixelmill.store.schema import LEDGER
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import Crash, Steps
 from tests.support.disk import small_disk
-from tests.support.stores import check_plain, provenance, record_files, sha256, shard_rows
+from tests.support.stores import (
+    check_plain,
+    facts_group,
+    join_tags,
+    provenance,
+    read_plain,
+    record_files,
+    rounds_of,
+    sha256,
+    shard_rows,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,11 +52,12 @@ def contents(count: int) -> dict[bytes, dict[str, bool]]:
 
 
 def commit(folder: Path, *numbers: int) -> None:
-    """A shard for each of the contents."""
+    """A shard for each of the contents, with facts."""
     with StoreWriter(folder) as writer:
+        facts = begin(writer, facts_group())
         for number in numbers:
             record_files(writer, range(number + 1))
-            writer.commit(shard_rows([number], [writer.matrix(provenance("a"), "float32")]))
+            writer.commit(shard_rows([number], [writer.matrix(provenance("a"), "float32")], facts=facts))
 
 
 def merge(folder: Path) -> None:
@@ -67,8 +80,13 @@ def test_a_backup_is_a_store_that_goes_on(folder: Path, tmp_path: Path) -> None:
     """It holds what the store holds, by the same manifest; one put back elsewhere does so again, knows all
     contents, and takes more."""
     commit(folder, *range(4))
+    with StoreWriter(folder) as writer:
+        join_tags(writer, 1)
     done = backup(folder, tmp_path / "backup")
-    assert (done.rows, done.copied, done.kept) == (4, 4, 0)
+    for name, values in read_plain(folder).items():
+        np.testing.assert_array_equal(read_plain(tmp_path / "backup")[name], values)
+    assert rounds_of(read_plain(tmp_path / "backup")) == [1] * 4
+    assert (done.rows, done.copied, done.kept) == (4, 5, 0)
     check(tmp_path / "backup", 4)
     assert Store(tmp_path / "backup").manifest == Store(folder).manifest
     shutil.rmtree(folder)

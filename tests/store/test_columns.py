@@ -11,6 +11,7 @@ import pytest
 
 from pixelmill.errors import StoreError, StoreTooNew, UnknownColumn
 from pixelmill.store import column_writer
+from pixelmill.store.additions import facts_datasets
 from pixelmill.store.column_writer import begin, drop, join, serve
 from pixelmill.store.columns import MISSING_INT, ColumnGroup, Values
 from pixelmill.store.commit import StoreWriter
@@ -118,6 +119,19 @@ def test_a_damaged_part_costs_its_own_values(store: Path) -> None:
         matrix = writer.matrix(provenance("a"), "float32")
         writer.commit(shard_rows(range(5, 8), [matrix], facts=facts_group()))
     assert not np.isnan(Store(store).columns["light"][5:]).any()
+
+
+def test_a_value_of_a_row_that_has_none_is_damage(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row is told to have no facts and has some: that is nothing that a program writes, and is named by `verify`."""
+
+    def unfilled(group: ColumnGroup, *given: object) -> dict[str, object]:
+        return facts_datasets(group, *given) | {group.embedded: np.zeros(2, dtype=np.uint8)}  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pixelmill.store.commit.facts_datasets", unfilled)
+    with StoreWriter(store) as writer:
+        writer.commit(shard_rows([8, 9], [writer.matrix(provenance("a"), "float32")], facts=facts_group()))
+    found = {damage.dataset: damage.rows for damage in verify(store)}
+    assert found == dict.fromkeys(("columns/light", "columns/taken", "columns/camera"), ((8, 9), (9, 10)))
 
 
 def test_committing_twice_changes_nothing(store: Path) -> None:

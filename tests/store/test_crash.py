@@ -9,15 +9,31 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pixelmill.store.column_writer import begin, drop, serve
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Changes
 from pixelmill.store.verify import repair, verify
 from tests.support.crash import crashing
-from tests.support.stores import check_plain, file_of, provenance, record_files, sha256, shard_rows
+from tests.support.stores import (
+    check_aligned,
+    check_plain,
+    fact,
+    facts_group,
+    file_of,
+    join_tags,
+    known_in,
+    provenance,
+    read_plain,
+    record_files,
+    rounds_of,
+    sha256,
+    shard_rows,
+)
 
 COMMIT = (
     "before part", "after part", "manifest.json aside", "vectors.h5 aside", "before revision", "after revision",
@@ -102,10 +118,13 @@ def test_compaction_survives_death(step: int, folder: Path) -> None:
     with StoreWriter(folder) as writer:
         matrices = [writer.matrix(provenance(m), "float32") for m in "ab"]
         for start in range(0, 12, 3):
-            writer.commit(shard_rows(range(start, start + 3), matrices))
+            writer.commit(shard_rows(range(start, start + 3), matrices, facts=begin(writer, facts_group())))
+            join_tags(writer, start + 1)
         with crashing(step) as steps:
             compact(writer, retention=-1)
     check_plain(folder, everything(12))
+    assert rounds_of(read_plain(folder)) == [10] * 12
+    assert known_in(read_plain(folder)["columns/light"]) == [True] * 12
     assert verify(folder) == []
     with StoreWriter(folder) as writer:
         assert compact(writer, retention=-1).parts_after == 1
@@ -126,6 +145,50 @@ def test_these_are_all_the_steps(folder: Path) -> None:
             compact(writer, retention=-1)
     assert committing.count == len(COMMIT)
     assert 6 < compacting.count <= 22
+
+
+@pytest.mark.parametrize("act", ["begin", "join", "serve", "drop"])
+@pytest.mark.parametrize("step", range(9))
+def test_what_is_done_to_columns_survives_death(step: int, act: str, folder: Path) -> None:
+    """Columns that are begun, joined, served or dropped are as they were or as they were to be, for all rows; done
+    again, it is done, and a third time it writes nothing."""
+    first, second = facts_group(), facts_group("2")
+
+    def do() -> object:
+        acts = {
+            "begin": lambda: begin(writer, facts_group("3")), "join": lambda: join_tags(writer, 2),
+            "serve": lambda: serve(writer, second.fingerprint), "drop": lambda: drop(writer, ["tag"]),
+        }  # fmt: skip
+        return acts[act]()
+
+    with StoreWriter(folder) as writer:
+        matrices = [writer.matrix(provenance("a"), "float32")]
+        record_files(writer, range(6))
+        writer.commit(shard_rows(range(6), matrices, facts=begin(writer, first)))
+        writer.commit(shard_rows(range(6), [], facts=begin(writer, second)))
+        join_tags(writer, 1)
+        before = read_plain(folder)
+        with crashing(step) as steps:
+            do()
+    died = bool(steps.died)
+    after = read_plain(folder)
+    check_aligned(after)
+    assert rounds_of(after) in ([1] * 6, {"join": [2] * 6, "drop": []}.get(act, [1] * 6))
+    assert verify(folder) == []
+    with StoreWriter(folder) as writer:
+        assert sorted(check_aligned(read_plain(folder))) == sorted(sha256(n) for n in range(6))
+        do()
+        done, revision = read_plain(folder), writer.snapshot().manifest.revision
+        do()
+        assert writer.snapshot().manifest.revision == revision
+    assert rounds_of(done) == {"join": [2] * 6, "drop": []}.get(act, [1] * 6)
+    version = {"serve": "2"}.get(act, "1")
+    for name in ("light", "taken", "camera"):
+        assert done[f"columns/{name}"].tolist() == [fact(sha256(n), name, version) for n in range(6)]
+    np.testing.assert_array_equal(done["vectors/a"], before["vectors/a"])
+    assert died == (step < steps.count)
+    assert steps.count <= 9
+    assert verify(folder) == []
 
 
 @pytest.mark.parametrize("step", range(6))

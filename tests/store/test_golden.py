@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pixelmill.store.column_writer import begin, drop
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.manifest import FORMAT_VERSION
@@ -16,6 +19,7 @@ from pixelmill.store.verify import verify
 from tests.support.golden import (
     GOLDEN,
     MOVED,
+    REFUSED,
     ROWS,
     check_with_h5py,
     check_with_reader,
@@ -23,7 +27,16 @@ from tests.support.golden import (
     expected_of,
     found,
 )
-from tests.support.stores import provenance, sha256, vector
+from tests.support.stores import (
+    check_aligned,
+    facts_group,
+    join_tags,
+    known_in,
+    provenance,
+    read_plain,
+    sha256,
+    vector,
+)
 
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir())
 
@@ -90,11 +103,54 @@ def test_a_writer_goes_on_with_it(store: Path, version: str) -> None:
         compact(writer, retention=0)
         assert writer.ledger.contents.row_of(sha256(MOVED)) == MOVED
         assert writer.ledger.changes().new == 2
-    expected = expected_of(version)
-    dim = expected["datasets"]["vectors/b"]["dim"]
-    for n in range(8, ROWS):
-        expected["datasets"]["vectors/b"]["values"][n] = vector(sha256(n), "b", dim, "float16").tolist()
+    expected = completed(version)
     check_with_h5py(store / "vectors.h5", expected)
     check_with_reader(store, expected)
     assert Store(store)["a"].read()[-1].tolist() == vector(sha256(ROWS + 1), "a", 3).tolist()
+    assert verify(store) == []
+
+
+def completed(version: str) -> dict[str, Any]:
+    """What a golden store holds when model b has embedded all rows."""
+    expected = expected_of(version)
+    both = expected["datasets"]["vectors/b"]
+    for n in range(8, ROWS):
+        both["values"][n] = vector(sha256(n), "b", both["dim"], "float16").tolist()
+    return expected
+
+
+def shape_of(value: Any, name: str = "") -> Any:
+    """What fields there are in JSON, whatever they say; of parts, extents and other lists, what is in the first."""
+    if isinstance(value, dict):
+        fields = list(value.items())[:1] if name in ("parts", "arrays", "versions") else list(value.items())
+        return [("" if name in ("parts", "arrays", "versions") else key, shape_of(found, key)) for key, found in fields]
+    return [shape_of(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else ""
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version < "v3"], indirect=True)
+def test_older_stores_go_on_in_their_format_until_they_have_columns(store: Path, version: str) -> None:
+    """What a writer publishes has the fields that programs of that time know, no more; once it is asked for facts or
+    tables the store is of the format of columns, with all that it had; and without them again of its own."""
+    written = int(version.removeprefix("v"))
+    before = shape_of(json.loads((store / "manifest.json").read_bytes()))
+    with StoreWriter(store) as writer:
+        writer.commit(committed(range(8, ROWS), [writer.matrix(provenance("b"), "float16")]))
+        compact(writer, retention=-1)
+        compact(writer, retention=-1)
+        assert (store / "vectors.h5").read_bytes().startswith(b"pixelmill format %d " % written)
+        now = json.loads((store / "manifest.json").read_bytes())
+        assert dict(shape_of(now)) == {**dict(before), "retired": ""}
+        assert not any(name.startswith(("columns/", "filled/")) for p in now["parts"].values() for name in p["arrays"])
+        facts = begin(writer, facts_group())
+        writer.commit(committed(range(ROWS), [], facts=facts))
+        assert join_tags(writer, 1) == ROWS
+        check_aligned({name: v for name, v in read_plain(store).items() if not name.startswith("ensembles/")})
+        assert (store / "vectors.h5").read_bytes().startswith(b"pixelmill format 3 ")
+        assert known_in(read_plain(store)["columns/light"]) == [n != REFUSED for n in range(ROWS)]
+        expected = completed(version)
+        check_with_h5py(store / "vectors.h5", expected)
+        assert verify(store) == []
+        drop(writer, ["light", "tag"])
+        assert (store / "vectors.h5").read_bytes().startswith(b"pixelmill format %d " % written)
+    check_with_h5py(store / "vectors.h5", expected)
     assert verify(store) == []

@@ -17,6 +17,7 @@ import pytest
 
 from pixelmill.errors import StoreDamaged
 from pixelmill.sources.found import FoundFile
+from pixelmill.store.column_writer import begin, serve
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import RETENTION, compact
 from pixelmill.store.manifest import Matrix
@@ -29,9 +30,13 @@ from tests.support.stores import (
     check_plain,
     check_sizes,
     columns_of,
+    facts_group,
+    join_tags,
+    known_in,
     provenance,
     read_own,
     read_plain,
+    rounds_of,
     sha256,
     shard_rows,
 )
@@ -46,12 +51,14 @@ PER_ROUND = 3
 
 class Nightly:
     """A writer that does everything there is to do to a store, round by round. In each snapshot that it publishes every
-    row of every model is embedded, and all files lie in one folder, whose number never falls."""
+    row of every model is embedded and has its facts, all files lie in one folder, and all tags are of one round, whose
+    numbers never fall."""
 
     def __init__(self, writer: StoreWriter, retention: float = SHORT) -> None:
         self.writer, self.retention = writer, retention
         self.count = self.round = self.deleted = 0
         self.served = self.generation(0)
+        self.facts = begin(writer, facts_group())
         self.other = writer.matrix(provenance("b"), "float16")
 
     def generation(self, number: int) -> Matrix:
@@ -61,12 +68,14 @@ class Nightly:
         self.add(PER_ROUND)
         self.move()
         self.switch()
+        self.remake()
+        join_tags(self.writer, self.round)
         self.add(1)
         self.deleted += compact(self.writer, retention=self.retention).deleted
 
     def add(self, count: int) -> None:
         numbers = range(self.count, self.count + count)
-        given = shard_rows(numbers, [self.served, self.other])
+        given = shard_rows(numbers, [self.served, self.other], facts=self.facts)
         for content, number in zip(given.contents, numbers, strict=True):
             object.__setattr__(content, "file", self.file(number))
         self.count += count
@@ -89,6 +98,12 @@ class Nightly:
         assert self.writer.serve([new.provenance.fingerprint]) == ["a"]
         self.served = new
 
+    def remake(self) -> None:
+        """All facts by another version, which takes over when they are there."""
+        self.facts = begin(self.writer, facts_group("2" if self.facts.version == "1" else "1"))
+        self.writer.commit(shard_rows(range(self.count), [], facts=self.facts))
+        assert serve(self.writer, self.facts.fingerprint)
+
     def scan(self) -> None:
         scan = self.writer.ledger.scans.begin()
         self.writer.ledger.scans.record(scan, [self.file(n) for n in range(self.count)])
@@ -100,11 +115,13 @@ class Nightly:
 
 @dataclass(frozen=True)
 class Look:
-    """What one snapshot was: its rows, the folder that its files lie in, the generation of model `a`."""
+    """What one snapshot was: its rows, the folder that its files lie in, the generation of model `a`, the round of its
+    tags."""
 
     rows: int
     folder: int
     generation: int
+    tags: int = 0
 
 
 def check_whole(columns: Columns) -> Look:
@@ -119,7 +136,13 @@ def check_whole(columns: Columns) -> Look:
     assert len(folders) <= 1, "paths of two snapshots"
     assert paths == [f"{folder}/{n}.png" for folder in folders for n in range(len(rows))]
     assert set(columns["images/source"]) <= {SOURCE.encode()}
-    return Look(len(rows), int(folders.pop()) if folders else 0, columns["vectors/a"].shape[1] - 3)
+    if rows:
+        assert all(known_in(columns["columns/light"])), "facts of two snapshots"
+    tags = rounds_of(columns)
+    assert tags == sorted(tags, reverse=True), "a row that was there has no tag"
+    assert len(set(tags) - {0}) <= 1, "tags of two snapshots"
+    folder = int(folders.pop()) if folders else 0
+    return Look(len(rows), folder, columns["vectors/a"].shape[1] - 3, max(tags, default=0))
 
 
 def look_plain(folder: Path, hold: float) -> Look:
@@ -219,7 +242,7 @@ def check_seen(seen: Seen, night: Nightly) -> None:
     """The reader met no fault, looked often, saw much of what was done, and nothing ever went back."""
     assert not seen.error, seen.error
     assert len(seen.looks) > seen.too_slow
-    for name in ("rows", "folder", "generation"):
+    for name in ("rows", "folder", "generation", "tags"):
         values = [getattr(look, name) for look in seen.looks]
         assert values == sorted(values), f"{name} went back"
         assert len(set(values)) > night.round / 4, f"too few {name} seen for this to prove anything"

@@ -13,8 +13,10 @@ from pixelmill.store import master, master_file
 from pixelmill.store.extents import Extent
 from pixelmill.store.manifest import ArrayLayout, Manifest, NamedEnsemble, Part, Retired
 from pixelmill.store.reader import Store
+from pixelmill.store.validate import ENDS, JOINED
 from pixelmill.store.verify import repair, verify
 from tests.support.golden import GOLDEN
+from tests.support.stores import facts_group
 
 Lie = Callable[[Manifest], Manifest]
 
@@ -124,16 +126,103 @@ LIES: dict[str, Lie] = {
 }
 
 
+def with_group(manifest: Manifest, **changes: object) -> Manifest:
+    """The manifest with its first group of columns changed."""
+    group, *others = manifest.columns
+    return manifest.model_copy(update={"columns": (group.model_copy(update=changes), *others)})
+
+
+def with_column(manifest: Manifest, **changes: object) -> Manifest:
+    """The manifest with the first column of its first group changed."""
+    column, *others = manifest.columns[0].columns
+    return with_group(manifest, columns=(column.model_copy(update=changes), *others))
+
+
+def with_values(manifest: Manifest, **changes: int | str) -> Manifest:
+    """The manifest with the first extent of its first group of columns changed."""
+    extent, *rest = manifest.columns[0].extents
+    return with_group(manifest, extents=(extent._replace(**changes), *rest))  # type: ignore[arg-type]
+
+
+def with_dataset(manifest: Manifest, name: str, **changes: object) -> Manifest:
+    """The manifest with the layout of a dataset of columns in their part changed; without any it is not there."""
+    group = next(g for g in manifest.columns if any(name.startswith(of) for of in g.names))
+    part = manifest.parts[group.extents[0].part]
+    arrays = {of: array for of, array in part.arrays.items() if of != name}
+    if changes:
+        arrays[name] = ArrayLayout(**{**part.arrays[name].model_dump(), **changes})
+    return manifest.model_copy(
+        update={"parts": {**manifest.parts, part.file: part.model_copy(update={"arrays": arrays})}}
+    )
+
+
+LIGHT, CAMERA = (facts_group().dataset(facts_group().columns[at]) for at in (0, 2))
+OF_COLUMNS: dict[str, Lie] = {
+    "columns in the second format": lambda m: m.model_copy(update={"format_version": 2}),
+    "columns in the first format": lambda m: m.model_copy(update={"format_version": 1}),
+    "columns of no name": lambda m: with_group(m, columns=()),
+    "column of an empty name": lambda m: with_column(m, name=""),
+    "column above the group": lambda m: with_column(m, name="../vectors"),
+    "column inside another": lambda m: with_column(m, name="camera/inside"),
+    "column called as its group": lambda m: with_column(m, name="."),
+    "column of a long name": lambda m: with_column(m, name="x" * 65),
+    "column with a zero byte": lambda m: with_column(m, name="a\0"),
+    "unit with a zero byte": lambda m: with_column(m, unit="a\0"),
+    "source with a zero byte": lambda m: with_group(m, source="a\0"),
+    "two columns of one name": lambda m: m.with_columns([*m.columns, m.columns[0].model_copy(update={"version": "2"})]),
+    "a group twice": lambda m: m.with_columns([*m.columns, m.columns[0].model_copy(update={"serving": False})]),
+    "values before the first row": lambda m: with_values(m, row=-1),
+    "values beyond the last row": lambda m: with_values(m, row=11),
+    "values of no part": lambda m: with_values(m, offset=-1),
+    "values beyond the part": lambda m: with_values(m, offset=10),
+    "values in a part not listed": lambda m: with_values(m, part="0123456789abcdef.h5"),
+    "values in the part of others": lambda m: with_values(m, part=m.identity[-1].part),
+    "values twice": lambda m: with_group(m, extents=m.columns[0].extents * 2),
+    "values of another version": lambda m: with_group(m, version="2"),
+    "values of another kind": lambda m: with_column(m, kind="int64"),
+    "texts for numbers": lambda m: with_column(m, kind="text"),
+    "numbers of another type": lambda m: with_dataset(m, LIGHT, dtype="<i8"),
+    "numbers of objects": lambda m: with_dataset(m, LIGHT, dtype="|O"),
+    "numbers that are not there": lambda m: with_dataset(m, LIGHT),
+    "numbers too few": lambda m: with_dataset(m, LIGHT, shape=(1,)),
+    "numbers in a table": lambda m: with_dataset(m, LIGHT, shape=(3, 1)),
+    "numbers beyond the file": lambda m: with_dataset(m, LIGHT, offset=10**6),
+    "ends of texts too few": lambda m: with_dataset(m, CAMERA + ENDS, shape=(1,)),
+    "ends of texts that are fractions": lambda m: with_dataset(m, CAMERA + ENDS, dtype="<f8"),
+    "ends of texts that are not there": lambda m: with_dataset(m, CAMERA + ENDS),
+    "bytes of texts that are numbers": lambda m: with_dataset(m, CAMERA + JOINED, dtype="<f4"),
+    "bytes of texts that are not there": lambda m: with_dataset(m, CAMERA + JOINED),
+    "bytes of texts beyond the file": lambda m: with_dataset(m, CAMERA + JOINED, shape=(10**9,)),
+    "flags that are wide": lambda m: with_dataset(m, facts_group().embedded, dtype="<i4"),
+    "flags that are not there": lambda m: with_dataset(m, facts_group().embedded),
+}
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / "v1" / "store", tmp_path / "store"))
+
+
+@pytest.fixture
+def columns(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "v3" / "store", tmp_path / "columns"))
 
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_lie_is_refused_whatever_its_checksums(lie: str, store: Path) -> None:
     """A master and a copy with a lie, all checksums right: the reader raises, verify names the master, repair says what
     to restore; and no program publishes it."""
-    lying = LIES[lie](Store(store).manifest)
+    check_refused(store, LIES[lie](Store(store).manifest))
+
+
+@pytest.mark.parametrize("lie", OF_COLUMNS)
+def test_a_lie_about_columns_is_refused_as_well(lie: str, columns: Path) -> None:
+    """In the same words, by all of them."""
+    check_refused(columns, OF_COLUMNS[lie](Store(columns).manifest))
+
+
+def check_refused(store: Path, lying: Manifest) -> None:
+    version = Store(store).manifest.format_version
     before = (store / "vectors.h5").read_bytes()
     with pytest.raises(StoreError, match="Nothing was published"):
         master.publish(store, lying)
@@ -141,7 +230,7 @@ def test_a_lie_is_refused_whatever_its_checksums(lie: str, store: Path) -> None:
     body = master.sealed(lying)
     (store / "manifest.json").write_bytes(body)
     # As a master that holds nothing else: HDF5 does not take every lie.
-    (store / "vectors.h5").write_bytes(master_file.header(body, lying.pixelmill_version, 1) + body)
+    (store / "vectors.h5").write_bytes(master_file.header(body, lying.pixelmill_version, version) + body)
     with pytest.raises(StoreDamaged, match=r"cannot be read \(.+\)"):
         Store(store)
     assert [damage.file for damage in verify(store)] == ["vectors.h5"]
@@ -161,6 +250,15 @@ def test_the_truth_is_published(store: Path) -> None:
     assert master.publish(store, manifest).rows == 12
 
 
+def test_the_truth_about_columns_is_published(columns: Path) -> None:
+    """What the lies about columns alter is accepted as it is."""
+    manifest = Store(columns).manifest
+    layout = manifest.parts[manifest.columns[0].extents[0].part].arrays[LIGHT]
+    assert with_column(with_values(with_dataset(manifest, LIGHT, offset=layout.offset))) == manifest
+    assert with_group(manifest) == manifest
+    assert master.publish(columns, manifest).rows == 12
+
+
 def test_texts_that_end_before_they_start_are_damage(store: Path) -> None:
     """Wrong lengths beside the paths are told with file and rows, and never cut a path out of others."""
     manifest = Store(store).manifest
@@ -173,3 +271,17 @@ def test_texts_that_end_before_they_start_are_damage(store: Path) -> None:
         path.write_bytes(whole[:at] + value.to_bytes(8, "little", signed=True) + whole[at + 8 :])
         with pytest.raises(StoreDamaged, match=f"{part.file}.*rows {extent.row} to"):
             _ = Store(store).paths
+
+
+def test_values_that_end_before_they_start_are_damage(columns: Path) -> None:
+    """So are wrong lengths beside the texts of a column, which may be of any size."""
+    manifest = Store(columns).manifest
+    extent = manifest.columns[0].extents[0]
+    path = columns / "parts" / extent.part
+    whole = bytearray(path.read_bytes())
+    at = manifest.parts[extent.part].arrays[CAMERA + ENDS].offset + 8 * extent.offset
+    for value in (-1, 10**6, 2**62):
+        path.write_bytes(whole[:at] + value.to_bytes(8, "little", signed=True) + whole[at + 8 :])
+        with pytest.raises(StoreDamaged, match=f"{extent.part}.*rows {extent.row} to"):
+            Store(columns).columns["camera"]
+        assert {damage.file for damage in verify(columns)} == {f"parts/{extent.part}"}

@@ -32,7 +32,7 @@ from pixelmill.store.quarantine import Quarantine
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import verify
 from tests.support.models import BlockMeans, spec_of
-from tests.support.numbered import BROKEN, content, expected_facts, expected_vector
+from tests.support.numbered import BROKEN, content, expected_vector, is_fact
 from tests.support.stores import (
     check_aligned,
     check_parts,
@@ -139,12 +139,8 @@ def check_collection(store: Path) -> None:
     def vector_of(row: bytes, model: str, _: int) -> np.ndarray:
         return expected_vector(numbers[row], model, WEIGHTS)
 
-    def may_be(row: bytes, name: str) -> set[object]:
-        value = expected_facts(numbers[row]).get(name)
-        return {value.encode() if isinstance(value, str) else value}
-
     for columns in (read_plain(store), read_own(Store(store))):
-        rows = check_aligned(columns, vector_of, may_be)
+        rows = check_aligned(columns, vector_of, is_fact)
         assert set(rows) == set(numbers)
         for name in ("format", "bytes", "sharpness"):
             assert known_in(columns[f"columns/{name}"]) == [numbers[row] not in BROKEN for row in rows]

@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ from pixelmill.store.master_file import HEADER_BYTES
 from pixelmill.store.reader import MatrixView, Store
 from pixelmill.store.readonly import open_read_only
 from pixelmill.store.verify import repair, verify
-from tests.support.golden import GOLDEN, committed
-from tests.support.stores import DIMS, provenance, vector
+from tests.support.golden import GOLDEN, ROWS, committed, label
+from tests.support.stores import DIMS, fact, facts_group, provenance, sha256, vector
 
 MEMORY = 2**31
-STORE = GOLDEN / "v1" / "store"
+STORE, WITH_COLUMNS = GOLDEN / "v1" / "store", GOLDEN / "v3" / "store"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pixelmill.toml"
 NASTY: tuple[Any, ...] = (
     -1, 0, 1, 2, 7, 255, 2**31, 2**32, 2**48, 2**62, 2**63 - 1, -(2**63), 2**64, 10**30, 0.5, 1e308, None, True, "", "x",
@@ -46,7 +47,10 @@ NASTY: tuple[Any, ...] = (
 
 
 class Wrong(AssertionError):
-    """A vector came out that was never put in."""
+    """A vector or a value came out that was never put in."""
+
+
+LABELS = {sha256(number): label(number) for number in range(ROWS)}
 
 
 # The store's files
@@ -56,7 +60,7 @@ def store_trial(rng: random.Random, folder: Path, way: str = "") -> None:
     """Read, verify, write to and repair a store with something wrong in it."""
     way = way or rng.choices(list(STORE_WAYS), (60, 16, 24))[0]
     store = folder / "place" / "store"
-    shutil.copytree(STORE, store)
+    shutil.copytree(rng.choice((STORE, WITH_COLUMNS)), store)
     (folder / "evil").write_bytes(b"untouched")
     STORE_WAYS[way](rng, store)
     outside = _listing(folder, store)
@@ -114,6 +118,7 @@ def mutated(rng: random.Random, content: bytes, other: bytes) -> bytes:
 def _forge(rng: random.Random, store: Path) -> None:
     """A manifest that lies, with every checksum right again, as master, as copy, or as both."""
     fields = json.loads((store / "manifest.json").read_bytes())
+    version = fields["format_version"]
     del fields["checksum"]
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         fields = lied(rng, fields)
@@ -124,7 +129,7 @@ def _forge(rng: random.Random, store: Path) -> None:
     targets = rng.choice(("master", "copy", "both"))
     if targets != "copy":
         body = rng.randbytes(rng.randrange(50)) + sealed + rng.randbytes(rng.randrange(50))
-        line = f"pixelmill format 1 made by 0.1.0 sha256 {hashlib.sha256(body).hexdigest()}\n"
+        line = f"pixelmill format {version} made by 0.1.0 sha256 {hashlib.sha256(body).hexdigest()}\n"
         (store / "vectors.h5").write_bytes(line.encode().ljust(HEADER_BYTES, b"\0") + body)
     if targets != "master":
         (store / "manifest.json").write_bytes(sealed)
@@ -166,6 +171,7 @@ def _read(store: Path, forged: bool) -> None:
     columns: list[Callable[[], Any]] = [
         lambda: opened.paths, lambda: opened.sources, lambda: opened.widths, lambda: opened.heights, opened.sha256,
     ]  # fmt: skip
+    columns += [partial(opened.columns.__getitem__, name) for name in opened.columns]
     for column in columns:
         with suppress(PixelmillError):
             column()
@@ -182,7 +188,7 @@ def _read(store: Path, forged: bool) -> None:
 
 
 def _check(store: Path, forged: bool) -> None:
-    """Damage is named, or every vector is one that belongs to its row."""
+    """Damage is named, or every vector and every value is one that belongs to its row."""
     read_manifest_copy(store)
     if verify(store) or forged:  # who can forge every checksum can write any vector, too
         return
@@ -190,7 +196,15 @@ def _check(store: Path, forged: bool) -> None:
 
 
 def check_vectors(store: Store) -> None:
-    """Every row of every matrix is NaN, or what follows from the row's sha256."""
+    """Every row of every matrix is NaN, and every value of every column missing, or what follows from the row's
+    sha256."""
+    contents = [row.tobytes() for row in store.sha256()]
+    for group in store.manifest.columns:
+        for column in group.columns:
+            for content, value in zip(contents, store.columns.read(column.name).tolist(), strict=True):
+                missing = value != value or value == column.missing
+                if not missing and value != _wanted(content, column.name):
+                    raise Wrong(f"{column.name}: {value} instead of {_wanted(content, column.name)!r}")
     for matrix in store.manifest.matrices:
         made = matrix.provenance
         for content, row in zip(store.sha256(), MatrixView(store, matrix).read(), strict=True):
@@ -199,10 +213,15 @@ def check_vectors(store: Store) -> None:
                 raise Wrong(f"{made.model}: {row} instead of {wanted}")
 
 
+def _wanted(content: bytes, name: str) -> object:
+    return LABELS.get(content) if name == "label" else fact(content, name)
+
+
 def _write(store: Path, forged: bool) -> None:
     with StoreWriter(store) as writer:
         both = [writer.matrix(provenance("a"), "float32"), writer.matrix(provenance("b"), "float16")]
-        writer.commit(committed(range(10, 14), both))
+        facts = facts_group() if writer.snapshot().manifest.group(facts_group().fingerprint) else None
+        writer.commit(committed(range(10, 14), both, facts=facts))
         compact(writer, retention=0)
     Store(store).sha256()
 
@@ -220,7 +239,7 @@ def ledger_trial(rng: random.Random, folder: Path, way: str = "") -> None:
     """Use and repair a sound store whose ledger is broken, in its bytes or in its values."""
     way = way or rng.choices(list(LEDGER_WAYS), (50, 45, 5))[0]
     store = folder / "store"
-    shutil.copytree(STORE, store)
+    shutil.copytree(WITH_COLUMNS, store)
     LEDGER_WAYS[way](rng, store / "ledger.sqlite")
     for use in (_list, _check, _run, _write, _mend):
         with suppress(PixelmillError):

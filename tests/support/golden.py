@@ -57,7 +57,7 @@ def make(folder: Path) -> None:
         keep(writer, ENSEMBLE, ["b", "a"], [0.75, 0.25])
         second = writer.matrix(provenance("a", version=1), "float32")
         writer.commit(committed(SECOND, [second], facts=begin(writer, facts_group())))
-        join(writer, [LABEL], lambda start, stop: {"label": [_label(n) for n in range(start, stop)]})
+        join(writer, [LABEL], lambda start, stop: {"label": [label(n) for n in range(start, stop)]})
         writer.ledger.changes()
         writer.ledger.settle()
         _move_and_remove(writer, first)
@@ -108,7 +108,7 @@ def _expected() -> dict[str, Any]:
                 "source": "table",
                 "version": "1",
                 "unit": "",
-                "values": [_label(n).decode() for n in range(ROWS)],
+                "values": [label(n).decode() for n in range(ROWS)],
             },
             **{column.name: _column(column, held & set(SECOND)) for column in facts_group().columns},
         },
@@ -137,7 +137,8 @@ def _column(column: Column, rows: set[int]) -> dict[str, Any]:
     return {"kind": column.kind, "source": "test", "version": "1", "unit": column.unit, "values": values}
 
 
-def _label(number: int) -> bytes:
+def label(number: int) -> bytes:
+    """What the joined column says of a content."""
     return f"Tür {number}".encode() if number % 2 else b""
 
 

@@ -42,6 +42,11 @@ def expected_facts(number: int) -> dict[str, float | int | str]:
         return facts_of(content(number), "PNG", picture.convert("RGB"), 1)[0]
 
 
+def is_fact(row: bytes, name: str, value: object) -> bool:
+    """Whether a column of facts says that of the picture of that sha256."""
+    return expected_facts(NUMBER_OF[row]).get(name) == (value.decode() if isinstance(value, bytes) else value)
+
+
 @cache
 def expected_vector(number: int, model: str, weights: str = "") -> np.ndarray:
     """What the stand-in of that name and weights makes of a picture, by the functions alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -92,7 +92,6 @@ def fact(content: bytes, name: str, version: str = "1") -> float | int | bytes:
 
 TAG = ColumnGroup(source="table", version="1", columns=(Column(name="tag", kind="text"),))
 """A column that is joined anew in rounds: its values follow from the sha256 of their row and the round."""
-ROUNDS = 12
 
 
 def tag(content: bytes, number: int) -> bytes:
@@ -156,7 +155,7 @@ def record_files(writer: StoreWriter, numbers: Sequence[int]) -> None:
 Columns = dict[str, np.ndarray]
 """The datasets of one snapshot, by their names in the master."""
 VectorOf = Callable[[bytes, str, int], np.ndarray]
-ValuesOf = Callable[[bytes, str], Collection[object]]
+Fits = Callable[[bytes, str, object], bool]
 
 
 def read_plain(folder: Path) -> Columns:
@@ -195,26 +194,26 @@ def read_own(store: Store) -> Columns:
     }
 
 
-def values_ever(content: bytes, name: str) -> Collection[object]:
-    """What a column of `facts_group`, or TAG, may say of the content of that sha256, by all versions and rounds."""
+def fits_ever(content: bytes, name: str, value: object) -> bool:
+    """Whether a column of `facts_group`, or TAG, says that of the content of that sha256 in some version or round."""
     if name == "tag":
-        return {tag(content, number) for number in range(1, ROUNDS)}
-    return {fact(content, name, version) for version in "12"}
+        return isinstance(value, bytes) and value == tag(content, int(value.split()[0]))
+    return value in {fact(content, name, version) for version in "12"}
 
 
-def check_aligned(columns: Columns, vector_of: VectorOf = vector, may_be: ValuesOf = values_ever) -> list[bytes]:
+def check_aligned(columns: Columns, vector_of: VectorOf = vector, fits: Fits = fits_ever) -> list[bytes]:
     """Every row of every dataset belongs to the content of that row; the contents by row.
 
     All datasets have one length and no content is there twice. Each row of each matrix, served or not, is the vector
     that `vector_of` (sha256, model, dim) gives for the row's sha256, or NaN from end to end; each value of a column is
-    one of those that `may_be` (sha256, name), or missing, and rows have all of `facts_group` or none.
+    one that `fits` (sha256, name, value), or missing, and rows have all of `facts_group` or none.
     """
     rows = [row.tobytes() for row in columns["images/sha256"]]
     assert {name: len(values) for name, values in columns.items()} == dict.fromkeys(columns, len(rows))
     assert len(set(rows)) == len(rows), "one row a content"
     for name, values in columns.items():
         if name.startswith("columns/"):
-            check_column(rows, name.removeprefix("columns/"), values, may_be)
+            check_column(rows, name.removeprefix("columns/"), values, fits)
         elif not name.startswith(("images/", "generations/columns/")):
             model, dim = name.split("/")[1], values.shape[1]
             whole = [
@@ -233,10 +232,10 @@ def known_in(values: np.ndarray) -> list[bool]:
     return [value not in (b"", MISSING_INT) and value == value for value in values.tolist()]
 
 
-def check_column(rows: Sequence[bytes], name: str, values: np.ndarray, may_be: ValuesOf) -> None:
-    """Each value of a column is one of those that may be for its row's sha256, or missing."""
+def check_column(rows: Sequence[bytes], name: str, values: np.ndarray, fits: Fits) -> None:
+    """Each value of a column fits its row's sha256, or is missing."""
     for row, value, known in zip(rows, values.tolist(), known_in(values), strict=True):
-        assert not known or value in may_be(row, name), name
+        assert not known or fits(row, name, value), name
 
 
 def _lacking(rows: Sequence[bytes], values: np.ndarray) -> Iterator[tuple[bytes, bool]]:
