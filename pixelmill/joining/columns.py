@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from pixelmill.joining.engine import Engine
-from pixelmill.joining.kinds import Readings, read_as, readings_sql, shape_of
+from pixelmill.joining.kinds import Readings, converted, read_as, readings_sql, shape_of
 from pixelmill.joining.load import EXAMPLES, Bad, Given, Loaded
 from pixelmill.joining.said import Said
 from pixelmill.store.column_values import values_of
@@ -119,7 +119,7 @@ class Columns:
 
     def _values(self, name: str, known: np.ndarray, start: int, stop: int) -> np.ndarray:
         group, (column,) = self.groups[name], self.groups[name].columns
-        now = values_of(self._store.parts, self._store.manifest.group(group.fingerprint) or group, column, start, stop)
+        now = self._before(group, column, start, stop)
         is_known = self._said.told if self._said and group.source == BESIDE else known
         now[is_known[start:stop]] = column.missing
         for one in self._giving(name):
@@ -131,6 +131,15 @@ class Columns:
             given = np.ma.getdata(found["value"])
             now[np.ma.getdata(found["row"]) - start] = given if column.dtype else _encoded(given)
         return now
+
+    def _before(self, group: ColumnGroup, column: Column, start: int, stop: int) -> np.ndarray:
+        """What the store has in a column, or in that of its name whose place it takes."""
+        manifest, parts = self._store.manifest, self._store.parts
+        if known := manifest.group(group.fingerprint):
+            return values_of(parts, known, column, start, stop)
+        if served := manifest.column(column.name):
+            return converted(values_of(parts, *served, start, stop), served[1], column)
+        return column.empty(stop - start)
 
 
 class _Block(Mapping[str, Values]):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 from typing import Final
 
+import numpy as np
+
 from pixelmill.store.columns import Column, ColumnKind
 
 MOST_TEXT: Final = 64 << 10
@@ -31,6 +33,8 @@ _TEXT_SQL = f"CASE WHEN strlen({{v}}) <= {MOST_TEXT} AND NOT contains({{v}}, chr
 
 Shape = tuple[ColumnKind, str]
 """A kind, and its unit."""
+_INTEGERS: Final[Shape] = ("int64", "")
+_FLOATS: Final[Shape] = ("float64", "")
 _SQL: Final[dict[Shape, str]] = {
     ("int64", ""): _INT_SQL, ("float64", ""): _FLOAT_SQL, ("int64", MOMENT): _MOMENT_SQL, ("text", ""): _TEXT_SQL
 }  # fmt: skip
@@ -39,6 +43,19 @@ _SQL: Final[dict[Shape, str]] = {
 def read_as(shape: Shape, value: str) -> str:
     """SQL that reads a text as a value of a kind; NULL where it is none. `value` is SQL as well."""
     return _SQL[shape].replace("{v}", value)
+
+
+def converted(values: np.ndarray, was: Column, now: Column) -> np.ndarray:
+    """Values of a column that is another by now, as far as they are something there; else missing."""
+    if (was.kind, was.unit) == (now.kind, now.unit):
+        return values
+    filled = values == values if was.kind == "float64" else values != was.missing
+    result = now.empty(len(values))
+    if now.kind == "text":
+        result[filled] = [str(value).encode() for value in values[filled].tolist()]
+    elif (was.kind, was.unit, now.kind) == (*_INTEGERS, "float64"):
+        result[filled] = values[filled]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +83,13 @@ def readings_sql(value: str) -> str:
 
 
 def shape_of(readings: Readings, before: Column | None) -> Shape:
-    """The kind of a column: that of `before` as long as half of the values or more read so; else the first that all
-    values have, of whole numbers, numbers, moments; else text."""
+    """The kind of a column: that of `before` as long as half of the values or more read so, but for whole numbers that
+    become numbers with the first that is none; else the first that all values have, of whole numbers, numbers, moments;
+    else text."""
     if before is not None:
         known = (before.kind, before.unit)
+        if known == _INTEGERS and readings.integers < readings.values == readings.floats:
+            return _FLOATS
         if known in _SQL and 2 * readings.of(known) >= readings.values:
             return known
     return next((shape for shape in _SQL if readings.values and readings.of(shape) == readings.values), ("text", ""))

@@ -154,6 +154,22 @@ def test_a_column_keeps_its_kind(writer: StoreWriter, tmp_path: Path) -> None:
     assert verify(writer.folder) == []
 
 
+def test_whole_numbers_become_numbers(writer: StoreWriter, tmp_path: Path) -> None:
+    """With the first value that is none, so that it is not lost; also those of pictures that are gone, and of columns
+    that become text."""
+    table = Table(path=written(tmp_path, of_paths([f"{path_of(n)},{n}" for n in range(4)])))
+    joined(writer, table)
+    scan = writer.ledger.scans.begin()
+    writer.ledger.scans.record(scan, [file_of(number) for number in range(1, ROWS)])
+    writer.ledger.scans.mark_gone(scan, SOURCE)
+    written(tmp_path, of_paths([f"{path_of(n)},{n / 2}" for n in range(1, 4)]))
+    assert joined(writer, table).tables[0].unreadable == 0
+    assert column(writer, "label")[:4] == [0.0, 0.5, 1.0, 1.5]
+    written(tmp_path, of_paths([f"{path_of(n)},dog" for n in range(1, 4)]))
+    joined(writer, table)
+    assert column(writer, "label")[:4] == ["0.0", "dog", "dog", "dog"]
+
+
 def test_what_a_store_says_itself_gets_another_name(writer: StoreWriter, tmp_path: Path) -> None:
     """Names are lower case; a fact's name, and one that begins with a digit, get `table_` in front, in any script; what
     is no name, or comes twice, is told."""

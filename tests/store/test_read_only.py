@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import pixelmill.cli.info
 import pixelmill.cli.store
 import pixelmill.store.compact
 import pixelmill.store.export  # noqa: F401 - with those above: a stranger may not be allowed to import them later
