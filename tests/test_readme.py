@@ -68,6 +68,6 @@ def test_the_photographers_commands_run(here: Path) -> None:
         outcome = CliRunner().invoke(cli, [*arguments, "--help"] if served else arguments, catch_exceptions=False)
         assert outcome.exit_code == 0, outcome.output
         done.append((arguments[0], outcome.output))
-    assert [name for name, _ in done] == ["run", "search", "serve"]
+    assert [name for name, _ in done] == ["run", "search", "search", "serve"]
     assert "32 new images" in done[0][1]
     assert "examples/images" in done[1][1]

@@ -268,3 +268,14 @@ def test_an_unknown_model_is_told_with_the_nearest(client: TestClient, path: str
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert f"Did you mean '{PLAIN}'" in answer.json()["detail"]
+
+
+def test_dates_are_when_pictures_were_taken(described: Collection, client_of: ClientOf) -> None:
+    """By the camera's own clock, in lists and in searches, which say so; of others it is that of the file."""
+    client = client_of(described)
+    day = {"since": "2024-05-06", "until": "2024-05-06"}
+    assert [picture["path"] for picture in told(client, "rows", **day)["pictures"]] == ["sea/taken.jpg"]
+    found = told(client, "search", row=str(row_of(described, "sea/far.webp")), **day)
+    assert [hit["path"] for hit in found["hits"]] == ["sea/taken.jpg"]
+    assert any(note.startswith("Dates are when pictures were taken") for note in found["notes"])
+    assert "sea/taken.jpg" not in {p["path"] for p in told(client, "rows", since="2024-05-07", limit=200)["pictures"]}
