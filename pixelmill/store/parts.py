@@ -85,8 +85,7 @@ class PartFiles:
         if b"\0" in text:  # no path has one
             raise damaged(self._folder / extent.part, extent, f"holds zero bytes in {dataset}")
         result = np.empty(extent.rows, dtype=object)
-        for i, (start, end) in enumerate(pairwise(bounds)):
-            result[i] = text[start - bounds[0] : end - bounds[0]]
+        result[:] = [text[start - bounds[0] : end - bounds[0]] for start, end in pairwise(bounds)]
         return result
 
     def filled(self, extent: Extent, dataset: str) -> np.ndarray:

@@ -92,6 +92,36 @@ class Details(Picture):
     columns: list[Known] = Field(description="Each column of the store.")
 
 
+class FacetValue(BaseModel):
+    """A value of a column, and how many images have it."""
+
+    value: int | str | None = Field(description="A year is `2024`, a month `2024-05`; null: nothing is known.")
+    images: int
+    where: str = Field(description="The condition that these images fulfil.")
+    chosen: bool = Field(description="Whether it is one of the conditions asked for.")
+
+
+class Facet(BaseModel):
+    """A column to choose from: by value, or from the least to the greatest number."""
+
+    name: str
+    kind: Literal["number", "text", "time"]
+    unit: str
+    sql: str = Field(description="The column's name in a condition.")
+    values: list[FacetValue] = Field([], description="The commonest first; years the last one first.")
+    more: int = Field(0, description="Further values.")
+    least: int | float | None = Field(None, description="Of all images, not only of those that pass the filters.")
+    greatest: int | float | None = None
+
+
+class Facets(BaseModel):
+    """The facets of a collection."""
+
+    images: int = Field(description="How many pass the filters.")
+    facets: list[Facet]
+    others: list[str] = Field(description="Columns that only a condition can ask for.")
+
+
 class Model(BaseModel):
     """A model of the store, and how much of the collection it covers."""
 

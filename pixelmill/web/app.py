@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from pixelmill.version import VERSION
-from pixelmill.web.api import overview, pictures, search, session, store
+from pixelmill.web.api import facets, overview, pictures, search, session, store
 from pixelmill.web.assets import Assets
 from pixelmill.web.gallery import Gallery
 from pixelmill.web.problems import Problem, explain_problems
@@ -29,7 +29,7 @@ def make_app(gallery: Gallery, *, url: str | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.gallery = gallery
-    for part in (search, pictures, overview, store, session):
+    for part in (search, pictures, facets, overview, store, session):
         app.include_router(part.router)
     assets = Assets()
     app.add_api_route("/", assets.page, include_in_schema=False)

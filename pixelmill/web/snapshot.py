@@ -15,6 +15,7 @@ from pixelmill.search.filters import Filters, allowed_rows
 from pixelmill.search.searcher import Searcher
 from pixelmill.store.reader import BLOCK, Store
 from pixelmill.web.duplicates import Duplicates, near_duplicates
+from pixelmill.web.facets import Facets, facets_of
 from pixelmill.web.map import Map, project
 
 Made = TypeVar("Made")
@@ -27,7 +28,7 @@ class Snapshot:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._guards = {kind: threading.Lock() for kind in ("filters", "map", "duplicates")}
+        self._guards = {kind: threading.Lock() for kind in ("filters", "map", "duplicates", "facets")}
         self._made: dict[Any, Any] = {}
 
     @cached_property
@@ -56,6 +57,15 @@ class Snapshot:
             return np.flatnonzero(allowed_rows(self.store, filters) & (self.store.widths > 0))
 
         return self._once(("filters", filters, filters.stamp(self.store)), pass_them)
+
+    def facets(self) -> Facets:
+        """What of its columns can be picked from. Raises StoreDamaged."""
+        with self._guards["facets"]:
+            return self._facets
+
+    @cached_property
+    def _facets(self) -> Facets:
+        return facets_of(self.store, self.passing(Filters()))
 
     def rows_with(self, model: str) -> np.ndarray:
         """The live rows that have a vector of `model`, sorted. Raises UnknownModel."""

@@ -1,13 +1,15 @@
-"""The filters of a request: by path, date and size."""
+"""The filters of a request: by path, date, size, and conditions in SQL."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
+from pixelmill.search.conditions import read
 from pixelmill.search.filters import Filters
 from pixelmill.search.moments import moment
 
@@ -17,9 +19,20 @@ def _read(given: object) -> object:
 
 
 When = Annotated[date | datetime, BeforeValidator(_read)]
+Given = Annotated[list[Annotated[str, Field(max_length=2000)]], Query(max_length=24)]
+_WHERE = "A condition in SQL over what is known of pictures: `sharpness > 20`. Of several, all have to be fulfilled."
+
+
+def conditions_of(where: Annotated[Given, Query(description=_WHERE)] = []) -> tuple[str, ...]:  # noqa: B006
+    """Each is a condition by itself. Raises QueryError."""
+    return tuple(read(condition).text for condition in where if condition.strip())
+
+
+InConditions = Annotated[tuple[str, ...], Depends(conditions_of)]
 
 
 def filters_of(
+    conditions: InConditions,
     glob: Annotated[str, Query(max_length=500, description="A pattern for the path: `animals/*`, `*.png`.")] = "",
     since: Annotated[
         When | None, Query(description="Taken on this day, at this moment, or later; or last changed.")
@@ -31,7 +44,14 @@ def filters_of(
 ) -> Filters:
     """As `pixelmill search` has them: days are those of the camera's clock, or of the server's for files whose pictures
     do not say when they were taken; moments too unless they name a zone."""
-    return Filters(globs=(glob,) if glob else (), since=since, until=until, min_size=min_size)
+    return Filters(globs=(glob,) if glob else (), since=since, until=until, min_size=min_size, where=all_of(conditions))
+
+
+def all_of(conditions: Sequence[str]) -> str | None:
+    """Several conditions as one; None for none."""
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return " AND ".join(f"(\n{condition}\n)" for condition in conditions)
 
 
 InFilters = Annotated[Filters, Depends(filters_of)]
