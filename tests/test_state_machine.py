@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from pixelmill.joining.table import Table
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.scan import scan_sources
@@ -34,28 +35,37 @@ from pixelmill.store.rows import KINDS
 from pixelmill.store.verify import verify
 from tests.support.crash import crashing
 from tests.support.models import BlockMeans, spec_of
-from tests.support.numbered import BROKEN, NUMBER_OF, OTHERS, content, expected_vector
-from tests.support.stores import Columns, VectorOf, check_aligned, read_plain
+from tests.support.numbered import BROKEN, NUMBER_OF, OTHERS, content, expected_vector, is_fact
+from tests.support.stores import Columns, VectorOf, check_aligned, known_in, read_plain
 
 PATHS = st.sampled_from(NAMES := ["a.png", "b.png", "sub/c.png", "sub/d.png", "z.png"])
 CONTENTS = st.integers(0, 6)
 MODELS = st.sampled_from([("one",), ("second",), ("one", "second")])
+FACTS = st.sampled_from([None, None, True, False])
+"""Whether a run is asked for facts, asked for none, or does as the store has it."""
 STORE_STEPS, COMPACT_STEPS = 98, 24
 """A run of this machine takes at most so many durable steps, and a compaction."""
 
 
 @dataclass
 class Held:
-    """What a store holds: contents by number, those that each generation (model, weights) embedded, which is served."""
+    """What a store holds: contents by number, those that each generation (model, weights) embedded, which is served; those
+    that have facts, if the store has begun with them."""
 
     known: set[int] = field(default_factory=set)
     done: defaultdict[tuple[str, str], set[int]] = field(default_factory=lambda: defaultdict(set))
     served: dict[str, str] = field(default_factory=dict)
+    facts: set[int] | None = None
 
     @property
     def all(self) -> tuple[object, ...]:
         """To compare: a generation that has embedded nothing is none."""
-        return self.known, {key: contents for key, contents in self.done.items() if contents}, self.served
+        return self.known, {key: contents for key, contents in self.done.items() if contents}, self.served, self.facts
+
+    def begins(self, facts: bool | None, seen: bool) -> bool:
+        """Whether a run has facts in the store, when it has seen images: it has them already, is asked for them, or the
+        store is new."""
+        return self.facts is not None or (seen and (facts or (facts is None and not self.known)))
 
 
 @dataclass
@@ -96,7 +106,9 @@ class Collection(RuleBasedStateMachine):
         self.others: set[int] = set()
         self.known = Known()
         self.backup: Known | None = None
+        self.round = 0
         self.train(0)
+        self.relabel()
 
     def teardown(self) -> None:
         self.patches.close()
@@ -109,6 +121,15 @@ class Collection(RuleBasedStateMachine):
         file.write_bytes(b"weights %d" % number)
         self.touch(file)
         self.weights = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    @rule()
+    def relabel(self) -> None:
+        """Another label for every content, in the table that each run joins."""
+        self.round += 1
+        lines = [f"{sha256.hex()},{label(number, self.round)}" for sha256, number in NUMBER_OF.items()]
+        file = self.folder / "labels.csv"
+        file.write_text("\n".join(["sha256,label", *lines]))
+        self.touch(file)
 
     def touch(self, file: Path, since: int = 0) -> None:
         self.clock += 1
@@ -201,14 +222,15 @@ class Collection(RuleBasedStateMachine):
 
     # An empty folder counts as not mounted: what a run that died saw in it stays, which the dict does not tell.
     @precondition(lambda self: self.files or not self.known.unfinished)
-    @rule(models=MODELS)
-    def run(self, models: tuple[str, ...]) -> None:
-        """The report counts what the dict says, the store holds it, and nothing is embedded twice."""
+    @rule(models=MODELS, facts=FACTS)
+    def run(self, models: tuple[str, ...], facts: bool | None = None) -> None:
+        """The report counts what the dict says, the store holds it, and nothing is embedded, made or joined twice."""
         before = BlockMeans.seen
-        report = run(self.job(models))
+        report = run(self.job(models, facts))
         embedded = self.check_report(report, models)
         assert BlockMeans.seen - before == embedded + checked(report)
-        self.finish(models)
+        self.check_facts(report, facts)
+        self.finish(models, facts)
 
     @precondition(lambda self: self.files)
     @rule(models=MODELS, after=st.integers(0, 6))
@@ -254,6 +276,8 @@ class Collection(RuleBasedStateMachine):
         report = run(job)
         self.known.held = held = self.read(read_plain(self.store))
         assert held.known == before.known | self.others
+        begun = before.begins(None, bool(self.others))
+        assert held.facts == ((before.facts or set()) | self.others if begun else None)
         for key in {*before.done, *held.done}:
             assert held.done[key] == before.done[key] | (self.others if key in self.generations(models) else set())
         self.check_served(before, self.steady_contents() | self.others)
@@ -275,18 +299,19 @@ class Collection(RuleBasedStateMachine):
         return {self.known.told[path] for path in self.known.steady}
 
     @precondition(lambda self: self.files or not self.known.unfinished)
-    @rule(models=MODELS, step=st.integers(0, STORE_STEPS))
-    def die(self, models: tuple[str, ...], step: int) -> None:
+    @rule(models=MODELS, step=st.integers(0, STORE_STEPS), facts=FACTS)
+    def die(self, models: tuple[str, ...], step: int, facts: bool | None = None) -> None:
         """A run that dies at any step leaves a sound store, somewhere between what was there and what it would have
         made; what it has stored is not embedded again, and it takes nothing from the counts of the next."""
         before = self.known.held
         report = None
         with crashing(step) as steps:
-            report = run(self.job(models))
+            report = run(self.job(models, facts))
         if report:
             assert not steps.died
             self.check_report(report, models)
-            self.finish(models)
+            self.check_facts(report, facts)
+            self.finish(models, facts)
             return
         for _ in range(2):  # as it lies there; and when the next writer has published to the end what was begun
             if (self.store / "vectors.h5").exists():
@@ -298,6 +323,10 @@ class Collection(RuleBasedStateMachine):
 
     def check_between(self, before: Held, models: tuple[str, ...]) -> None:
         assert before.known <= self.known.held.known <= before.known | set(self.files.values())
+        if before.facts is not None:
+            assert self.known.held.facts is not None
+            assert before.facts <= self.known.held.facts
+        assert (self.known.held.facts or set()) <= (before.facts or set()) | self.good()
         for key in {*before.done, *self.known.held.done}:
             most = before.done[key] | (self.good() if key in self.generations(models) else set())
             assert before.done[key] <= self.known.held.done[key] <= most
@@ -339,6 +368,14 @@ class Collection(RuleBasedStateMachine):
                     assert coverage == (len(covered) / len(live) if live else 0.0)
         return sum(map(len, wanted.values()))
 
+    def check_facts(self, report: RunReport, facts: bool | None) -> None:
+        """Those are made that the store lacks of the files that are there, and no others."""
+        held = self.known.held
+        if facts is False or not held.begins(facts, bool(self.files)):
+            assert report.facts is None
+        elif report.facts:
+            assert (report.facts.made, report.facts.pending) == (len(self.good() - (held.facts or set())), 0)
+
     def check_counts(self, report: RunReport) -> None:
         """As the dict says; if others have told of a part since, all together. They cannot know whether what waits is
         what it was, and so take for a copy what may turn out to have moved."""
@@ -353,8 +390,11 @@ class Collection(RuleBasedStateMachine):
             assert total["moved"] + total["duplicate"] == expected["moved"] + expected["duplicate"]
             assert expected["removed"] <= total["removed"] <= expected["removed"] + expected["moved"]
 
-    def finish(self, models: tuple[str, ...]) -> None:
-        """A run came to its end: the dict takes in what it has done, and the store holds that."""
+    def finish(self, models: tuple[str, ...], facts: bool | None) -> None:
+        """A run came to its end: the dict takes in what it has done, and the store holds that; of each file that is
+        there it has the label that the table says now."""
+        if self.known.held.begins(facts, bool(self.files)):
+            self.known.held.facts = (self.known.held.facts or set()) | (set() if facts is False else self.good())
         self.known.held.known |= set(self.files.values())
         for model, weights in self.generations(models):
             self.known.held.done[model, weights] |= self.good()
@@ -367,6 +407,11 @@ class Collection(RuleBasedStateMachine):
             self.known.counted, self.known.steady = None, set(self.known.told)
         self.known.settled, self.known.unfinished = set(self.known.held.known), False
         self.check_store()
+        if self.files:
+            columns = read_plain(self.store)
+            labels = dict(zip(numbers_of(columns), columns["columns/label"].tolist(), strict=True))
+            for number in {*self.files.values()} & labels.keys():
+                assert labels[number].decode() == label(number, self.round)
 
     def has_matrix(self, model: str) -> bool:
         made = [m.provenance for m in Store(self.store).manifest.matrices]
@@ -435,15 +480,33 @@ class Collection(RuleBasedStateMachine):
             held.done[made.model, made.weights_sha256] = {numbers_of(columns)[row] for row in embedded}
             if matrix.serving:
                 held.served[made.model] = made.weights_sha256
+        values = {name: of for name, of in columns.items() if name.startswith("columns/")}
+        check_aligned({**images, **values}, fits=self.fits)
+        if "columns/bytes" in columns:
+            made = [columns[f"columns/{name}"] for name in ("bytes", "format", "sharpness", "entropy")]
+            (filled,) = {tuple(known_in(values)) for values in made}
+            held.facts = {number for number, has in zip(numbers_of(columns), filled, strict=True) if has}
         return held
 
-    def job(self, models: tuple[str, ...]) -> Job:
+    def fits(self, row: bytes, name: str, value: object) -> bool:
+        """Whether a column may say that of a picture; a label, that of some round."""
+        if name == "label":
+            return value in {label(NUMBER_OF[row], number).encode() for number in range(1, self.round + 1)}
+        return is_fact(row, name, value)
+
+    def job(self, models: tuple[str, ...], facts: bool | None = None) -> Job:
         specs: list[Any] = [spec_of(name, self.folder) for name in models]
         return Job(
             sources=(str(self.photos),), store=self.store, specs=tuple(specs), batch_size=2, shard_size=2,
             cache=CacheSpec(cache_dir=self.folder / "cache"), device="cpu", precision="float32",
-            max_pixels=10**6, max_aspect=100.0, max_bytes=10**6,
+            max_pixels=10**6, max_aspect=100.0, max_bytes=10**6, facts=facts,
+            tables=(Table(path=str(self.folder / "labels.csv"), key="sha256"),),
         )  # fmt: skip
+
+
+def label(number: int, round_number: int) -> str:
+    """What the table says of a content in a round."""
+    return f"{number} in round {round_number}"
 
 
 def checked(report: RunReport) -> int:
@@ -487,6 +550,7 @@ def night() -> Iterator[Collection]:
     night.write("sub/c.png", 4)
     night.write("z.png", 5)
     night.write("copy.png", 3)
+    night.relabel()
     yield night
     night.teardown()
 
@@ -503,9 +567,29 @@ def test_a_night_that_dies_is_counted_once(step: int, night: Collection) -> None
     assert not night.known.unfinished or night.expected_counts() == counts
     night.run(("one", "second"))
     assert [night.expected_counts()[kind] for kind in KINDS] == [0] * 5
-    before = BlockMeans.seen
+    before, revision = BlockMeans.seen, Store(night.store).manifest.revision
     night.run(("one", "second"))
-    assert BlockMeans.seen == before
+    assert (BlockMeans.seen, Store(night.store).manifest.revision) == (before, revision)
+
+
+def test_facts_that_are_asked_for_later_come_through_deaths() -> None:
+    """A store that was begun without facts has none until a run is asked for them; should that die while it makes them,
+    the next one makes the others, and calls no model."""
+    night = Collection()
+    for number, path in enumerate(NAMES):
+        night.write(path, number)
+    night.run(("one",), False)
+    night.run(("one",))
+    assert night.known.held.facts is None
+    seen = BlockMeans.seen
+    for step in range(0, 60, 12):
+        night.relabel()
+        night.die(("one",), step, True)
+        night.run(("one",), False)
+    night.run(("one",), True)
+    assert night.known.held.facts == night.good()
+    assert BlockMeans.seen == seen
+    night.teardown()
 
 
 def test_a_night_has_no_more_steps(night: Collection) -> None:
