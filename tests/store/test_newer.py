@@ -96,6 +96,21 @@ def test_whoever_writes_or_checks_refuses_a_newer_store(
     assert files(store) == before
 
 
+@pytest.mark.parametrize("use", [Store, StoreWriter, repair, verify])
+def test_a_program_from_before_columns_refuses_them(
+    use: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is asked to do with a store of format 3, it names the version to install, and touches no byte."""
+    folder = Path(shutil.copytree(GOLDEN / "v3" / "store", tmp_path / "columns"))
+    (folder / ".lock").touch()
+    before = files(folder)
+    for module in ("manifest", "master_file", "validate"):
+        monkeypatch.setattr(f"pixelmill.store.{module}.FORMAT_VERSION", 2)
+    with pytest.raises(StoreTooNew, match=r"Found format 3: install pixelmill [\d.]+ or newer"):
+        use(folder)
+    assert files(folder) == before
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_without_the_check_a_newer_store_is_touched_or_taken(change: Callable[[Path], None], store: Path) -> None:
     """The test above can fail: with the check taken out, a writer alters the newer store or does not see that it is."""

@@ -15,13 +15,24 @@ import pytest
 
 from pixelmill.descriptors import admit_files
 from pixelmill.errors import StoreError
+from pixelmill.store.column_writer import begin
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
 from pixelmill.store.export import export
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.verify import repair, verify
-from tests.support.stores import check_aligned, provenance, read_own, record_files, shard_rows
+from tests.support.stores import (
+    check_aligned,
+    facts_group,
+    join_tags,
+    known_in,
+    provenance,
+    read_own,
+    record_files,
+    rounds_of,
+    shard_rows,
+)
 
 PARTS = 25
 
@@ -31,11 +42,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of that many parts."""
     folder = tmp_path_factory.mktemp("many") / "store"
     with StoreWriter(folder) as writer:
-        matrices = matrices_of(writer)
+        matrices, facts = matrices_of(writer), begin(writer, facts_group())
         record_files(writer, range(PARTS))
         for number in range(PARTS):
-            writer.commit(shard_rows([number], matrices))
-    assert len(Store(folder).manifest.used_parts()) == PARTS
+            writer.commit(shard_rows([number], matrices, facts=facts))
+        join_tags(writer, 1)
+    assert len(Store(folder).manifest.used_parts()) == PARTS + 1
     return folder
 
 
@@ -74,6 +86,8 @@ def test_many_parts_are_read_with_few_descriptors(many: Path, tmp_path: Path) ->
         columns = read_own(store)
         assert len(check_aligned(columns)) == PARTS
         assert not any(np.isnan(columns[f"vectors/{model}"]).any() for model in "ab")
+        assert all(known_in(columns["columns/light"]))
+        assert rounds_of(columns) == [1] * PARTS
         assert verify(many) == []
         assert export(store, store.concatenated(["a", "b"]), tmp_path / "out.npy").shape == (PARTS, 8)
         with StoreWriter(many) as writer:
@@ -87,7 +101,7 @@ def test_no_descriptor_at_all_is_no_damage(many: Path) -> None:
     """Without a descriptor left, nothing is taken for damaged, least of all by repair, which drops what is."""
 
     def use() -> None:
-        for try_it in (verify, repair, Store, lambda _: opened["a"].read()):
+        for try_it in (verify, repair, Store, lambda _: opened["a"].read(), lambda _: opened.columns["tag"]):
             with pytest.raises(StoreError, match="Too many open files"):
                 try_it(many)
 

@@ -30,7 +30,8 @@ from tests.support.golden import GOLDEN, check_with_h5py, check_with_reader, exp
 from tests.support.media import as_stranger, mounted_read_only, without_permission
 from tests.support.stores import file_of, provenance, record_files, shard_rows
 
-STORE = GOLDEN / "v1" / "store"
+VERSION = "v3"
+STORE = GOLDEN / VERSION / "store"
 
 
 def called(*arguments: str) -> tuple[int, str, str]:
@@ -48,7 +49,7 @@ def reads(store: Path, out: Path) -> dict[str, tuple[int, str, str]]:
         "info": called("info", str(store), "--json"),
         "quarantine": called("quarantine", str(store), "--json"),
         "verify": called("verify", str(store)),
-        "export": called("export", str(store), str(out / "out.npy"), "--models", "a,b"),
+        "export": called("export", str(store), str(out / "out.parquet"), "--models", "a,b"),
     }
 
 
@@ -56,7 +57,7 @@ def check_reads(store: Path, answers: dict[str, tuple[int, str, str]]) -> None:
     """Every one of them succeeded, and found what the golden store holds."""
     assert {name: (code, err) for name, (code, _, err) in answers.items()} == dict.fromkeys(answers, (0, ""))
     assert json.loads(answers["info"][1])["rows"] == 12
-    wanted = expected_of("v1")["quarantine"]
+    wanted = expected_of(VERSION)["quarantine"]
     listed = json.loads(answers["quarantine"][1])["quarantined"]
     assert [{name: entry[name] for name in wanted[0]} for entry in listed] == wanted
     assert answers["verify"][1] == "Sound.\n"
@@ -81,8 +82,8 @@ def writes(store: Path) -> list[str]:
 def test_everything_can_be_read_on_read_only_media(tmp_path: Path) -> None:
     """On a file system mounted read-only, readers, info, quarantine, verify and export work."""
     with mounted_read_only(STORE, tmp_path / "media") as store:
-        check_with_h5py(store / "vectors.h5", expected_of("v1"))
-        check_with_reader(store, expected_of("v1"))
+        check_with_h5py(store / "vectors.h5", expected_of(VERSION))
+        check_with_reader(store, expected_of(VERSION))
         check_reads(store, reads(store, tmp_path))
 
 
