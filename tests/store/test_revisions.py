@@ -30,6 +30,7 @@ from tests.support.stores import (
     check_plain,
     facts_group,
     join_tags,
+    known_in,
     provenance,
     read_plain,
     rounds_of,
@@ -71,13 +72,16 @@ def meanwhile(act: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_two_machines_whose_locks_do_not_meet_lose_no_row(shim: Path, folder: Path) -> None:
-    """Two processes, to neither of which the other's locks reach, commit at once to one store: every content that
-    either acknowledged is there once, with its own vector, by plain h5py."""
+    """Two processes, to neither of which the other's locks reach, commit at once to one store, and join a column of it:
+    every content that either acknowledged is there once, with its own vector, facts and tag, by plain h5py."""
     acknowledged, refused = machine.both(shim, folder, 12, "presence")
     assert refused == []
     assert len(acknowledged) == 48
-    rows = check_aligned(read_plain(folder))
-    assert sorted(rows) == sorted(sha256(number) for number in acknowledged)
+    columns = read_plain(folder)
+    assert sorted(check_aligned(columns)) == sorted(sha256(number) for number in acknowledged)
+    assert known_in(columns["columns/light"]) == [True] * 48
+    (joined,) = set(rounds_of(columns)) - {0}
+    assert rounds_of(columns) == sorted(rounds_of(columns), reverse=True), f"tags of {joined}"
 
 
 def test_without_names_made_once_two_machines_would_be_seen_to_lose_rows(shim: Path, folder: Path) -> None:

@@ -11,15 +11,17 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from pixelmill.errors import StoreError
 from pixelmill.store import revisions
-from pixelmill.store.commit import StoreWriter
+from pixelmill.store.column_writer import begin
+from pixelmill.store.commit import Overtaken, StoreWriter
 from pixelmill.store.presence import Presence
-from tests.support.stores import provenance, shard_rows
+from tests.support.stores import facts_group, join_tags, provenance, shard_rows
 
 OWN = 1000
 """Machine `k` commits the contents from `k * OWN` on."""
@@ -62,8 +64,11 @@ def _main(store: str, number: int, commits: int, without: list[str]) -> None:
         with StoreWriter(store) as writer:
             print("ready", flush=True)
             sys.stdin.readline()
+            facts = begin(writer, facts_group())
             for at in range(number * OWN, number * OWN + 2 * commits, 2):
-                writer.commit(shard_rows([at, at + 1], [writer.matrix(provenance("a"), "float32")]))
+                writer.commit(shard_rows([at, at + 1], [writer.matrix(provenance("a"), "float32")], facts=facts))
+                with suppress(Overtaken):
+                    join_tags(writer, number)
                 time.sleep(random.random() / 50)
                 print(at, at + 1, sep="\n", flush=True)
     except StoreError as error:
