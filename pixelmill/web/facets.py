@@ -114,7 +114,8 @@ def _facet(store: Store, column: Column, rows: NDArray[np.int64]) -> Facet | Non
     if column.is_time:
         return _times(column, values, rows, len(store))
     known = values[np.isfinite(values) & (values != MISSING_INT)]
-    if column.kind == "int64" and len(np.unique(known[:BLOCK])) <= _FEW and len(different := np.unique(known)) <= _FEW:
+    few = min(_FEW, len(known) // 2)
+    if column.kind == "int64" and len(np.unique(known[:BLOCK])) <= few and len(different := np.unique(known)) <= few:
         codes = np.where(values == MISSING_INT, _NONE, np.searchsorted(different, values))
         return _choice(column, _placed(codes, rows, len(store)), different.tolist(), len(known) == len(rows))
     if len(known) and (least := known.min()) < (greatest := known.max()):

@@ -34,6 +34,11 @@ def told(column: Column, found: object) -> float | int | str | None:
     whole = int(found)  # type: ignore[call-overload]
     if whole == MISSING_INT:
         return None
+    return exact(whole)
+
+
+def exact(whole: int) -> int | str:
+    """A whole number as any JSON reader has it to the last digit."""
     return whole if abs(whole) <= _EXACT else str(whole)
 
 

@@ -119,7 +119,7 @@ def test_a_condition_that_is_none_is_told_in_words(client: TestClient, path: str
         assert words in answer.json()["detail"]
 
 
-@given(given=st.lists(TEXTS, min_size=2, max_size=6), numbers=st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=4))  # fmt: skip
+@given(given=st.lists(TEXTS, min_size=2, max_size=6), numbers=st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=3))  # fmt: skip
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_condition_of_any_value_finds_its_rows(
     tmp_path_factory: pytest.TempPathFactory, given: list[str], numbers: list[int]

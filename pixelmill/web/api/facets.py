@@ -14,6 +14,7 @@ from pixelmill.web import answers
 from pixelmill.web.api.filtering import InConditions, InFilters, all_of
 from pixelmill.web.facets import Choice, Facet, Months, Span, named
 from pixelmill.web.gallery import InGallery
+from pixelmill.web.known import exact
 from pixelmill.web.problems import documented
 
 router = APIRouter(prefix="/api", tags=["images"])
@@ -63,7 +64,8 @@ def _told(facet: Facet, chosen: Sequence[str], passing: _Passing) -> answers.Fac
 
 
 def _value(value: str | int | None, images: int, where: str, own: Sequence[str]) -> answers.FacetValue:
-    return answers.FacetValue(value=value, images=images, where=where, chosen=where in own)
+    told = exact(value) if isinstance(value, int) else value
+    return answers.FacetValue(value=told, images=images, where=where, chosen=where in own)
 
 
 def _commonest(facet: Choice, counts: NDArray[np.int64], own: Sequence[str]) -> list[answers.FacetValue]:

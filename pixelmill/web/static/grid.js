@@ -131,8 +131,9 @@ export class Grid {
 
   put(tile, index) {
     const { left, width, line } = this.plan.spots[index];
-    const { top, height } = this.plan.lines[line];
+    const { top, height, under } = this.plan.lines[line];
     Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    tile.style.setProperty("--under", `${under}px`);
   }
 
   link(index) {

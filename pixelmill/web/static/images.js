@@ -5,7 +5,8 @@ import { count, empty, h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
 import { keepList, memory } from "./memory.js";
-import { filters, go, isFiltered, isSearch } from "./state.js";
+import { chosen } from "./facets.js";
+import { filters, go, isFiltered, isSearch, unfiltered } from "./state.js";
 import { times, weighed } from "./terms.js";
 
 const PAGE = 60;
@@ -23,7 +24,8 @@ function everything(state, store, head, signal) {
   const nothing = isFiltered(state)
     ? empty("filter", "No image passes the filters", "Widen them, or clear them.", h("button.action", { type: "button", onclick: clear }, "Clear the filters"))
     : empty("images", "No images yet", `${store.store ?? "The store"} holds none. \`pixelmill run SOURCE --store …\` puts some in; they show here as they come.`);
-  return listed(load, { onFirst, nothing, signal });
+  const failed = () => void head.replaceChildren(h("h1", {}, "Images"), unfilter(state));
+  return listed(load, { onFirst, nothing, failed, signal });
 }
 
 function results(state, store, head, signal) {
@@ -40,7 +42,7 @@ function results(state, store, head, signal) {
   const note = (hit) => hit.score.toFixed(2);
   const nothing = empty("search", "Nothing found", isFiltered(state) ? "No image passes the filters." : "No image has a vector of this model yet.");
   const failed = (error) => {
-    head.replaceChildren(h("h1", {}, inWords(state)));
+    head.replaceChildren(h("h1", {}, inWords(state)), unfilter(state));
     return state.text.length ? otherModels(state, store, error) : null;
   };
   return listed(load, { note, onFirst, nothing, failed, signal, focus: true });
@@ -75,8 +77,9 @@ function named(kind, term) {
   return [weight, kind === "row" ? `image ${value}` : "your picture"];
 }
 
-const clear = () => go({ glob: null, since: null, until: null, min_size: null });
+const clear = () => go(unfiltered);
 
+// The conditions, each to be taken away by itself, and all filters at once.
 function unfilter(state) {
-  return isFiltered(state) ? h("button.action.slim", { type: "button", onclick: clear }, "Clear the filters") : "";
+  return isFiltered(state) ? h("span.chosen", {}, ...chosen(state), h("button.action.slim", { type: "button", onclick: clear }, "Clear the filters")) : "";
 }

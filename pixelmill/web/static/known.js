@@ -3,7 +3,7 @@
 import { h, number } from "./dom.js";
 
 const APART = new Set(["caption", "title", "bytes"]);
-const MOST_DIGITS = 6;
+const MOST_DIGITS = 4;
 
 // `taken_at` is "Taken at", for people.
 export const titled = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
@@ -85,7 +85,7 @@ function shown({ kind, unit, value }) {
 }
 
 // Keywords and people come as JSON: a list of texts.
-function listed(value) {
+export function listed(value) {
   if (!value.startsWith("[")) return value;
   try {
     const words = JSON.parse(value);

@@ -1,6 +1,6 @@
 // Lines of pictures that fill the width: all of a line are of one height, and no line is much higher than another.
 
-// {lines: [{first, last, top, height}], spots: [{left, width, line}], height}, in CSS pixels, of pictures by their ratios.
+// {lines: [{first, last, top, height, under}], spots: [{left, width, line}], height}, in CSS pixels, of pictures by their ratios.
 // Of a line that has a picture with something `under` it, `height` holds that room too.
 export function layout(ratios, width, row, gap, under = []) {
   const lines = [];
@@ -15,9 +15,9 @@ export function layout(ratios, width, row, gap, under = []) {
       spots.push({ left, width: wide, line: lines.length });
       left += wide + gap;
     }
-    const high = height + Math.max(0, ...under.slice(first, last + 1));
-    lines.push({ first, last, top, height: high });
-    top += high + gap;
+    const room = Math.max(0, ...under.slice(first, last + 1));
+    lines.push({ first, last, top, height: height + room, under: room });
+    top += height + room + gap;
     [first, sum] = [last + 1, 0];
   };
   for (let i = 0; i < ratios.length; i++) {

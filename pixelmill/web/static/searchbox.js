@@ -1,9 +1,10 @@
 // The box on top: words, pictures, chips for what is added and subtracted, and filters.
 
-import { upload, whileBusy } from "./api.js";
+import { get, upload, whileBusy } from "./api.js";
 import { h, icon, toast } from "./dom.js";
 import { shrunk } from "./shrink.js";
-import { addTerm, filters, go, isFiltered, read, searchFor } from "./state.js";
+import { drawFacets } from "./facets.js";
+import { addTerm, filters, go, isFiltered, read, searchFor, unfiltered } from "./state.js";
 import { termsIn, times, turned, typed, weighed } from "./terms.js";
 
 const form = document.getElementById("search");
@@ -115,24 +116,41 @@ function showFilters(shown) {
   }
 }
 
+// Fields that are being filled in are left alone; the facets always follow.
 function drawFilters(state) {
-  if (panel.contains(document.activeElement) && panel.childElementCount) return;
+  const old = panel.querySelector("form");
+  if (!old) panel.replaceChildren(fields(state), h(".facets"));
+  else if (!old.contains(document.activeElement)) old.replaceWith(fields(state));
+  drawFacets(panel.querySelector(".facets"), state);
+}
+
+function fields(state) {
   const field = (name, label, attributes) => h("label", {}, label, h("input", { name, value: state[name] ?? "", ...attributes }));
-  const apply = (event) => {
+  const wrong = h("p.warn.wrong", { role: "alert", id: "wrong" });
+  const apply = async (event) => {
     event.preventDefault();
-    const given = Object.fromEntries(new FormData(event.target));
-    document.activeElement.blur();
-    go({ view: "images", ...Object.fromEntries(Object.keys(filters(state)).map((name) => [name, given[name] || null])) });
+    const { where, ...given } = Object.fromEntries(new FormData(event.target));
+    const now = read();
+    const changed = Object.fromEntries(Object.entries(given).map(([name, value]) => [name, value || null]));
+    const conditions = where.trim() && !now.where.includes(where.trim()) ? [...now.where, where.trim()] : now.where;
+    try {
+      if (conditions !== now.where) await get("facets", { ...filters({ ...now, ...changed }), where: conditions });
+      wrong.textContent = "";
+      document.activeElement.blur();
+      go({ view: "images", ...changed, where: conditions });
+    } catch (error) {
+      wrong.textContent = error.message;
+    }
   };
-  const clear = () => (go({ glob: null, since: null, until: null, min_size: null }), showFilters(false));
-  panel.replaceChildren(
-    h("form", { onsubmit: apply },
-      field("glob", "Path", { placeholder: "animals/*", spellcheck: "false" }),
-      field("since", "From", { type: "date" }),
-      field("until", "Until", { type: "date" }),
-      field("min_size", "Shorter edge, pixels at least", { type: "number", min: 1, placeholder: "1000" }),
-      h("button.action.primary", { type: "submit" }, "Apply"),
-      h("button.action", { type: "button", onclick: clear }, "Clear"),
-    ),
+  const clear = () => (go(unfiltered), showFilters(false));
+  return h("form", { onsubmit: apply },
+    field("glob", "Path", { placeholder: "animals/*", spellcheck: "false" }),
+    field("since", "Taken from", { type: "date", title: "Of a picture that does not say when it was taken: its file's last change" }),
+    field("until", "Until", { type: "date", title: "Of a picture that does not say when it was taken: its file's last change" }),
+    field("min_size", "Shorter edge, pixels at least", { type: "number", min: 1, placeholder: "1000" }),
+    h("label.where", {}, "Condition in SQL", h("input", { name: "where", maxlength: 2000, placeholder: "sharpness > 20 AND caption LIKE '%beach%'", spellcheck: "false", autocapitalize: "off", "aria-describedby": "wrong" })),
+    h("button.action.primary", { type: "submit" }, "Apply"),
+    h("button.action", { type: "button", onclick: clear }, "Clear"),
+    wrong,
   );
 }

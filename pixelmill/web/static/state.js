@@ -3,7 +3,8 @@
 import { newStep, step } from "./memory.js";
 import { weighed } from "./terms.js";
 
-const LISTS = ["text", "row", "image"];
+const TERMS = ["text", "row", "image"];
+const LISTS = [...TERMS, "where"];
 const VALUES = ["view", "model", "glob", "since", "until", "min_size", "threshold", "reason", "from", "open"];
 const listeners = [];
 
@@ -62,11 +63,13 @@ export function tell() {
   for (const listener of listeners) listener(state);
 }
 
-export const isSearch = (state) => LISTS.some((name) => state[name].length);
+export const isSearch = (state) => TERMS.some((name) => state[name].length);
 
-export const filters = ({ glob, since, until, min_size }) => ({ glob, since, until, min_size });
+export const filters = ({ glob, since, until, min_size, where }) => ({ glob, since, until, min_size, where });
 
-export const isFiltered = (state) => Object.values(filters(state)).some(Boolean);
+export const isFiltered = (state) => Object.values(filters(state)).some((given) => given?.length);
+
+export const unfiltered = { glob: null, since: null, until: null, min_size: null, where: [] };
 
 export function searchFor(kind, value, how = {}) {
   return go({ view: "images", text: [], row: [], image: [], [kind]: [value] }, how);
