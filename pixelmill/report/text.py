@@ -50,18 +50,23 @@ def headline(report: Report) -> str:
         return report.attention[0]  # it looked at nothing
     this, told = night(report), _kinds(report.images)
     embedded, pending = this.embedded, this.pending
-    how = ENDED[report.ended]
-    facts = bool(report.facts and (report.facts.made or report.facts.pending))
-    if not (told or embedded or pending or how or facts):
+    how, columns = ENDED[report.ended], list(_of_columns(report, embedded, pending))
+    if not (told or embedded or pending or how or columns):
         return f"Nothing new. {_all_embedded(report)}"
     made = [f"{number_of(embedded, 'vector')} made in {in_words(report.seconds)}"] if embedded else []
-    left = [f"{number_of(pending, 'vector')} pending"] if pending else []
-    if report.facts and not embedded and report.facts.made:
-        made = [f"facts of {number_of(report.facts.made, 'image')} made in {in_words(report.seconds)}"]
-    if report.facts and report.facts.pending > pending:
-        left.append(f"facts of {number_of(report.facts.pending, 'image')} pending")
+    left = [f"{number_of(pending, 'vector')} pending", *columns] if pending else columns
     found = ", ".join(told) or ("" if how else "No image changed")
     return ". ".join(filter(None, [how, found, ", ".join([*made, *left])])) + "."
+
+
+def _of_columns(report: RunReport, embedded: int, pending: int) -> Iterator[str]:
+    """What became of columns, where that does not go without saying: they come with vectors."""
+    if report.facts and report.facts.made and not embedded:
+        yield f"facts of {number_of(report.facts.made, 'image')} made in {in_words(report.seconds)}"
+    if report.facts and report.facts.pending > pending:
+        yield f"facts of {number_of(report.facts.pending, 'image')} pending"
+    if report.columns.rows and not embedded:
+        yield f"{number_of(report.columns.rows, 'row')} with other values in columns"
 
 
 def in_short(report: RunReport) -> str:
