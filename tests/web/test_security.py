@@ -303,6 +303,19 @@ def test_a_picture_that_kills_its_decoder_leaves_the_server_alive(
     assert client.post("/api/uploads", content=PICTURE).status_code == 201
 
 
+@pytest.mark.parametrize("path", ["rows", "facets", "search"])
+@pytest.mark.parametrize(
+    "where", ["length(repeat('a', 1000000000)) > 1", "list_sum(range(1000000000)) > 1", "path IN (SELECT '/etc')",
+              "width > 1) OR (read_text('/etc/passwd') != ''", "getenv('HOME') != ''"],
+)  # fmt: skip
+def test_a_condition_takes_no_memory_and_reaches_nothing(client: TestClient, path: str, where: str) -> None:
+    """Refused in words before anything is computed, alone and beside another one."""
+    for conditions in ([where], ["width > 1", where]):
+        answer = client.get(f"/api/{path}", params={"where": conditions, **({"row": "0"} if path == "search" else {})})
+        assert answer.status_code == 422
+        assert "Expected a condition" in answer.json()["detail"]
+
+
 def test_a_file_that_is_no_picture_any_more_never_gets_to_a_browser(
     collection: Collection, client_of: ClientOf
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Query
 from pydantic import BeforeValidator, Field
 
-from pixelmill.search.conditions import read
+from pixelmill.search.conditions import require_bounded
 from pixelmill.search.filters import Filters
 from pixelmill.search.moments import moment
 
@@ -24,8 +24,11 @@ _WHERE = "A condition in SQL over what is known of pictures: `sharpness > 20`. O
 
 
 def conditions_of(where: Annotated[Given, Query(description=_WHERE)] = []) -> tuple[str, ...]:  # noqa: B006
-    """Each is a condition by itself. Raises QueryError."""
-    return tuple(read(condition).text for condition in where if condition.strip())
+    """Each is a condition by itself, of functions that nobody can fill the memory with. Raises QueryError."""
+    given = tuple(condition for condition in where if condition.strip())
+    for condition in given:
+        require_bounded(condition)
+    return given
 
 
 InConditions = Annotated[tuple[str, ...], Depends(conditions_of)]
