@@ -38,6 +38,7 @@ from pixelmill.run.schedule import schedule_for
 from pixelmill.run.share import do_here
 from pixelmill.run.told import changed, found, planned
 from pixelmill.run.turn import turn
+from pixelmill.sources.formats import SUPPORTED_SINCE
 from pixelmill.store.column_writer import serve
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact_if_needed
@@ -93,6 +94,7 @@ def plan_work(job: Job, scan: int) -> Prepared:
     """The matrix that each model fills, as far as this process can tell, and the shards of images that lack one; first,
     what the workers of runs that died had handed over is taken in."""
     with StoreWriter(job.store) as writer:
+        writer.ledger.quarantine.release_refused_for(SUPPORTED_SINCE)
         taken_in, refused = take_in_left(job, writer)
         prepared = replace(prepare(job, writer, scan), taken_in=taken_in, refused=refused)
     log.info("%s", planned(prepared))

@@ -33,6 +33,18 @@ REFUSED: Final = {
 }
 """Images by their content, which are discovered so that they are quarantined with this reason."""
 
+SUPPORTED_SINCE: Final = (
+    "HEIC is not supported: convert it to JPEG or AVIF.",
+    "JPEG XL is not supported: convert it to JPEG, WebP or AVIF.",
+    "Photoshop documents are not supported: export them as JPEG, PNG or TIFF.",
+    "Camera raw is not supported: export it as JPEG or TIFF.",
+    "Icon files are not supported: convert them to PNG.",
+    "QOI is not supported: convert it to PNG.",
+    "Radiance HDR is not supported: convert it to TIFF or PNG.",
+    "DDS textures are not supported: convert them to PNG.",
+)
+"""Why programs before this one refused what is opened now: such images are tried again."""
+
 EXTENSIONS: Final = frozenset(
     {
         ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff",

@@ -113,6 +113,12 @@ class Quarantine:
         found = self._holders.ask(_Entry, f"{_QUARANTINED} ORDER BY path, model")
         return [Quarantined(os.fsdecode(e.path), e.row, e.model, e.stage, e.reason, e.since) for e in found]
 
+    def release_refused_for(self, reasons: Sequence[str]) -> None:
+        """Let those go that were refused for one of these reasons, so that this run tries them again."""
+        self._db.write(
+            "DELETE FROM quarantine WHERE reason IN (SELECT value FROM json_each(?))", (json.dumps(reasons),)
+        )
+
     def release(self) -> int:
         """Empty the quarantine, so that the next run tries those images again; how many images there were."""
         images = len({entry.path for entry in self.entries()})
