@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pixelmill.formatting import number_of
 from pixelmill.joining.told import BesideCounts, ColumnsReport
-from pixelmill.run.beside import BesideReport
+from pixelmill.run.companions import BesideReport
 
 _FEW = 10
 Cells = tuple[str | tuple[str, ...], ...]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pixelmill.embedding.reader import READS_AT_ONCE
 from pixelmill.errors import ImageRejected, reason_of
+from pixelmill.run.companions import BesideReport
 from pixelmill.sources.archives import said_of_row
 from pixelmill.sources.companions import ROW, Companion
-from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
 from pixelmill.sources.said import MOST_BYTES, Said, said_in
 from pixelmill.watch.calls import answer, begin
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 500
 """Companions that are read before what they say is recorded: so much of it is in memory."""
-_RECORDED_AT_ONCE = 10_000
 _FEW = 5
 """So many that cannot be read are named."""
 _LATE = "The deadline came: it is read by the next run."
@@ -36,33 +35,6 @@ _parsing = Lock()
 
 Answer = Said | str
 """What a companion says, or why that cannot be had now."""
-
-
-@dataclass(frozen=True, slots=True)
-class BesideReport:
-    """How many companions were `read`, and how many are left for the next run; how many of all cannot be read, wholly
-    or in part, and a few `examples` of both with the reason; what there is to tell; and what hung."""
-
-    read: int = 0
-    left: int = 0
-    unreadable: int = 0
-    examples: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-    hung: tuple[Hang, ...] = ()
-
-
-def without_companions(ledger: Ledger, scan: int, files: Iterator[FoundFile]) -> Iterator[FoundFile]:
-    """The images among files; the companions between them are recorded."""
-    companions = list[Companion]()
-    for file in files:
-        if type(file) is not Companion:
-            yield file
-            continue
-        companions.append(file)
-        if len(companions) >= _RECORDED_AT_ONCE:
-            ledger.beside.record(scan, companions)
-            companions.clear()
-    ledger.beside.record(scan, companions)
 
 
 def read_beside(ledger: Ledger, *, deadline: float | None = None) -> BesideReport:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pixelmill.embedding.progress import SEEN, tell
 from pixelmill.errors import SourceError
 from pixelmill.formatting import number_of
-from pixelmill.run.beside import BesideReport, without_companions
+from pixelmill.run.companions import BesideReport, without_companions
 from pixelmill.run.rehash import rehash
 from pixelmill.run.unreadable import UnreadableSource, what_is_wrong
 from pixelmill.sources.address import checked_address, is_address

@@ -28,8 +28,8 @@ ORIGINS: Final = ("txt", "cls", "json", "xmp", "takeout", "parquet")
 TAKEN: Final = frozenset(
     {
         "row", "path", "source", "sha256", "width", "height",
-        "format", "bytes", "frames", "taken_at", "taken_offset", "camera", "lens", "latitude", "longitude", "altitude",
-        "sharpness", "brightness", "contrast", "entropy",
+        "format", "bytes", "frames", "decoded_as", "taken_at", "taken_offset", "camera", "lens",
+        "latitude", "longitude", "altitude", "sharpness", "brightness", "contrast", "entropy",
     }
 )  # fmt: skip
 """What a store itself says of a picture; what came with it by such a name gets its origin in front."""

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pixelmill.run import beside
-from pixelmill.run.beside import BesideReport, read_beside
+from pixelmill.run.beside import read_beside
+from pixelmill.run.companions import BesideReport
 from pixelmill.run.scan import scan_sources
 from pixelmill.sources import archives
 from pixelmill.store.ledger import Ledger
@@ -304,7 +305,7 @@ def test_a_companion_that_hangs_is_left(
 
     with monkeypatch.context() as patch:
         patch.setattr(beside, "read_image", hang)
-        patch.setattr(calls, "SILENT_SECONDS", 0.3)
+        patch.setattr(calls, "SILENT_SECONDS", 2.0)
         said = night(folder, other)
     assert said == {
         "a.png": {"caption": "a"},

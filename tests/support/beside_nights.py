@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pixelmill.run.beside import BesideReport, read_beside
+from pixelmill.run.beside import read_beside
+from pixelmill.run.companions import BesideReport
 from pixelmill.run.scan import scan_sources
 from pixelmill.store.ledger import Ledger
 
