@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from pixelmill.joining.engine import Engine
-from pixelmill.joining.kinds import Readings, converted, read_as, readings_sql, shape_of
+from pixelmill.joining.kinds import Readings, converted, misfit, read_as, readings_sql, shape_of
 from pixelmill.joining.load import EXAMPLES, Bad, Given, Loaded
 from pixelmill.joining.said import Said
 from pixelmill.store.column_values import values_of
@@ -98,8 +98,8 @@ class Columns:
     def _examples(self, given: Given, name: str, column: Column) -> Iterator[str]:
         value = _value(given, name)
         query = (
-            f"SELECT line, substr({value}, 1, 60) FROM {given.lines} WHERE {value} IS NOT NULL "  # noqa: S608
-            f"AND {read_as((column.kind, column.unit), value)} IS NULL ORDER BY line LIMIT {EXAMPLES}"
+            f"SELECT line, substr({value}, 1, 60) FROM {given.lines} "  # noqa: S608 - our names
+            f"WHERE {misfit((column.kind, column.unit), value)} ORDER BY line LIMIT {EXAMPLES}"
         )
         expected = {"int64": "a whole number", "float64": "a number"}.get(column.kind, "a shorter text")
         expected = f"a time ({column.unit})" if column.unit else expected

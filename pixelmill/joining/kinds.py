@@ -19,6 +19,7 @@ _INTEGER: Final = r"[+-]?(0|[1-9]\d{0,18})"
 _NUMBER: Final = r"[+-]?(0|[1-9]\d{0,18}|(0|[1-9]\d*)?\.\d+|(0|[1-9]\d*)\.\d*|(0|[1-9]\d*)(\.\d*)?[eE][+-]?\d+)"
 _DAY: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
 _LEAST: Final = "(-9223372036854775808)"  # stands for what is missing
+_NOTHING: Final = "({v} IS NOT NULL AND lower({v}) IN ('nan', '-nan', 'na', 'n/a', '#n/a', 'null'))"
 
 _INT_SQL = (
     "CASE WHEN lower({v}) IN ('true', 'false') THEN CAST(lower({v}) = 'true' AS BIGINT) "
@@ -45,6 +46,12 @@ def read_as(shape: Shape, value: str) -> str:
     return _SQL[shape].replace("{v}", value)
 
 
+def misfit(shape: Shape, value: str) -> str:
+    """SQL that tells whether a text is neither a value of a kind nor, among numbers, a word for nothing."""
+    is_none = f"{value} IS NOT NULL AND {read_as(shape, value)} IS NULL"
+    return is_none if shape[0] == "text" else f"{is_none} AND NOT {_NOTHING.replace('{v}', value)}"
+
+
 def converted(values: np.ndarray, was: Column, now: Column) -> np.ndarray:
     """Values of a column that is another by now, as far as they are something there; else missing."""
     if (was.kind, was.unit) == (now.kind, now.unit):
@@ -60,26 +67,29 @@ def converted(values: np.ndarray, was: Column, now: Column) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """How many values there are, and as what they read."""
+    """How many values there are, and as what they read. `nothing` is `NaN` and `NA`, which among numbers are missing."""
 
     values: int = 0
     integers: int = 0
     floats: int = 0
     moments: int = 0
     texts: int = 0
+    nothing: int = 0
 
     def __add__(self, other: Readings) -> Readings:
         return Readings(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     def of(self, shape: Shape) -> int:
-        """How many read as a kind."""
-        counts = (self.integers, self.floats, self.moments, self.texts)
+        """How many a column of a kind can have."""
+        numbers = (self.integers, self.floats, self.moments)
+        counts = (*(number + self.nothing for number in numbers), self.texts)
         return dict(zip(_SQL, counts, strict=True))[shape]
 
 
 def readings_sql(value: str) -> str:
     """SQL for the numbers of `Readings`."""
-    return ", ".join([f"count({value})", *(f"count({read_as(shape, value)})" for shape in _SQL)])
+    read = [f"count({read_as(shape, value)})" for shape in _SQL]
+    return ", ".join([f"count({value})", *read, f"count(nullif({_NOTHING.replace('{v}', value)}, false))"])
 
 
 def shape_of(readings: Readings, before: Column | None) -> Shape:
@@ -88,8 +98,10 @@ def shape_of(readings: Readings, before: Column | None) -> Shape:
     else text."""
     if before is not None:
         known = (before.kind, before.unit)
-        if known == _INTEGERS and readings.integers < readings.values == readings.floats:
+        if known == _INTEGERS and readings.of(_INTEGERS) < readings.values == readings.of(_FLOATS):
             return _FLOATS
         if known in _SQL and 2 * readings.of(known) >= readings.values:
             return known
-    return next((shape for shape in _SQL if readings.values and readings.of(shape) == readings.values), ("text", ""))
+    if readings.values == readings.nothing:
+        return "text", ""
+    return next((shape for shape in _SQL if readings.of(shape) == readings.values), ("text", ""))

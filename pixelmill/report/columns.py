@@ -54,7 +54,7 @@ def note(columns: ColumnsReport) -> str:
         _named("New", columns.new), _named("Dropped, as nobody gives them any more", columns.dropped),
         _named("Not joined, as there is no room for more", columns.no_room),
         "What is known of pictures was left to the next run: this one came to its end." if columns.left else "",
-        *(f"{table.path}, {example}." for table in columns.tables for example in table.examples),
+        *(f"{table.path}, {example.rstrip('.')}." for table in columns.tables for example in table.examples),
         *(f"{table.path}: {note}." for table in columns.tables for note in table.notes),
     ]  # fmt: skip
     return " ".join(filter(None, said))
