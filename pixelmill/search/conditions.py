@@ -65,13 +65,19 @@ class Condition:
     fleeting: bool
 
 
+def _explained(error: str) -> str:
+    """What the parser says, and what to do where it stumbles over a column of a name as `when`, a word of SQL."""
+    word = error.partition('at or near "')[2].removesuffix('"')
+    return f'{error}. A column of that name stands in double quotes: "{word}"' if word.isidentifier() else error
+
+
 @lru_cache(maxsize=64)
 def read(text: str) -> Condition:
     """What a text is as a condition, whatever columns there are. Raises QueryError for what is none."""
     tree = _tree(text)
     if tree.get("error", True):
         wrong = tree.get("error_type") == "parser"
-        raise no_condition(text, f"SQL does not read so: {tree['error_message']}" if wrong else _MORE)
+        raise no_condition(text, f"SQL does not read so: {_explained(tree['error_message'])}" if wrong else _MORE)
     nodes = list(_nodes(_expression(tree["statements"], text)))
     for node in nodes:
         if found := _REFUSED.get(node.get("class", "")):

@@ -82,6 +82,7 @@ def test_blocks_change_nothing(store: pixelmill.Store, monkeypatch: pytest.Monke
         ("lable = 'dog'", "Got 'lable'. Did you mean 'label'?"),
         ("place = 'x'", "texts (path, source, sha256, label), times (modified, taken_at). Got 'place'."),
         ("place = 'x'", "over numbers (row, width, height, bytes, sharpness, stars, dog.score, count)"),
+        ("when IS NULL", 'near "when". A column of that name stands in double quotes: "when".'),
         ("label > 3", "an explicit cast is required. Here label is a text."),
         ("taken_at > 5 AND stars > 1", "Here stars is a number and taken_at is a time."),
         ("sharpness LIKE '3%'", "Here sharpness is a number."),
