@@ -67,7 +67,7 @@ def converted(values: np.ndarray, was: Column, now: Column) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """How many values there are, and as what they read. `nothing` is `NaN` and `NA`, which among numbers are missing."""
+    """How many values there are, and as what they read. `nothing` is `NaN` and `NA`, missing ones among numbers."""
 
     values: int = 0
     integers: int = 0
