@@ -21,13 +21,19 @@ TABLE: Final = "table"
 BESIDE: Final = "beside"
 """Sources of joined columns: what some table gives, and what only came with pictures."""
 MOST_COLUMNS: Final = 64
-"""A store has at most so many columns that were joined."""
+"""A store has at most so many columns of tables, and as many that only came with pictures: what lies beside one picture
+keeps no table out."""
 _VERSION: Final = "1"
 
 
 def joined_columns(store: Store) -> dict[str, ColumnGroup]:
     """The joined columns of a store, by name."""
     return {group.columns[0].name: group for group in store.manifest.columns if group.source in (TABLE, BESIDE)}
+
+
+def room(columns: Mapping[str, ColumnGroup], source: str) -> int:
+    """For how many more columns of a source there is room beside those that a store has."""
+    return max(MOST_COLUMNS - sum(group.source == source for group in columns.values()), 0)
 
 
 class Columns:
@@ -48,9 +54,12 @@ class Columns:
         taken = {c.name for group in store.manifest.columns for c in group.columns} - before.keys()
         names = [name for name in dict.fromkeys(n for one in self._given for n in one.columns) if name not in kept]
         free = [name for name in names if name not in before and name not in taken]
-        room = max(MOST_COLUMNS - len(before), 0)
-        self.new = tuple(free[:room])
-        self.no_room = (*free[room:], *(name for name in names if name in taken), *(said.no_room if said else ()))
+        of_tables = [name for name in free if any(name in table.columns for table in given)]
+        others = [name for name in free if name not in of_tables]
+        at, end = room(before, TABLE), room(before, BESIDE)
+        self.new = (*of_tables[:at], *others[:end])
+        refused = [*of_tables[at:], *others[end:], *(name for name in names if name in taken)]
+        self.no_room = (*refused, *(said.no_room if said else ()))
         all_told = said is None or bool(said.told[store.present].all())
         self.gone = tuple(
             name for name, group in before.items()

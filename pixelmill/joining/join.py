@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from pixelmill.errors import PixelmillError, StoreDamaged, reason_of
-from pixelmill.joining.columns import BESIDE, MOST_COLUMNS, TABLE, Columns, joined_columns
+from pixelmill.joining.columns import BESIDE, TABLE, Columns, joined_columns, room
 from pixelmill.joining.engine import Engine, EngineError, engine
 from pixelmill.joining.fetch import fetch, status_of
 from pixelmill.joining.lines import NoTable
@@ -141,7 +141,7 @@ class _Joining:
         said = None
         if self.beside:
             number = len(self.tables) + is_whole
-            names = (set(columns), max(MOST_COLUMNS - len(columns), 0))
+            names = (set(columns).union(*(table.columns for table in self.loaded)), room(columns, BESIDE))
             said = load_said(self.sql, self.writer.ledger, store, number, rows, names, self.check)
         found = Columns(self.sql, store, self.loaded, said, self._kept(), is_whole=is_whole)
         if not is_whole and not found.are_begun:

@@ -133,3 +133,18 @@ def test_more_names_than_there_is_room_for(job: Job, photos: Path) -> None:
     report = run(job)
     assert (report.columns.new, report.columns.no_room) == ((), ("other",))
     assert verify(job.store) == []
+
+
+def test_what_lies_beside_pictures_keeps_no_table_out(job: Job, photos: Path, tmp_path: Path) -> None:
+    """One JSON has filled the room of its kind, and a table is joined all the same; a night after that changes
+    nothing."""
+    (photos / "a.json").write_text(json.dumps({f"k{n:02}": n for n in range(80)}))
+    assert len(run(job).columns.new) == 64
+    (tmp_path / "labels.csv").write_text("path,label,k79\na.png,dog,5\n")
+    job = job.model_copy(update={"tables": (Table(path=str(tmp_path / "labels.csv")),)})
+    report = run(job)
+    assert report.columns.new == ("label", "k79")
+    assert (column(job, "label")["a"], column(job, "k79")["a"], column(job, "k00")["a"]) == ("dog", 5, 0)
+    revision = Store(job.store).manifest.revision
+    assert run(job).columns.new == ()
+    assert Store(job.store).manifest.revision == revision
