@@ -20,6 +20,7 @@ _NUMBER: Final = r"[+-]?(0|[1-9]\d{0,18}|(0|[1-9]\d*)?\.\d+|(0|[1-9]\d*)\.\d*|(0
 _DAY: Final = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}(:?\d{2})?)?)?"
 _LEAST: Final = "(-9223372036854775808)"  # stands for what is missing
 _NOTHING: Final = "({v} IS NOT NULL AND lower({v}) IN ('nan', '-nan', 'na', 'n/a', '#n/a', 'null'))"
+_INFINITE: Final = "({v} IS NOT NULL AND lower({v}) IN ('inf', '+inf', '-inf', 'infinity', '-infinity'))"
 
 _INT_SQL = (
     "CASE WHEN lower({v}) IN ('true', 'false') THEN CAST(lower({v}) = 'true' AS BIGINT) "
@@ -67,7 +68,8 @@ def converted(values: np.ndarray, was: Column, now: Column) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """How many values there are, and as what they read. `nothing` is `NaN` and `NA`, missing ones among numbers."""
+    """How many values there are, and as what they read. `nothing` is `NaN` and `NA`, missing ones among numbers;
+    what is `infinite` makes no text of them, and has no place there."""
 
     values: int = 0
     integers: int = 0
@@ -75,6 +77,7 @@ class Readings:
     moments: int = 0
     texts: int = 0
     nothing: int = 0
+    infinite: int = 0
 
     def __add__(self, other: Readings) -> Readings:
         return Readings(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
@@ -89,7 +92,8 @@ class Readings:
 def readings_sql(value: str) -> str:
     """SQL for the numbers of `Readings`."""
     read = [f"count({read_as(shape, value)})" for shape in _SQL]
-    return ", ".join([f"count({value})", *read, f"count(nullif({_NOTHING.replace('{v}', value)}, false))"])
+    words = [f"count(nullif({which.replace('{v}', value)}, false))" for which in (_NOTHING, _INFINITE)]
+    return ", ".join([f"count({value})", *read, *words])
 
 
 def shape_of(readings: Readings, before: Column | None) -> Shape:
@@ -102,6 +106,7 @@ def shape_of(readings: Readings, before: Column | None) -> Shape:
             return _FLOATS
         if known in _SQL and 2 * readings.of(known) >= readings.values:
             return known
-    if readings.values == readings.nothing:
+    if readings.values == readings.nothing + readings.infinite:
         return "text", ""
-    return next((shape for shape in _SQL if readings.of(shape) == readings.values), ("text", ""))
+    odd = {_FLOATS: readings.infinite}
+    return next((shape for shape in _SQL if readings.of(shape) + odd.get(shape, 0) == readings.values), ("text", ""))

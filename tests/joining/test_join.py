@@ -125,7 +125,8 @@ def test_sha256_in_any_case(writer: StoreWriter, tmp_path: Path) -> None:
         (["12345678901234567890", "1", "2"], "text", "", ["12345678901234567890", "1", "2"]),
         (["2024-01-02", "2024-01-02T10:00:00+02:00", "1969-12-31 23:59:59.999"], "int64", "ms since 1970",
          [1704153600000, 1704182400000, -1]),
-        (["inf", "nan", "1"], "text", "", ["inf", "nan", "1"]),
+        (["inf", "nan", "x"], "text", "", ["inf", "nan", "x"]),
+        (["inf", "nan", ""], "text", "", ["inf", "nan", ""]),
         (["1.5", "NaN", "NA"], "float64", "", [1.5, np.nan, np.nan]),
         (["null", "1", "n/a"], "int64", "", [MISSING_INT, 1, MISSING_INT]),
         (["NA", "2024-01-02", ""], "int64", "ms since 1970", [MISSING_INT, 1704153600000, MISSING_INT]),
@@ -146,6 +147,15 @@ def test_kinds_are_told_by_how_values_read(
     assert (found.kind, found.unit) == (kind, unit)
     assert [*map(str, column(writer, "label")[:3])] == [*map(str, values)]
     assert (report.tables[0].unreadable, report.tables[0].examples) == (0, ())
+
+
+def test_what_is_infinite_costs_itself(writer: StoreWriter, tmp_path: Path) -> None:
+    """It is told with its line, and its column stays one of numbers."""
+    lines = [f"{path_of(at)},{text}" for at, text in enumerate(["-inf", "2", "Infinity", "NaN"])]
+    report = joined(writer, Table(path=written(tmp_path, of_paths(lines, "path,score"))))
+    np.testing.assert_array_equal(np.array(column(writer, "score")[:4], float), [np.nan, 2, np.nan, np.nan])
+    assert report.tables[0].unreadable == 2
+    assert report.tables[0].examples[0] == "line 2, score: expected a number, got '-inf'"
 
 
 def test_a_column_keeps_its_kind(writer: StoreWriter, tmp_path: Path) -> None:
