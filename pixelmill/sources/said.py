@@ -73,10 +73,14 @@ def kept(given: Iterable[tuple[str, Any]], origin: str) -> Said:
         name = column_name(given_name, origin)
         value = _value(given_value)
         size = len(value.encode()) if isinstance(value, str) else 0
-        if size > MOST_TEXT:
+        if isinstance(given_value, float) and math.isinf(given_value):
+            problems.append(f"{given_name!r:.64} is infinite")
+        elif size > MOST_TEXT:
             problems.append(f"{name or given_name!r:.64} has more than {MOST_TEXT:,} bytes")
         elif not name and value is not None:
             problems.append(f"{given_name!r:.64} is no name of a column")
+        elif value is not None and origin == "json" and name in values:
+            problems.append(f"{given_name!r:.64} is left out: there is another {name!r}")
         elif value is not None and (len(values) >= MOST_VALUES or size > room):
             problems.append(f"it says more than {MOST_VALUES} things or {MOST_SAID:,} bytes; the first are kept")
             break

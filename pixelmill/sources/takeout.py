@@ -25,10 +25,11 @@ def takeout_values(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "people", [one["name"] for one in named if isinstance(one, dict) and one.get("name")]
     yield "favorited", 1 if found.get("favorited") is True else 0
     yield "takeout_taken_at", _moment(found.get("photoTakenTime"))
-    for place in (found.get(name) for name in _PLACES):
-        if isinstance(place, dict) and (_number(place, "latitude") or _number(place, "longitude")):
-            yield "takeout_latitude", _number(place, "latitude")
-            yield "takeout_longitude", _number(place, "longitude")
+    for place in (found[name] for name in _PLACES if isinstance(found.get(name), dict)):
+        latitude, longitude = (_number(place, name) for name in ("latitude", "longitude"))
+        if latitude is not None and longitude is not None and (latitude or longitude):
+            yield "takeout_latitude", latitude
+            yield "takeout_longitude", longitude
             yield "takeout_altitude", _number(place, "altitude") or None
             break
     yield "url", found.get("url")

@@ -41,7 +41,8 @@ def test_labels(data: bytes, label: Any) -> None:
 
 
 def test_json() -> None:
-    """Values of the first level stay what they are; lists and objects become JSON; what is empty is missing."""
+    """Values of the first level stay what they are; lists and objects become JSON; what is empty is missing. What is
+    infinite is told, and so is a name that is another's as columns have it."""
     given = {
         "caption": "a", "n": 5, "x": 0.5, "ok": True, "none": None, "empty": "", "list": [1, "ü"], "deep": {"a": {}},
         "nan": float("nan"), "inf": float("inf"), "huge": 2**63, "most": 2**63 - 1, "missing": -(2**63), "nul": "a\0b",
@@ -52,7 +53,9 @@ def test_json() -> None:
         "caption": "a", "n": 5, "x": 0.5, "ok": 1, "list": '[1, "ü"]', "deep": '{"a": {}}', "huge": str(2**63),
         "most": 2**63 - 1, "missing": str(-(2**63)), "nul": "ab",
     }  # fmt: skip
-    assert said.problem == ""
+    assert said.problem == "'inf' is infinite"
+    twice = said_in("json", b'{"A b": 1, "a-b": 2}')
+    assert (twice.values, twice.problem) == ({"a_b": 1}, "'a-b' is left out: there is another 'a_b'")
     assert said_in("json", b'["a", "b"]').values == {"json": '["a", "b"]'}
 
 
@@ -144,6 +147,16 @@ def test_xmp() -> None:
         "xmp_longitude": pytest.approx(-13.41), "xmp_altitude": -34.0,
     }  # fmt: skip
     assert said_in("xmp", XMP.encode("utf-16")).values["keywords"] == '["horse", "grün"]'
+
+
+def test_takeout_has_no_half_places() -> None:
+    """A longitude without a latitude that reads is none; the other place counts."""
+    half = {"latitude": "12.5", "longitude": 3}
+    given = {"photoTakenTime": {}, "geoData": half}
+    assert said_in("json", json.dumps(given).encode()).values == {"favorited": 0}
+    whole = given | {"geoDataExif": {"latitude": 1, "longitude": 2}}
+    values = {"favorited": 0, "takeout_latitude": 1.0, "takeout_longitude": 2.0}
+    assert said_in("json", json.dumps(whole).encode()).values == values
 
 
 def test_takeout() -> None:
