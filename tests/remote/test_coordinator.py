@@ -31,8 +31,9 @@ peak = next(line.split()[1] for line in open("/proc/self/status") if line.starts
 print(report.models["one"].embedded, "torch" in sys.modules, peak)
 """
 """A run in a process of its own: the vectors made, whether PyTorch was imported, the most memory in KiB."""
-MORE_KIB = 16_000
-"""So much more memory ten times as many images may take: of 65,536 rows there are whole blocks at a time."""
+MORE_KIB = 24_000
+"""So much more memory ten times as many images may take: of 65,536 rows there are whole blocks at a time, and the master
+of forty parts maps each into fifteen columns of facts."""
 
 
 def coordinate(job: Job, env: dict[str, str]) -> tuple[int, str, int]:
