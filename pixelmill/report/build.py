@@ -14,7 +14,7 @@ from pixelmill.formatting import moment
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
-from pixelmill.report.by_model import by_model, facts_report, filled_by
+from pixelmill.report.by_model import by_model, facts_report, filled_by, pending_now
 from pixelmill.report.columns import with_beside
 from pixelmill.report.history import comparable, night, notable, recorded, usual
 from pixelmill.report.model import (
@@ -64,6 +64,7 @@ def build(
     total, workers = combined(done), by_worker(done)
     filled = filled_by(job, store, matrices)
     fingerprints = [matrix.provenance.fingerprint for matrix in filled.values() if matrix]
+    pending = pending_now(job, store, ledger, scan, filled)
     rate = _failure_rate(total)
     hung = _hung(scan, total)
     unreadable = unreadable_sources(
@@ -81,8 +82,8 @@ def build(
         steps=dict(steps),
         sources=dict(scan.folders),
         images=_images(ledger, scan, changes, fingerprints),
-        models=by_model(job, store, ledger, scan, filled, total, workers),
-        facts=facts_report(job, store, ledger, scan, total),
+        models=by_model(job, store, ledger, scan, filled, pending, total, workers),
+        facts=facts_report(job, store, pending, total),
         bottleneck=total.timing.bottleneck,
         advice=advice(total, matrices),
         coverage=coverage(store, ledger),

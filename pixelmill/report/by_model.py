@@ -12,17 +12,24 @@ from pixelmill.run.matrices import existing_matrices
 from pixelmill.run.results import ShardReport
 from pixelmill.run.scan import Scan
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.manifest import Matrix
+from pixelmill.store.manifest import Fillable, Matrix
 from pixelmill.store.reader import Store
 
 
-def by_model(
-    job: Job, store: Store, ledger: Ledger, scan: Scan, filled: Mapping[str, Matrix | None], total: ShardReport,
-    workers: Mapping[str, ShardReport],
-) -> dict[str, ModelReport]:  # fmt: skip
-    """What each model of a job did in a run, and what of the images seen waits for it now."""
+def pending_now(
+    job: Job, store: Store, ledger: Ledger, scan: Scan, filled: Mapping[str, Matrix | None]
+) -> Mapping[str, int]:
+    """How many of the images seen lack each matrix, NO_MATRIX and the facts, by fingerprint: in one pass over them."""
     found = [matrix for matrix in filled.values() if matrix]
-    pending = count_pending(ledger, store, found, scan.number, and_new=len(found) < len(filled))
+    asked: list[Fillable] = [*found, *facts_of(job, store.manifest)]
+    return count_pending(ledger, store, asked, scan.number, and_new=len(found) < len(filled))
+
+
+def by_model(
+    job: Job, store: Store, ledger: Ledger, scan: Scan, filled: Mapping[str, Matrix | None],
+    pending: Mapping[str, int], total: ShardReport, workers: Mapping[str, ShardReport],
+) -> dict[str, ModelReport]:  # fmt: skip
+    """What each model of a job did in a run, and what of the images seen is `pending` for it now."""
     models = {}
     for spec in job.specs:
         name, matrix = spec.name, filled[spec.name]
@@ -42,12 +49,11 @@ def by_model(
     return models
 
 
-def facts_report(job: Job, store: Store, ledger: Ledger, scan: Scan, total: ShardReport) -> FactsReport | None:
+def facts_report(job: Job, store: Store, pending: Mapping[str, int], total: ShardReport) -> FactsReport | None:
     """What became of the facts in a run; None where it makes none."""
-    facts = facts_of(job, store.manifest)
-    if not facts:
-        return None
-    return FactsReport(made=total.facts, pending=count_pending(ledger, store, facts, scan.number).total())
+    reports = (FactsReport(made=total.facts, pending=pending.get(facts.fingerprint, 0))
+               for facts in facts_of(job, store.manifest))  # fmt: skip
+    return next(reports, None)
 
 
 def filled_by(job: Job, store: Store, matrices: Sequence[Matrix]) -> dict[str, Matrix | None]:

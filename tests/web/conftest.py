@@ -28,7 +28,7 @@ from tests.support.columns import add_columns
 from tests.support.exifs import exif
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 CLIP, PLAIN = "tiny_open_clip", "tiny_resnet18"
@@ -149,3 +149,19 @@ def client_of(tmp_path: Path) -> Iterator[ClientOf]:
 @pytest.fixture
 def client(collection: Collection, client_of: ClientOf) -> TestClient:
     return client_of(collection)
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """The page of the gallery at the `address` that a module has."""
+    from tests.support.browsing import opened
+
+    yield from opened(browser, address)
+
+
+@pytest.fixture
+def phone(browser: Browser, address: str) -> Iterator[Page]:
+    """The same on a phone."""
+    from tests.support.browsing import opened
+
+    yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browsing import cells, opened, search
+from tests.support.browsing import cells, search
 from tests.support.chromium import needs_chromium
 from tests.support.gallery import serving
 from tests.web.conftest import CLIP, EXAMPLES, PLAIN, Collection
@@ -43,16 +43,6 @@ def address(collection: Collection, tmp_path_factory: pytest.TempPathFactory) ->
 def locked(collection: Collection, tmp_path: Path) -> Iterator[str]:
     """One that asks for a token."""
     yield from serving(collection, tmp_path, token=TOKEN)
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address)
-
-
-@pytest.fixture
-def phone(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
 
 
 def test_words_find_images_and_are_subtracted(page: Page) -> None:

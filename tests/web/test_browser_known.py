@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.support.browsing import opened
 from tests.support.chromium import needs_chromium
 from tests.support.gallery import row_of, serving
 from tests.web.conftest import HOSTILE, Collection
@@ -19,16 +18,6 @@ pytestmark = needs_chromium
 def address(described: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A gallery of pictures of which something is known."""
     yield from serving(described, tmp_path_factory.mktemp("cache"), token=None)
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address)
-
-
-@pytest.fixture
-def phone(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
 
 
 def test_captions_stand_below_their_pictures(page: Page) -> None:

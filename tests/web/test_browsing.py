@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Page, Request, expect
 
-from tests.support.browsing import cells, opened, search
+from tests.support.browsing import cells, search
 from tests.support.chromium import needs_chromium
 from tests.support.gallery import serving
 from tests.web.conftest import CLIP, PLAIN, Collection
@@ -50,16 +50,6 @@ def many(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Co
 @pytest.fixture(scope="module")
 def address(many: Collection, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield from serving(many, tmp_path_factory.mktemp("cache"), token=None)
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address)
-
-
-@pytest.fixture
-def phone(browser: Browser, address: str) -> Iterator[Page]:
-    yield from opened(browser, address, width=390, height=844, is_mobile=True, has_touch=True, device_scale_factor=2)
 
 
 def scroll(page: Page, to: int) -> Any:
