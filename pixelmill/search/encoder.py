@@ -108,6 +108,10 @@ class QueryEncoder:
             vectors: Float32 = model.encode_text(tokens.ids.to(model.device)).float().cpu().numpy()
         return vectors, tokens.cut
 
+    def logit_scale(self) -> float:
+        """What the model's authors multiply cosines of pictures and texts by before a softmax. Raises NoTextTower."""
+        return self._text_model().logit_scale
+
     def picture(self, data: bytes) -> Float32:
         """The raw embedding float32 (dim,) of an image file's bytes. Raises ImageRejected."""
         with self._lock:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pixelmill.store.durable import make_folder_durably, write_durably
+from pixelmill.store.durable import make_folder_durably, sync_folder, write_durably
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.reader import Store
 
@@ -59,10 +59,12 @@ def folder_of(store: Store) -> Path:
 
 def read_description(store: Store, made: Provenance) -> Described | None:
     """What the index of that matrix says; None if there is none that belongs to it and is whole."""
+    found = _described(_path(store, made.fingerprint))
     try:
-        found = Described.model_validate_json(_path(store, made.fingerprint).read_bytes())
-        whole = (folder_of(store) / Path(found.file).name).stat().st_size == found.bytes
-    except (OSError, ValidationError):
+        whole = found is not None and (folder_of(store) / Path(found.file).name).stat().st_size == found.bytes
+    except OSError:
+        return None
+    if found is None:
         return None
     same = (found.store_id, found.fingerprint) == (store.manifest.store_id, made.fingerprint)
     return found if same and whole and found.rows <= len(store) else None
@@ -74,6 +76,32 @@ def forget_dropped(store: Store) -> None:
     for file in folder_of(store).glob("*"):
         if file.suffix in (".json", ".faiss") and file.name[:16] not in known:
             file.unlink(missing_ok=True)
+
+
+def forget_rows(store: Store, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Delete the indexes that hold some of `rows`, and what nobody describes; of which models these were."""
+    if not folder_of(store).is_dir():
+        return ()
+    gone: list[str] = []
+    with lock(store):
+        for file in folder_of(store).glob("*.json"):
+            described = _described(file)
+            if described is None or described.covered_rows[rows[rows < described.rows]].any():
+                gone += [described.model] if described else []
+                file.unlink(missing_ok=True)
+        kept = {described.file for file in folder_of(store).glob("*.json") if (described := _described(file))}
+        for file in folder_of(store).iterdir():
+            if file.suffix in (".faiss", ".tmp") and file.name not in kept:
+                file.unlink(missing_ok=True)
+        sync_folder(folder_of(store))
+    return tuple(sorted(gone))
+
+
+def _described(file: Path) -> Described | None:
+    try:
+        return Described.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def publish_index(store: Store, content: memoryview, described: Described) -> None:

@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelmill.errors import NoTextTower, QueryError
-from pixelmill.search.collapse import collapse
-from pixelmill.search.encoder import Encoder, Load, QueryEncoder, Weights, from_catalog, has_text
-from pixelmill.search.exact import members_of, top_k
+from pixelmill.search.encoder import Encoder, Load, QueryEncoder, Weights, from_catalog
 from pixelmill.search.filters import Filters, allowed_rows, notes_for
 from pixelmill.search.index_files import read_description
 from pixelmill.search.norms import Norms
 from pixelmill.search.notes import left_behind, through
 from pixelmill.search.places import Place, places_of
+from pixelmill.search.projection import BACKEND, LocalEncoder, ProjectedEncoder, understands_words
 from pixelmill.search.query import Query, Row, Term, Text, query_for
+from pixelmill.search.ranking import Nearest, Ranked, scoring
 from pixelmill.search.where import files_where
 from pixelmill.store.manifest import Provenance
 from pixelmill.store.master import MASTER
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _FILTERS_KEPT = 16
 _WORTH_AN_INDEX = 0.1
 """Least share of the rows that filters leave for an index to be used: it finds few of what is rare."""
+COUNTED: Final = 5_000
+"""Rows of a least score that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search gave, best first; by which models; and what the person who asked should know."""
+    """What a search gave, best first; by which models; and what the person who asked should know. `best` is the score
+    of the nearest row, be it a hit or not; with a least score, `reach` is how many rows have that, COUNTED at most."""
 
     models: tuple[str, ...]
     hits: tuple[Hit, ...]
     notes: tuple[str, ...] = ()
+    best: float | None = None
+    reach: int | None = None
 
     @property
     def model(self) -> str:
@@ -89,7 +94,7 @@ class Searcher:
         self._encode = partial(QueryEncoder, find=find, cache=cache, device=device, load=load)
         self._lock = threading.Lock()
         self._norms = Norms()
-        self._encoders: dict[str, QueryEncoder] = {}
+        self._encoders: dict[str, LocalEncoder] = {}
         self._indexes: dict[str, tuple[tuple[str, int], Approximate | None]] = {}
         self._passing: dict[tuple[Filters, object], NDArray[np.bool_]] = {}
         self._follows = not isinstance(store, Store)
@@ -111,7 +116,7 @@ class Searcher:
     def search(
         self, terms: Sequence[Term], k: int = 10, filters: Filters = Filters(), *,  # noqa: B008 - frozen
         models: Sequence[str] = (), weights: Sequence[float] | None = None, copies: bool = False,
-        exact: bool = False,
+        exact: bool = False, min_score: float | None = None,
     ) -> Found:  # fmt: skip
         """The `k` rows nearest to the sum of the terms, in the space of one model or of several side by side.
 
@@ -119,8 +124,10 @@ class Searcher:
         its models. An index is used where there is one, unless `exact`; the notes say so. The score is the cosine; of
         several models, that of the vectors as `export --normalize --weights` puts them side by side. Rows whose file
         is gone, and rows among the terms that are added, never appear; what looks the same as a better hit is listed
-        with that one, unless `copies`.
+        with that one, unless `copies`. Of `min_score` no row appears that has a lower one.
         """
+        if min_score is not None and not -1 <= min_score <= 1:
+            raise QueryError(f"Expected a least score from -1 to 1, as cosines are. Got {min_score}.")
         store = self.store
         names = tuple(models) or (default_model(store, terms),)
         matrix = store.concatenated(names, weights=weights, normalize=True)
@@ -129,14 +136,16 @@ class Searcher:
         allowed = self._allowed(store, filters)
         allowed[[term.row for term in terms if isinstance(term, Row) and term.weight > 0]] = False
         index = None if exact else self._index(matrix, allowed)
-        nearest = _Nearest(matrix, query.vector, allowed, self._norms, index)
+        nearest = Nearest(matrix, query.vector, allowed, self._norms, index)
+        reach = None if min_score is None else len(scoring(min_score, nearest.rows(max(1, min(COUNTED, len(store))))))
         hits = nearest.rows(k) if copies else nearest.distinct(k)
         return Found(
-            tuple(m.provenance.model for m in matrix.members), _hits(store, hits, filters),
+            tuple(m.provenance.model for m in matrix.members), _hits(store, scoring(min_score, hits), filters),
             (
                 *query.notes, *(through(index) if index else left_behind(matrix)),
                 *notes_for(store, filters),
             ),
+            hits[0][1] if hits else None, reach,
         )  # fmt: skip
 
     def vector(self, terms: Sequence[Term], models: Sequence[str], weights: Sequence[float] | None = None) -> Query:
@@ -180,7 +189,7 @@ class Searcher:
 
     def _query(self, terms: Sequence[Term], matrix: Ensemble) -> Query:
         """By each member with its own encoder, weighted as the rows are."""
-        mute = [m.provenance.model for m in matrix.members if not has_text(m.provenance)]
+        mute = [m.provenance.model for m in matrix.members if not understands_words(m.provenance)]
         if mute and any(isinstance(term, Text) for term in terms):
             raise _no_text(matrix.members[0].store, mute)
         parts = [query_for(terms, view, self._encoder(view.provenance)) for view in matrix.members]
@@ -188,7 +197,7 @@ class Searcher:
         notes = dict.fromkeys(note for part in parts for note in part.notes)
         return Query((vector / np.linalg.norm(vector)).astype(np.float32), tuple(notes))
 
-    def encoder(self, fingerprint: str) -> QueryEncoder | None:
+    def encoder(self, fingerprint: str) -> LocalEncoder | None:
         """The encoder of queries of the matrix with that fingerprint, if the store serves it."""
         served = (self.store[model].provenance for model in self._store.models)
         return next((self._own(made) for made in served if made.fingerprint == fingerprint), None)
@@ -201,44 +210,13 @@ class Searcher:
 
         return AskingEncoder(own, made, self._store.manifest.store_id, self.device)
 
-    def _own(self, made: Provenance) -> QueryEncoder:
+    def _own(self, made: Provenance) -> LocalEncoder:
         with self._lock:
             if made.fingerprint not in self._encoders:
-                self._encoders[made.fingerprint] = self._encode(made)
+                is_projected = made.backend == BACKEND
+                own = ProjectedEncoder(self._store.folder, made, self._own) if is_projected else self._encode(made)
+                self._encoders[made.fingerprint] = own
             return self._encoders[made.fingerprint]
-
-
-class _Nearest:
-    """The rows nearest to one unit query, more of them when asked for more."""
-
-    def __init__(
-        self, matrix: Ensemble, query: NDArray[np.float32], allowed: NDArray[np.bool_], norms: Norms,
-        index: Approximate | None,
-    ) -> None:  # fmt: skip
-        self._matrix, self._query, self._allowed, self._norms, self._index = matrix, query, allowed, norms, index
-
-    def rows(self, k: int) -> list[Ranked]:
-        """The `k` nearest, each by itself."""
-        if self._index:
-            rows, scores = self._index.top_k(self._query, k, allowed=self._allowed)
-        else:
-            rows, scores = top_k(self._matrix, self._query[None], k, allowed=self._allowed, norms=self._norms)
-        return [(int(r), float(s), ()) for r, s in zip(rows[0], scores[0], strict=True) if r >= 0]
-
-    def distinct(self, k: int) -> list[Ranked]:
-        """The `k` nearest that look different, each with the near rows that look like it."""
-        members, asked = members_of(self._matrix), 2 * k + 8
-        while True:
-            nearest = self.rows(asked)
-            scores = {row: score for row, score, _ in nearest}
-            groups = collapse(members, np.array(list(scores), np.int64))
-            if len(groups) >= k or len(nearest) < asked:
-                return [(row, scores[row], tuple(same)) for row, same in list(groups.items())[:k]]
-            asked *= 4
-
-
-Ranked = tuple[int, float, tuple[int, ...]]
-"""A row, its cosine, and the rows that look the same."""
 
 
 def default_model(store: Store, terms: Sequence[Term]) -> str:
@@ -249,17 +227,22 @@ def default_model(store: Store, terms: Sequence[Term]) -> str:
     views = [store[model] for model in store.models]
     if not views:
         raise QueryError(f"Expected vectors in {store.folder}. Found none: `pixelmill run` makes them.")
-    fitting = [view for view in views if has_text(view.provenance)]
+    fitting = [view for view in views if understands_words(view.provenance)]
     if any(isinstance(term, Text) for term in terms):
         if not fitting:
             raise _no_text(store, store.models)
         views = fitting
-    best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), has_text(view.provenance)))
+    best: MatrixView = max(views, key=lambda view: (view.embedded.sum(), *_preference(view.provenance)))
     return best.provenance.model
 
 
+def _preference(made: Provenance) -> tuple[bool, bool]:
+    """Of matrices that cover as much: rather a model's own than a projection, rather one that understands words."""
+    return made.backend != BACKEND, understands_words(made)
+
+
 def _no_text(store: Store, asked: Sequence[str]) -> NoTextTower:
-    able = [model for model in store.models if has_text(store[model].provenance)]
+    able = [model for model in store.models if understands_words(store[model].provenance)]
     told = f"In this store these do: {', '.join(able)}." if able else (
         "No model of this store does; `pixelmill run --models openai_clip_vit_b32` adds one."
     )  # fmt: skip

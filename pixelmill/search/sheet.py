@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Final
 
-from pixelmill.errors import ImageRejected, PixelmillError, StoreError
+from pixelmill.errors import ImageRejected, PixelmillError
 from pixelmill.formatting import printable
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.sandbox import scaled_in_sandbox
+from pixelmill.paths import write_page
 from pixelmill.search.searcher import Found, Hit
 from pixelmill.sources.found import FoundFile
 from pixelmill.sources.reading import read_image
@@ -36,13 +36,7 @@ figure { margin: 0 } figcaption { overflow-wrap: anywhere; font-size: 12px } b {
 
 def write_sheet(out: Path, query: str, found: Found) -> None:
     """Write the results of a search for `query` to `out`, whole or not at all. It refers to nothing outside itself."""
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text("".join(_page(query, found)), "utf-8")
-        temporary.replace(out)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"Expected a folder to write {out.name} into. {out} cannot be written: {error}.") from error
+    write_page(out, "".join(_page(query, found)))
 
 
 def _page(query: str, found: Found) -> Iterator[str]:

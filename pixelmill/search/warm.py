@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelmill.search.encoder import QueryEncoder
+from pixelmill.search.projection import LocalEncoder
 from pixelmill.store.manifest import Provenance
 from pixelmill.version import VERSION
 
@@ -94,7 +94,7 @@ def _connected(path: Path) -> socket.socket | None:
 class AskingEncoder:
     """A `QueryEncoder` that asks a running server first, and is the same in all that it answers."""
 
-    def __init__(self, own: QueryEncoder, made: Provenance, store_id: str, device: str) -> None:
+    def __init__(self, own: LocalEncoder, made: Provenance, store_id: str, device: str) -> None:
         self._own, self._made, self._store_id, self._device = own, made, store_id, device
         self._context_length = 0
         self._nobody = False

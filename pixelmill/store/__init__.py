@@ -21,8 +21,12 @@ What other rooms use of it; every other module is the store's own:
     quarantine   reasons without their numbers (`general`)
     creation     whether there is a store at all
     column_writer  columns begun, joined to rows, dropped
+    matrix_writer  vectors of stored rows put into a matrix; matrices dropped
     compact      few large parts out of many small ones
+    forgotten    which rows were forgotten, and what of that is not done yet
+    erase        rows erased from parts, master and ledger
     backup       a whole copy of a store, and the way back
+    labels       what people call pictures in the gallery
     verify       whether all is whole, and `repair` where it is not
     export       the rows of a store for other programs
     master       the name of the published file, and the folder in which it really is
@@ -34,7 +38,7 @@ What other rooms use of it; every other module is the store's own:
 
 __all__ = [
     "backup", "column_values", "column_writer", "columns", "commit", "compact", "content_sizes", "creation",
-    "durable", "ensembles", "export", "extents", "filesystem", "generations", "ledger", "ledger_copy", "living",
-    "lock", "manifest", "master", "newer", "quarantine", "reader", "readonly", "rows", "runs", "verify",
-    "weighting",
+    "durable", "ensembles", "erase", "export", "extents", "filesystem", "forgotten", "generations", "labels", "ledger",
+    "ledger_copy", "living", "lock", "manifest", "master", "matrix_writer", "newer", "quarantine", "reader", "readonly",
+    "rows", "runs", "verify", "weighting",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.sources.found import FoundFile
-from pixelmill.store.columns import ColumnGroup
+from pixelmill.store.columns import ColumnGroup, Values
 from pixelmill.store.extents import Extent, extents_of_rows, overlay
 from pixelmill.store.manifest import Fillable, Manifest, Matrix, Part
 from pixelmill.store.reader import Store
@@ -29,7 +29,21 @@ class Committed:
     unknown: tuple[FoundFile, ...] = ()
 
 
-def columns(contents: Sequence[Content]) -> dict[str, np.ndarray | Sequence[bytes]]:
+def shard_datasets(manifest: Manifest, shard: ShardRows) -> dict[str, Values]:
+    """The datasets of the part of a shard, whose matrices are those of a manifest."""
+    datasets = columns(shard.contents)
+    for fingerprint, vectors in shard.vectors.items():
+        matrix = manifest.matrix(fingerprint)
+        if matrix is None:
+            raise ValueError(f"Expected vectors of a matrix of the store. Got fingerprint {fingerprint}.")
+        datasets |= matrix_datasets(matrix, vectors, len(shard.contents))
+    # Those that were dropped meanwhile are not missed: the next run that is asked for facts makes them.
+    if shard.facts and (group := manifest.group(shard.facts.fingerprint)):
+        datasets |= facts_datasets(group, shard.facts, len(shard.contents))
+    return datasets
+
+
+def columns(contents: Sequence[Content]) -> dict[str, Values]:
     return {
         "images/sha256": np.frombuffer(b"".join(c.sha256 for c in contents), np.uint8).reshape(-1, 32),
         "images/width": np.array([c.width for c in contents], dtype=np.int32),
@@ -52,8 +66,8 @@ def matrix_datasets(matrix: Matrix, vectors: Vectors, rows: int) -> Mapping[str,
     return {matrix.vectors: values, matrix.embedded: embedded}
 
 
-def facts_datasets(group: ColumnGroup, facts: Facts, rows: int) -> dict[str, np.ndarray | Sequence[bytes]]:
-    datasets: dict[str, np.ndarray | Sequence[bytes]] = {}
+def facts_datasets(group: ColumnGroup, facts: Facts, rows: int) -> dict[str, Values]:
+    datasets: dict[str, Values] = {}
     for name, column in group.datasets():
         values = column.empty(rows)
         values[facts.index] = facts.values[column.name]

@@ -34,6 +34,7 @@ from pixelmill.store.durable import (
     sync_folder,
     write_durably,
 )
+from pixelmill.store.labels import copy_labels
 from pixelmill.store.lock import PATIENCE, in_words, store_lock
 from pixelmill.store.manifest import Manifest, Part, sealed
 from pixelmill.store.master import MANIFEST_COPY, MASTER, PARTS, home_of, read_manifest
@@ -87,6 +88,7 @@ def backup(folder: Path, target: Path, progress: Progress = lambda _done, _total
 def _copied(folder: Path, target: Path, earlier: Manifest | None, ledger: Path | None, progress: Progress) -> Backup:
     there = names_in(target / PARTS)
     manifest = _copy_parts(folder, target, earlier, progress)
+    copy_labels(folder, target)
     _publish(target, manifest, earlier, ledger)
     used = manifest.used_parts()
     for name in names_in(target / PARTS) - used:  # those of the backup before

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.durable import write_durably
+from pixelmill.store.forgotten import are_forgotten
+from pixelmill.store.labels import FOLDER as LABELS
 from pixelmill.store.lock import LOCK
 from pixelmill.store.manifest import Manifest
 from pixelmill.store.master import MANIFEST_COPY, MASTER, PARTS, read_manifest
@@ -65,15 +65,18 @@ def earlier_backup(target: Path, store: Store) -> Manifest | None:
 
 def _strange(target: Path, *, begun: bool) -> set[str]:
     """What is in a folder that a new file system, or a first backup that was cut off, has not made."""
-    allowed = {LOCK, "lost+found", *((MARK, MANIFEST_COPY, LEDGER, PARTS) if begun else ())}
+    allowed = {LOCK, "lost+found", *((MARK, MANIFEST_COPY, LEDGER, PARTS, LABELS) if begun else ())}
     found = {name for name in names_in(target) - allowed if not (name.startswith(".") and ".tmp" in name)}
     return found - {PARTS} if PARTS in found and not names_in(target / PARTS) else found
 
 
 def _continues(store: Store, earlier: Store) -> bool:
-    """Whether the rows of `earlier` are the first rows of `store`."""
+    """Whether the rows of `earlier` are the first rows of `store`, but for those that were forgotten since."""
+    if len(earlier) > len(store):
+        return False
     try:
-        return len(earlier) <= len(store) and np.array_equal(earlier.sha256(), store.sha256(0, len(earlier)))
+        now = store.sha256(0, len(earlier))
+        return bool(((earlier.sha256() == now).all(axis=1) | are_forgotten(now)).all())
     except StoreDamaged:
         return True  # what `earlier` lacks is copied, what `store` lacks is told then
 

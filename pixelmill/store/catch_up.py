@@ -13,6 +13,7 @@ from pixelmill.store.runs import Runs
 
 _TABLES = (
     "rows", "files", "quarantine", "meta", "seen", "work", "stale", "archives", "held", "runs", "beside", "said",
+    "gone_since",
 )  # fmt: skip
 _ANEW = "It was made anew from the master, and one run reads every file once to recognise it."
 
@@ -86,6 +87,7 @@ def _replace_rows(db: Database, contents: Contents, store: Store) -> None:
         "rows",
         "stale",
         "held",
+        "gone_since",
     ):
         db.write(f"DELETE FROM {which}")  # noqa: S608 - constants
     db.write("UPDATE files SET previous_row = NULL")

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from pixelmill.store import filling
 from pixelmill.store.column_values import values_of
 from pixelmill.store.columns import ColumnGroup, Values
 from pixelmill.store.commit import Overtaken, StoreWriter
@@ -34,9 +35,23 @@ def begin(writer: StoreWriter, group: ColumnGroup) -> ColumnGroup:
     return writer.in_turn(partial(_begun, writer, group))
 
 
-def serve(writer: StoreWriter, fingerprint: str) -> bool:
-    """Let a group that covers what those of its names serve take their place; they are dropped. Whether it did."""
-    return writer.in_turn(partial(_served, writer, fingerprint))
+def serve(writer: StoreWriter, fingerprint: str, *, is_whole: bool = False) -> bool:
+    """Let a group that covers what those of its names serve, or that is told to be whole, take their place; they are
+    dropped. Whether it did."""
+    return writer.in_turn(partial(_served, writer, fingerprint, is_whole))
+
+
+def fill(writer: StoreWriter, group: ColumnGroup, rows: np.ndarray, values: Mapping[str, Values]) -> None:
+    """Publish the values of ascending `rows` in a group that was begun, by the names of its columns. Raises Overtaken,
+    with nothing published, if the group is there no more, or what was written is gone."""
+    datasets: dict[str, Values] = {group.embedded: np.ones(len(rows), dtype=np.uint8)}
+    for name, column in group.datasets():
+        now = column.empty(len(rows))
+        now[:] = values[column.name]
+        datasets[name] = now if column.dtype else now.tolist()
+    names = ", ".join(column.name for column in group.columns)
+    overtaken = f"Expected the columns {names} as they were begun. Another process has dropped them. Run again."
+    filling.fill(writer, group, rows, datasets, overtaken=overtaken)
 
 
 def join(
@@ -88,13 +103,13 @@ def _begun(writer: StoreWriter, group: ColumnGroup, manifest: Manifest) -> Colum
     return new
 
 
-def _served(writer: StoreWriter, fingerprint: str, manifest: Manifest) -> bool:
+def _served(writer: StoreWriter, fingerprint: str, is_whole: bool, manifest: Manifest) -> bool:
     group = manifest.group(fingerprint)
     if group is None or group.serving:
         return False
     before = _of_its_names(manifest, group)
     store = Store(writer.folder, manifest)
-    if not all(covers(store, writer.ledger, group, other) for other in before):
+    if not is_whole and not all(covers(store, writer.ledger, group, other) for other in before):
         return False
     left = [other for other in manifest.columns if other not in (group, *before)]
     publish(writer.folder, manifest.with_columns([*left, group.model_copy(update={"serving": True})]))

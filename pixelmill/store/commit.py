@@ -18,19 +18,19 @@ from pixelmill.errors import StoreError
 from pixelmill.store.additions import (
     Committed,
     already_there,
-    columns,
-    facts_datasets,
-    matrix_datasets,
     rows_stored,
+    shard_datasets,
     with_part,
     with_shard,
 )
 from pixelmill.store.creation import make_folder, make_store, refuse_foreign_parts
+from pixelmill.store.erase_ledger import level_with
 from pixelmill.store.extents import Extent
 from pixelmill.store.filesystem import clock, warnings_for
+from pixelmill.store.forgotten import on_record
 from pixelmill.store.generations import with_last, with_matrix, with_serving
 from pixelmill.store.ledger import Ledger
-from pixelmill.store.locations import blocks, relocated, to_locate
+from pixelmill.store.locations import blocks, note_gone, relocated, to_locate
 from pixelmill.store.lock import check_lock_excludes, in_words, new_lock, store_lock
 from pixelmill.store.manifest import Manifest, Matrix, Part, Provenance
 from pixelmill.store.master import (
@@ -85,7 +85,8 @@ class StoreWriter:
                 self._presence.leave()
                 raise
         with in_words(self.folder):
-            self.warnings = (*warnings_for(self.folder), *old_copy(self.folder))
+            unfinished = on_record(self.folder).told(self.folder)
+            self.warnings = (*warnings_for(self.folder), *old_copy(self.folder), *unfinished)
         """What the run's report should say about the store and the file system under it."""
 
     def _opened(self) -> Ledger:
@@ -93,7 +94,7 @@ class StoreWriter:
             refuse_foreign_parts(self.folder)
             make_store(self.folder)
         ledger, over = Ledger(self.folder), put_back_over(self.folder)
-        ledger.catch_up(Store(self.folder, standing(self.folder)))
+        level_with(ledger, Store(self.folder, standing(self.folder)))
         ledger.runs.steady_since(clock(self.folder))
         if over:
             ledger.runs.notify(over)
@@ -144,7 +145,7 @@ class StoreWriter:
             self._presence.check()
             manifest = standing(self.folder)
             self._remember(manifest)
-            self.ledger.catch_up(Store(self.folder, manifest))
+            level_with(self.ledger, Store(self.folder, manifest))
             yield manifest
 
     @contextmanager
@@ -232,6 +233,7 @@ class StoreWriter:
                     changed += number
             if parts:
                 publish(self.folder, manifest)
+        note_gone(Store(self.folder, manifest), self.ledger)
         return changed
 
     @contextmanager
@@ -258,16 +260,7 @@ class StoreWriter:
         if len({content.sha256 for content in shard.contents}) < len(shard.contents):
             raise ValueError("Expected each content of a shard once.")
         matrices = self._with_dropped(read_manifest(self.folder), shard.vectors)
-        datasets = columns(shard.contents)
-        for fingerprint, vectors in shard.vectors.items():
-            matrix = matrices.matrix(fingerprint)
-            if matrix is None:
-                raise ValueError(f"Expected vectors of a matrix of {self.folder}. Got fingerprint {fingerprint}.")
-            datasets |= matrix_datasets(matrix, vectors, len(shard.contents))
-        # Those that were dropped meanwhile are not missed: the next run that is asked for facts makes them.
-        if shard.facts and (group := matrices.group(shard.facts.fingerprint)):
-            datasets |= facts_datasets(group, shard.facts, len(shard.contents))
-        return write_part(self.folder / PARTS, datasets)
+        return write_part(self.folder / PARTS, shard_datasets(matrices, shard))
 
     def _with_dropped(self, manifest: Manifest, fingerprints: Iterable[str]) -> Manifest:
         """The manifest with those of the matrices named begun anew that were dropped as old ones while they were taken

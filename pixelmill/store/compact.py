@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
 
 from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.expiry import delete_expired
-from pixelmill.store.extents import Extent, overlay
 from pixelmill.store.filesystem import clock
 from pixelmill.store.generations import old
 from pixelmill.store.lock import unwritable
 from pixelmill.store.manifest import Manifest, Matrix, Part, Retired
 from pixelmill.store.master import PARTS, publish
-from pixelmill.store.parts import write_part
+from pixelmill.store.packs import Moves, packs, relinked, write_pack
 from pixelmill.store.reader import Store
 from pixelmill.store.validate import ENDS, JOINED
 
@@ -37,11 +34,6 @@ RETENTION = 24 * 3600.0
 MERGING = ".merging"
 _DROPPED = ("vectors/", "embedded/", "columns/", "filled/")
 """How the datasets begin that can be dropped: those of generations."""
-
-Group = tuple[str, ...]
-Move = tuple[Extent, Extent]
-"""Where some rows lie, and where they lie in a pack."""
-Moves = dict[Group, list[Move]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +59,8 @@ def compact(
     before = len(writer.snapshot().manifest.used_parts())
     doomed = [] if keep_generations is None else writer.in_turn(lambda now: _drop(writer, now, keep_generations))
     if before > only_above or doomed:
-        with _alone(writer.folder) as alone:
-            if alone:
+        with alone(writer.folder) as is_alone:
+            if is_alone:
                 _merge(writer)
     deleted = writer.in_turn(lambda manifest: delete_expired(writer, manifest, retention))
     after = len(writer.snapshot().manifest.used_parts())
@@ -99,9 +91,10 @@ def compact_if_needed(writer: StoreWriter) -> Compaction | None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Whether nobody else merges this store's parts now, nor will meanwhile; two would do the same work twice."""
-    lock = FileLock(folder / MERGING, timeout=0)
+def alone(folder: Path, patience: float = 0) -> Iterator[bool]:
+    """Whether nobody else merges this store's parts after `patience` seconds, nor will meanwhile; two would do the same
+    work twice."""
+    lock = FileLock(folder / MERGING, timeout=patience)
     try:
         lock.acquire()
     except Timeout:
@@ -127,8 +120,10 @@ def _drop(writer: StoreWriter, manifest: Manifest, keep: int) -> list[Matrix]:
 def _merge(writer: StoreWriter) -> None:
     store = writer.snapshot()
     chosen = _mergeable(store.manifest) - _damaged(store, _mergeable(store.manifest))
-    for pack in _packs(store.manifest, chosen) if len(chosen) > 1 or chosen & _wasteful(store.manifest) else ():
-        part, extents = _write_pack(store, pack)
+    if len(chosen) < 2 and not chosen & _wasteful(store.manifest):
+        return
+    for pack in packs(store.manifest, chosen, TARGET_BYTES):
+        part, extents = write_pack(store, pack)
         with writer.discarding([part]):
             published = writer.in_turn(partial(_relink, writer, part, extents))
         if not published:
@@ -137,23 +132,11 @@ def _merge(writer: StoreWriter) -> None:
 
 def _relink(writer: StoreWriter, part: Part, moves: Moves, manifest: Manifest) -> bool:
     """Let the rows of a pack be read from there, where they still lie where they were read from; whether any do."""
-    added = {names: _still(manifest, names, group) for names, group in moves.items()}
-    if not any(added.values()) or not (writer.folder / PARTS / part.file).exists():
+    moved = relinked(manifest, part, moves) if (writer.folder / PARTS / part.file).exists() else None
+    if moved is None:
         return False
-    publish(writer.folder, _without_unused(writer, _relinked(manifest, part, added)))
+    publish(writer.folder, _without_unused(writer, moved))
     return True
-
-
-def _still(manifest: Manifest, names: Group, moves: Sequence[Move]) -> list[Extent]:
-    """The new places of those rows that are mapped as they were; others have been written anew since, or dropped."""
-    mapped = next((extents for group, extents in manifest.datasets() if group == names), ())
-    rows = [extent.row for extent in mapped]
-    return [
-        new.cut(max(now.row, was.row), min(now.end, was.end))
-        for was, new in moves
-        for now in mapped[max(bisect_right(rows, was.row) - 1, 0) : bisect_left(rows, was.end)]
-        if now.end > was.row and now.part == was.part and now.offset - now.row == was.offset - was.row
-    ]
 
 
 def _without_unused(writer: StoreWriter, manifest: Manifest) -> Manifest:
@@ -198,75 +181,3 @@ def _damaged(store: Store, names: set[str]) -> set[str]:
             log.warning("not compacted: %s", error)
             found.add(name)
     return found
-
-
-def _packs(manifest: Manifest, chosen: set[str]) -> Iterator[list[tuple[Group, Extent]]]:
-    pack: list[tuple[Group, Extent]] = []
-    size = 0
-    for names, extents in manifest.datasets():
-        for extent, width in _split(manifest, names, (e for e in extents if e.part in chosen)):
-            if pack and size + extent.rows * width > TARGET_BYTES:
-                yield pack
-                pack, size = [], 0
-            pack.append((names, extent))
-            size += extent.rows * width
-    if pack:
-        yield pack
-
-
-def _split(manifest: Manifest, names: Group, extents: Iterable[Extent]) -> Iterator[tuple[Extent, int]]:
-    """Extents that one pack can take, each with the bytes of a row."""
-    for extent in extents:
-        width = _row_bytes(manifest.parts[extent.part], names)
-        most = max(TARGET_BYTES // width, 1)
-        for start in range(extent.row, extent.end, most):
-            yield extent.cut(start, min(start + most, extent.end)), width
-
-
-def _row_bytes(part: Part, names: Group) -> int:
-    """What a row of a group of datasets takes in a part, its texts as long as they are there on average. They lie in it
-    twice."""
-    arrays = part.arrays
-    rows = next(arrays[name].shape[0] for name in (names[0], names[0] + ENDS) if name in arrays)
-    texts = sum(2 * arrays[name + JOINED].nbytes for name in names if name + JOINED in arrays)
-    return -(-(texts + sum(arrays[name].nbytes for name in names if name in arrays)) // rows)
-
-
-def _write_pack(store: Store, pack: Sequence[tuple[Group, Extent]]) -> tuple[Part, Moves]:
-    groups: dict[Group, list[Extent]] = {}
-    for names, extent in pack:
-        groups.setdefault(names, []).append(extent)
-    datasets = {name: _gathered(store, name, extents) for names, extents in groups.items() for name in names}
-    part = write_part(store.folder / PARTS, datasets)
-    return part, {names: _moved(extents, part.file) for names, extents in groups.items()}
-
-
-def _gathered(store: Store, name: str, extents: Sequence[Extent]) -> np.ndarray | Sequence[bytes]:
-    if name in store.manifest.texts():
-        return [text for extent in extents for text in store.parts.texts(extent, name)]
-    return np.concatenate([store.parts.array(extent, name) for extent in extents])
-
-
-def _moved(extents: Sequence[Extent], part: str) -> list[Move]:
-    offsets = np.cumsum([0, *(extent.rows for extent in extents)])
-    return [(e, Extent(e.row, e.rows, part, int(offset))) for e, offset in zip(extents, offsets, strict=False)]
-
-
-def _relinked(manifest: Manifest, part: Part, extents: dict[Group, list[Extent]]) -> Manifest:
-    def over(names: Group, old: tuple[Extent, ...]) -> tuple[Extent, ...]:
-        return overlay(old, extents.get(names, []))
-
-    (identity_names, identity), (location_names, location), *_ = manifest.datasets()
-    matrices = tuple(
-        m.model_copy(update={"extents": over((m.vectors, m.embedded), m.extents)}) for m in manifest.matrices
-    )
-    columns = tuple(g.model_copy(update={"extents": over(g.names, g.extents)}) for g in manifest.columns)
-    return manifest.model_copy(
-        update={
-            "identity": over(identity_names, identity),
-            "location": over(location_names, location),
-            "matrices": matrices,
-            "columns": columns,
-            "parts": {**manifest.parts, part.file: part},
-        }
-    )

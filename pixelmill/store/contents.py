@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +56,14 @@ class Contents:
         if new:
             self._db.write_all("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", new)
             self._db.set_meta("rows", max([self.row_count(), *(row + 1 for _, row in new)]))
+
+    def replace(self, rows: Iterable[tuple[bytes, int]]) -> None:
+        """Let rows on record, given as (sha256, row), be those of another content."""
+        new = list(rows)
+        with self._db.transaction():
+            told = json.dumps([row for _, row in new])
+            self._db.write("DELETE FROM rows WHERE row IN (SELECT value FROM json_each(?))", (told,))
+            self._db.write_all("INSERT OR REPLACE INTO rows (sha256, row) VALUES (?, ?)", sorted(new))
 
     def record_read(self, files: Iterable[tuple[FoundFile, int]]) -> None:
         """Record files that were read, as (file as it was listed, row of the content).
@@ -116,6 +125,11 @@ class Contents:
         """How many files there are that no row stands for: refused before their content was known, or not yet read."""
         return self._holders.unread()
 
+    def with_files(self, rows: Sequence[int]) -> int:
+        """How many of `rows` have files on record, be these there or gone."""
+        query = "SELECT count(DISTINCT row) FROM files WHERE row IN (SELECT value FROM json_each(?))"
+        return self._db.number(query, json.dumps(list(rows)))
+
     def places_of(self, rows: Sequence[int]) -> Iterator[Place]:
         """Every file that holds the content of one of `rows`, or may, in the order of their paths."""
         yield from places_of(self._holders, rows)
@@ -137,9 +151,10 @@ def lost_identities(rows: Sequence[int]) -> np.ndarray:
     return result
 
 
-def rows_of_others(known: Iterable[KnownRow], contents: np.ndarray) -> int:
-    """How many of the rows on record are those of another content than `contents` (N, 32) has there."""
-    return sum(row >= len(contents) or contents[row].tobytes() != sha256 for sha256, row in known)
+def rows_of_others(known: Iterable[KnownRow], contents: np.ndarray, but: Container[int] = ()) -> int:
+    """How many of the rows on record are those of another content than `contents` (N, 32) has there; `but` some."""
+    others = (row for sha256, row in known if row >= len(contents) or contents[row].tobytes() != sha256)
+    return sum(row not in but for row in others)
 
 
 def different(contents: np.ndarray) -> int:

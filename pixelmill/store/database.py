@@ -145,6 +145,10 @@ class Database:
         """The first row that a query finds."""
         return next(self.read(shape, query, values), None)
 
+    def has_table(self, name: str) -> bool:
+        """Whether there is a table of that name: an older program may have made the database."""
+        return bool(self.number("SELECT count(*) FROM sqlite_master WHERE name = ?", name))
+
     def number(self, query: str, *values: Cell) -> int:
         """The number that a query gives, as a count is."""
         (found,) = next(self.cells(query, values))

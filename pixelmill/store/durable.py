@@ -64,6 +64,14 @@ def make_folder_durably(folder: Path) -> None:
         sync_folder(made.parent)
 
 
+def remove_halves(folder: Path) -> None:
+    """Delete what writers that died have left half written in a folder, if there is one. Nobody writes there now."""
+    if folder.is_dir():
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        sync_folder(folder)
+
+
 def sync_folder(folder: Path, *, strict: bool = False) -> None:
     """Make the names in `folder` durable, where the file system can; where it cannot, raise only if `strict`.
 

@@ -9,6 +9,7 @@ from pixelmill.errors import StoreError
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.durable import sync_folder
 from pixelmill.store.filesystem import clock
+from pixelmill.store.labels import FOLDER as LABELS
 from pixelmill.store.manifest import Manifest, Retired
 from pixelmill.store.master import PARTS, publish
 from pixelmill.store.presence import WRITERS
@@ -47,7 +48,7 @@ def delete_expired(writer: StoreWriter, manifest: Manifest, retention: float) ->
 
 def _temporary(folder: Path) -> Iterator[Path]:
     """The files of writers at work, or that died, outside the parts."""
-    for place in (folder, folder / REVISIONS, folder / WRITERS):
+    for place in (folder, folder / REVISIONS, folder / WRITERS, folder / LABELS):
         yield from place.glob(".*.tmp")
 
 

@@ -102,7 +102,7 @@ class Holders:
     def are_kept(self) -> bool:
         """Whether the ledger has the table `held`."""
         if not self._kept:
-            self._kept = bool(self._db.number("SELECT count(*) FROM sqlite_master WHERE name = 'held'"))
+            self._kept = self._db.has_table("held")
         return self._kept
 
     def keep(self) -> None:

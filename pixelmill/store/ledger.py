@@ -16,6 +16,8 @@ from pixelmill.store.content_sizes import ContentSizes
 from pixelmill.store.contents import Contents, different, rows_of_others
 from pixelmill.store.database import Database, connect
 from pixelmill.store.filesystem import is_shared
+from pixelmill.store.forgotten import on_record
+from pixelmill.store.gone import Gone
 from pixelmill.store.holders import Holders
 from pixelmill.store.joins import Joins
 from pixelmill.store.ledger_check import Findings, examine
@@ -36,8 +38,8 @@ class Ledger:
 
     `scans` are what was found, `worklist` what is to be done of it, `contents` which row and which files a content has,
     `sizes` which of them a file may hold, `quarantine` what was refused, `runs` what is kept of runs, `beside` what
-    came with images, and `joins` what was joined to rows. Raises StoreError, which says what to do, where the file is
-    damaged, locked or newer.
+    came with images, `joins` what was joined to rows, and `gone` since when rows are gone. Raises StoreError, which
+    says what to do, where the file is damaged, locked or newer.
 
     Made and written where it lies, unless a `connection` is given (see `readonly.open_read_only`).
     """
@@ -62,6 +64,7 @@ class Ledger:
         self.runs = Runs(self.database)
         self.beside = Beside(self.database)
         self.joins = Joins(self.database)
+        self.gone = Gone(self.database)
 
     def close(self) -> None:
         self.scans.close()
@@ -122,7 +125,10 @@ class Ledger:
             ours, counted = self.database.meta("store_id"), self.contents.row_count()
             snapshot = store()
             contents = snapshot.sha256()
-            wrong = rows_of_others(self.contents.known(), contents)
+            leaving = set(
+                on_record(snapshot.folder).numbers.tolist()
+            )  # the master forgets a row before the ledger does
+            wrong = rows_of_others(self.contents.known(), contents, but=leaving)
             known = self.database.number("SELECT count(*) FROM rows")
         if ours is not None and ours != snapshot.manifest.store_id:
             return Findings(("is the ledger of another store",))

@@ -26,6 +26,7 @@ _RULES = {
     f"OR kind NOT IN ('txt', 'cls', 'json', 'xmp', 'row') OR {_NO_SCAN}",
     "said": "length(path) = 0 OR NOT is_json(CAST(said AS BLOB), 'dict')",
     "stale": "row < 0 OR told NOT IN (1, 2)",
+    "gone_since": "row < 0",
     "quarantine": "row < 0 OR row IS NULL AND path IS NULL",
     "runs": "report IS NOT NULL AND NOT is_json(CAST(report AS BLOB), 'dict')",
     "meta": f"""

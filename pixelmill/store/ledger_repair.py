@@ -57,6 +57,7 @@ _HELD = (
     _Table("files", ("path", "row"), ("path",), "row >= 0 AND NOT gone"),
     _Table("held", ("path", "row"), ("path",)),
 )
+_GONE = _Table("gone_since", ("row", "since"), ("row",), "row >= 0")
 _REFUSED = _Table(
     "quarantine", ("row", "path", "fingerprint", "model", "stage", "reason", "since"), ("rowid",), "row IS NULL"
 )
@@ -131,6 +132,8 @@ def _carry_over(damaged: sqlite3.Connection, fresh: Database, store: Store) -> N
     for table in () if others else _HELD:
         within = table._replace(which=f"{table.which} AND row < {len(store)}")
         _copy(fresh, "held", table.columns, _legible(damaged, within))
+    if not others:
+        _copy(fresh, _GONE.name, _GONE.columns, _legible(damaged, _GONE))
     refused = _REFUSED if others else _REFUSED._replace(which=f"row IS NULL OR row < {len(store)}")
     _copy(fresh, refused.name, refused.columns, _legible(damaged, refused))
 

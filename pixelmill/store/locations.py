@@ -9,6 +9,7 @@ import numpy as np
 
 from pixelmill.sources.found import below
 from pixelmill.store.extents import clipped
+from pixelmill.store.forgotten import forgotten_of
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import LOCATION, Part
 from pixelmill.store.master import PARTS
@@ -67,6 +68,12 @@ def _columns(
             paths[i], sources[i] = (below(found, root), root) if found else (b"", sources[i])
             changed += 1
     return {LOCATION[0]: paths.tolist(), LOCATION[1]: sources.tolist()}, changed
+
+
+def note_gone(store: Store, ledger: Ledger) -> None:
+    """Let a ledger take note of which rows of a snapshot no file holds."""
+    gone = np.flatnonzero(~store.present)
+    ledger.gone.note(np.setdiff1d(gone, forgotten_of(store, gone), assume_unique=True))
 
 
 def _require_sound(store: Store, start: int, stop: int) -> None:

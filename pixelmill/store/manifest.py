@@ -179,6 +179,13 @@ class Manifest(_Frozen):
         """The manifest with other columns, in the oldest format that can say it."""
         return self.model_copy(update={"columns": tuple(columns)})._in_oldest_format()
 
+    def with_filled(self, grown: Fillable) -> Manifest:
+        """The manifest with a matrix, or a group of columns, in the place of the one of its fingerprint."""
+        if isinstance(grown, Matrix):
+            matrices = tuple(grown if m.fingerprint == grown.fingerprint else m for m in self.matrices)
+            return self.model_copy(update={"matrices": matrices})
+        return self.with_columns(grown if g.fingerprint == grown.fingerprint else g for g in self.columns)
+
     def _in_oldest_format(self) -> Manifest:
         return self.model_copy(update={"format_version": 3 if self.columns else 2 if self.ensembles else 1})
 

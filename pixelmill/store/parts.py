@@ -22,6 +22,7 @@ from pixelmill.store.validate import ENDS, JOINED
 PARTS = "parts"
 TEXT = h5py.string_dtype("utf-8")
 PAGE = 4096
+_SINCE = ". Where pictures were forgotten since the store was opened, open it again"
 
 
 def write_part(folder: Path, datasets: Mapping[str, np.ndarray | Sequence[bytes]]) -> Part:
@@ -137,7 +138,8 @@ class PartFiles:
         except OSError as error:
             if error.errno in NO_DAMAGE:
                 raise refused(path, error) from error
-            raise damaged(path, extent, f"cannot be opened ({error.strerror})") from error
+            why = _SINCE if isinstance(error, FileNotFoundError) else ""
+            raise damaged(path, extent, f"cannot be opened ({error.strerror}{why})") from error
         if found != part.bytes:
             raise damaged(path, extent, f"has {found:,} bytes instead of {part.bytes:,}")
         return path

@@ -16,7 +16,7 @@ from pixelmill.store.extents import clipped, extents_holding
 from pixelmill.store.manifest import LOCATION, Fillable, Manifest, Matrix
 from pixelmill.store.master import PARTS, home_of, read_manifest
 from pixelmill.store.parts import PartFiles
-from pixelmill.store.weighting import weighting
+from pixelmill.store.weighting import put_weighted, weighting
 
 BLOCK = 16_384
 
@@ -266,15 +266,15 @@ class Ensemble:
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows `start` to `stop`, as a new (stop - start, total dim) array."""
-        return np.hstack([self._member(m, w, start, stop) for m, w in zip(self.members, self.weights, strict=True)])
+        return self.side_by_side([member.read(start, stop) for member in self.members])
 
-    def _member(self, member: MatrixView, weight: float, start: int, stop: int | None) -> np.ndarray:
-        values: np.ndarray = member.read(start, stop).astype(np.float32)
-        if self.normalize:
-            norms = np.linalg.norm(values, axis=1, keepdims=True)
-            values /= np.where(norms == 0, 1, norms)
-        values *= np.float32(weight)
-        return values.astype(self.dtype)
+    def side_by_side(self, rows: Sequence[np.ndarray], dtype: np.dtype | None = None) -> np.ndarray:
+        """The same rows of each member, as they are stored, as a new (rows, total dim) array of `dtype`, or theirs."""
+        result, done = np.empty((len(rows[0]), self.shape[1]), dtype or self.dtype), 0
+        for stored, weight in zip(rows, self.weights, strict=True):
+            put_weighted(result[:, done : done + stored.shape[1]], stored, weight, normalize=self.normalize)
+            done += stored.shape[1]
+        return result
 
 
 def _filled(shape: tuple[int, ...], dtype: np.dtype, value: object) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pixelmill.errors import StoreTooNew
 from pixelmill.store.beside import BESIDE, BESIDE_NAMES
 from pixelmill.store.database import Database
+from pixelmill.store.gone import GONE, GONE_SINCE
 from pixelmill.store.holders import HELD, Holders
 from pixelmill.store.ledger_check import Schema, pages_shared, schema_made_by, schema_of, wrong_schema
 from pixelmill.version import VERSION
@@ -26,7 +27,7 @@ SCHEMA_VERSION = 1
 # `seen` holds what each scan found, so that runs over the same store at once do not take each other's files for theirs.
 # `work` holds what of that is to be embedded, in the order in which it is to be done. `archives` holds what was known
 # of each archive when it was listed, and how many images it had: their paths begin with its own. Ledgers from before
-# these two get them, and those of what came with images (`beside.py`).
+# these two get them, and those of what came with images (`beside.py`) and of rows that are gone (`gone.py`).
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE rows (sha256 BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
@@ -56,6 +57,7 @@ CREATE TABLE IF NOT EXISTS archives (
 ) WITHOUT ROWID;
 """
     + BESIDE
+    + GONE
 )
 # No OR REPLACE in a trigger: the conflict clause of the statement that fires it takes its place.
 _TRIGGERS = (
@@ -67,7 +69,7 @@ _TRIGGERS = (
     "BEGIN DELETE FROM quarantine WHERE row IS NULL AND path = NEW.path; END",
 )
 _RUNS = next(statement for statement in _SCHEMA.split(";") if "TABLE runs" in statement)
-OPTIONAL = ("work", "archives", *BESIDE_NAMES)
+OPTIONAL = ("work", "archives", GONE_SINCE, *BESIDE_NAMES)
 """Tables that ledgers from before them lack until somebody writes to them; `held` as well, with all that is its own."""
 
 

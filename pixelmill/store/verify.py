@@ -15,6 +15,7 @@ from pixelmill.errors import StoreDamaged, StoreError
 from pixelmill.store import ledger_repair
 from pixelmill.store.column_values import are_known
 from pixelmill.store.contents import different
+from pixelmill.store.damage import Damage as Damage
 from pixelmill.store.durable import NO_DAMAGE, file_sha256, refused
 from pixelmill.store.extents import Extent
 from pixelmill.store.filesystem import is_shared
@@ -43,22 +44,7 @@ from pixelmill.store.readonly import open_read_only
 from pixelmill.store.revisions import check_names_exclude, numbers, read_revision
 from pixelmill.store.schema import LEDGER
 from pixelmill.store.sqlite_errors import LedgerDamaged
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """One thing wrong with a store: the file, what is wrong, and which rows of which dataset it touches."""
-
-    file: str
-    problem: str
-    dataset: str = ""
-    rows: tuple[tuple[int, int], ...] = ()
-    """Half-open ranges of rows."""
-
-    def __str__(self) -> str:
-        ranges = ", ".join(f"{start} to {stop - 1}" for start, stop in self.rows)
-        touched = f"; {self.dataset} rows {ranges}" if self.rows else ""
-        return f"{self.file}: {self.problem}{touched}"
+from pixelmill.store.unerased import forgotten_rows, unerased
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +56,8 @@ class Repair:
 
 
 def verify(folder: Path) -> list[Damage]:
-    """Everything wrong with the store in `folder`: parts against checksums, master and ledger against the parts.
+    """Everything wrong with the store in `folder`: parts against checksums, master and ledger against the parts; and
+    whatever is left of rows that were forgotten.
 
     An empty list means sound. Nothing is written. Raises StoreError where there is no store at all.
     """
@@ -84,8 +71,13 @@ def verify(folder: Path) -> list[Damage]:
     if older := put_back(folder) or put_back_over(folder):
         return [Damage(MASTER, older)]
     parts = list(_damaged_parts(folder, manifest))
-    rows = [] if parts else _bad_rows(Store(folder, manifest))
-    return [*parts, *rows, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not parts)]
+    rows, left = ([], []) if parts else (_bad_rows(store := Store(folder, manifest)), unerased(store))
+    return [*parts, *rows, *_bad_copy(folder, manifest), *_bad_ledger(folder, compare=not parts), *left]
+
+
+def forgotten_count(folder: Path) -> int:
+    """How many rows of a store were forgotten."""
+    return len(forgotten_rows(Store(folder)))
 
 
 def repair(folder: Path) -> Repair:

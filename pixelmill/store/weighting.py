@@ -8,6 +8,9 @@ import numpy as np
 
 from pixelmill.errors import StoreError
 
+_CACHED = 32_768
+"""Numbers that are weighted at a time, so that they stay in a processor's cache."""
+
 
 def weighting(weights: Sequence[float] | None, models: int) -> list[float]:
     """One weight for each of `models`, 1 where none are given.
@@ -26,6 +29,28 @@ def weighting(weights: Sequence[float] | None, models: int) -> list[float]:
     if not np.isfinite(numbers).all() or not numbers.any():
         raise StoreError(f"Expected finite weights, one of them other than 0. Got {list(weights)}.")
     return [float(weight) for weight in weights]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, dim) vectors as new ones of length 1, float32, by lengths taken in float64; one of length 0 stays so."""
+    values: np.ndarray = vectors.astype(np.float32)
+    lengths = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
+    values /= np.where(lengths == 0, 1, lengths).astype(np.float32)
+    return values
+
+
+def put_weighted(place: np.ndarray, stored: np.ndarray, weight: float, *, normalize: bool) -> None:
+    """Put vectors, (n, dim) in whatever type, times a weight into a `place` of their shape; with `normalize` divided by
+    their L2 norms before, where these are not 0. In float32, whatever they are stored in."""
+    step = max(_CACHED // stored.shape[1], 1)
+    for start in range(0, len(stored), step):
+        values = stored[start : start + step].astype(np.float32)
+        if normalize:
+            norms = np.linalg.norm(values, axis=1, keepdims=True)
+            values /= np.where(norms == 0, 1, norms)
+        if weight != 1:
+            values *= np.float32(weight)
+        place[start : start + step] = values
 
 
 def _told(weights: object) -> str:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pixelmill.search.best import Best
 from pixelmill.search.exact import BLOCK, top_k
-from pixelmill.search.kernels import FEW
+from pixelmill.search.kernels import FEW, kernel_for, squares
 from pixelmill.search.norms import Norms
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact
@@ -59,6 +59,18 @@ def by_hand(
         cosines[~allowed] = -2
     order = np.argsort(-cosines, axis=0, kind="stable")[:k].T
     return order, np.take_along_axis(cosines.T, order, axis=1)
+
+
+@pytest.mark.parametrize("dim", [48, 512, 2048])
+def test_half_precision_is_summed_in_single(dim: int) -> None:
+    """Whatever the processor offers: squared lengths beyond what float16 holds, and dot products."""
+    stored = (RANDOM.standard_normal((500, dim)) * RANDOM.uniform(0.1, 60, (500, 1))).astype(np.float16)
+    exact = stored.astype(np.float64)
+    np.testing.assert_allclose(squares(stored), (exact**2).sum(axis=1), rtol=2e-6)
+    asked = (queries(2, dim) / np.sqrt(dim)).astype(np.float16)
+    kernel = kernel_for(asked.astype(np.float32), stored.dtype)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    np.testing.assert_allclose(kernel.dots(stored) / lengths, exact @ asked.T.astype(np.float64) / lengths, atol=2e-6)
 
 
 def queries(number: int, dim: int) -> np.ndarray:

@@ -127,7 +127,7 @@ def test_a_value_of_a_row_that_has_none_is_damage(store: Path, monkeypatch: pyte
     def unfilled(group: ColumnGroup, *given: object) -> dict[str, object]:
         return facts_datasets(group, *given) | {group.embedded: np.zeros(2, dtype=np.uint8)}  # type: ignore[arg-type]
 
-    monkeypatch.setattr("pixelmill.store.commit.facts_datasets", unfilled)
+    monkeypatch.setattr("pixelmill.store.additions.facts_datasets", unfilled)
     with StoreWriter(store) as writer:
         writer.commit(shard_rows([8, 9], [writer.matrix(provenance("a"), "float32")], facts=facts_group()))
     found = {damage.dataset: damage.rows for damage in verify(store)}

@@ -13,6 +13,7 @@ import pytest
 
 from pixelmill.errors import StoreDamaged
 from pixelmill.store import compact as compaction
+from pixelmill.store import packs
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.compact import compact, compact_if_needed
 from pixelmill.store.manifest import Matrix
@@ -193,10 +194,10 @@ def test_parts_are_merged_without_the_lock(
     rows of the pack is what counts."""
     record_files(writer, range(8))
     fill(writer, matrices[:1], 6)
-    write, waited = compaction.write_part, []
+    write, waited = packs.write_part, []
 
     def slow(parts: Path, datasets: object) -> object:
-        monkeypatch.setattr(compaction, "write_part", write)
+        monkeypatch.setattr(packs, "write_part", write)
         start = time.monotonic()
         with StoreWriter(folder) as other:
             other.commit(shard_rows(range(4), matrices))
@@ -206,7 +207,7 @@ def test_parts_are_merged_without_the_lock(
         waited.append(time.monotonic() - start)
         return write(parts, datasets)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compaction, "write_part", slow)
+    monkeypatch.setattr(packs, "write_part", slow)
     compact(writer)
     assert waited[0] < 30
     assert Store(folder).paths[3] == b""
@@ -274,7 +275,7 @@ def raising(error: Exception) -> Callable[..., None]:
 def test_two_do_not_merge_at_once(folder: Path, writer: StoreWriter, matrices: list[Matrix]) -> None:
     """Whoever comes while somebody merges leaves it to them."""
     fill(writer, matrices, 3)
-    with compaction._alone(folder) as alone, compaction._alone(folder) as second:
+    with compaction.alone(folder) as alone, compaction.alone(folder) as second:
         assert alone
         assert not second
         assert compact(writer).parts_after == 3
