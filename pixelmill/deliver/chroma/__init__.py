@@ -1,0 +1,1 @@
+"""Chroma: collections by its REST, served by their name."""

@@ -1,0 +1,1 @@
+"""LanceDB: tables of versions, on a disk or an object store."""

@@ -1,0 +1,1 @@
+"""PostgreSQL with pgvector: tables, changed in transactions."""

@@ -1,0 +1,1 @@
+"""Qdrant: collections and an alias, by its REST."""
