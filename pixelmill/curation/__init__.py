@@ -1,0 +1,1 @@
+"""What of a collection is worth keeping: look-alikes over all rows, as lists and columns. Nothing is ever deleted."""
