@@ -14,6 +14,14 @@ class Place(BaseModel):
     source: str
 
 
+class Label(BaseModel):
+    """What somebody called an image in the gallery."""
+
+    name: str
+    value: str
+    pending: bool = Field(description="Whether the next run makes its column say so.")
+
+
 class Picture(BaseModel):
     """One image of the store. Names are escaped where they are no UTF-8 or hold control characters."""
 
@@ -27,6 +35,7 @@ class Picture(BaseModel):
     thumbnail: str = Field(description="Where its thumbnail is; `&size=160`, `320`, `640` or `1600` gives others.")
     file: str = Field(description="Where the file itself is.")
     caption: str | None = Field(description="The beginning of what the column `caption` says, in one line.")
+    labels: list[Label] = Field(description="By name.")
 
 
 class Hit(Picture):
@@ -51,6 +60,8 @@ class Found(BaseModel):
     hits: list[Hit]
     more: bool = Field(description="Whether a higher `offset` finds more.")
     notes: list[str] = Field(description="What the searcher should know, such as words that were cut off.")
+    best: float | None = Field(description="The score of the nearest image, also of one that `min_score` leaves out.")
+    reach: int | None = Field(description="With `min_score`: how many images have it, 5,000 at most; copies too.")
 
 
 class Uploaded(BaseModel):
@@ -193,47 +204,6 @@ class Quarantine(BaseModel):
     entries: list[Refused]
     entries_in_all: int = Field(description="Of the reason asked for, or of all.")
     more: bool
-
-
-class Twin(Picture):
-    """A member of a group: how alike it is to the first."""
-
-    similarity: float
-    bytes: int | None = Field(description="Null if not known.")
-
-
-class DuplicateGroup(BaseModel):
-    """Images of which every two are as alike as was asked for; the one to keep first."""
-
-    images: int
-    keep: int = Field(description="The row with the most pixels, of these the most bytes, of these the oldest file.")
-    pictures: list[Twin] = Field(description="At most 24 of them.")
-
-
-class Duplicates(BaseModel):
-    """Groups of near-duplicates, the largest first."""
-
-    model: str
-    threshold: float
-    groups_in_all: int
-    images_in_all: int = Field(description="In all groups together.")
-    groups: list[DuplicateGroup]
-    more: bool
-    compared: int
-    of: int = Field(description="More than `compared`: only the images that came last were compared.")
-
-
-class MapPoints(BaseModel):
-    """Where images lie on a map. `x` and `y` are from 0 to 1, one scale for both."""
-
-    model: str
-    rows: list[int]
-    x: list[float]
-    y: list[float]
-    folders: list[int] = Field(description="Of each image, an index into `folder_names`.")
-    folder_names: list[str]
-    of: int = Field(description="More than there are rows: only the images that came last are shown.")
-    explained: float = Field(description="The share of the variance that these two axes show.")
 
 
 class ReportSection(BaseModel):

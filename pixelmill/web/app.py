@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from pixelmill.version import VERSION
-from pixelmill.web.api import facets, overview, pictures, search, session, store
+from pixelmill.web.api import evaluations, facets, overview, pictures, search, selecting, session, store
 from pixelmill.web.assets import Assets
 from pixelmill.web.gallery import Gallery
 from pixelmill.web.problems import Problem, explain_problems
@@ -24,12 +24,12 @@ def make_app(gallery: Gallery, *, url: str | None = None) -> FastAPI:
     app = FastAPI(
         title="Pixelmill gallery",
         version=VERSION,
-        description="What the gallery's page asks, for scripts: search, images by row, coverage, quarantine, reports.",
+        description="What the page asks, for scripts: search, images by row, labels, coverage, quarantine, reports.",
         docs_url=None,  # both load their scripts from elsewhere
         redoc_url=None,
     )
     app.state.gallery = gallery
-    for part in (search, pictures, facets, overview, store, session):
+    for part in (search, pictures, selecting, facets, overview, evaluations, store, session):
         app.include_router(part.router)
     assets = Assets()
     app.add_api_route("/", assets.page, include_in_schema=False)

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pixelmill.curation.near import ROUNDING
 from pixelmill.store.reader import MatrixView
 from pixelmill.web.vectors import BLOCK, blocks, newest
 
 MOST = 20_000
 """Images that are compared with each other: about 0.5 TFLOP at 1280 dims. Of more, those that came last. If all of them
 are in one chain of look-alikes, comparing takes 0.8 GB."""
-_ROUNDING = 1e-6
-"""What the cosine of equal float32 vectors may lack to 1."""
 _LEVELS = 65_534
 
 
@@ -37,8 +36,8 @@ def near_duplicates(view: MatrixView, rows: np.ndarray, *, threshold: float, mos
     unit = np.concatenate([np.zeros((0, view.shape[1]), np.float32), *blocks(view, compared)])
     groups = [
         tuple(compared[linked[members]].tolist())
-        for linked in _linked(unit, threshold - _ROUNDING)
-        for members in complete_link(_alike(unit[linked], threshold - _ROUNDING))
+        for linked in _linked(unit, threshold - ROUNDING)
+        for members in complete_link(_alike(unit[linked], threshold - ROUNDING))
     ]
     return Duplicates(tuple(sorted(groups, key=lambda g: (-len(g), g))), len(compared), len(rows))
 

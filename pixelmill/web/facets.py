@@ -39,8 +39,7 @@ class Choice:
     @property
     def conditions(self) -> list[str]:
         """In SQL, for each value and at last for none: which rows have it."""
-        name = named(self.column)
-        return [*(f"{name} = {_literal(value)}" for value in self.values), f"{name} IS NULL"]
+        return [*(equal(self.column, value) for value in self.values), f"{named(self.column)} IS NULL"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,16 @@ class Facets:
 def named(column: Column) -> str:
     """A column in SQL."""
     return f'"{column.name}"'
+
+
+def equal(column: Column, value: str | int) -> str:
+    """In SQL: which rows have a value."""
+    return f"{named(column)} = {literal(value)}"
+
+
+def literal(value: str | int) -> str:
+    """A value in SQL."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def facets_of(store: Store, rows: NDArray[np.int64]) -> Facets:
@@ -163,7 +172,3 @@ def _placed(codes: NDArray[np.int64], rows: NDArray[np.int64], number: int) -> N
     result: NDArray[np.signedinteger] = np.full(number, _NONE, np.int32)
     result[rows] = codes
     return result
-
-
-def _literal(value: str | int) -> str:
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, TypeVar, cast
 
+import numpy as np
 from fastapi import Depends, Query, Request
 from fastapi.exceptions import HTTPException
 
@@ -19,8 +21,9 @@ from pixelmill.images.decode import DecodeOptions
 from pixelmill.images.sandbox import Pixels, scaled_in_sandbox
 from pixelmill.search.searcher import Searcher, default_model
 from pixelmill.store.reader import Store
-from pixelmill.web.answers import Picture, Place
+from pixelmill.web.answers import Label, Picture, Place
 from pixelmill.web.known import caption_of
+from pixelmill.web.labels import labels_at, why_not_written
 from pixelmill.web.originals import Located, locate
 from pixelmill.web.security import Door, RateLimit, client_of, kept_secret
 from pixelmill.web.snapshot import Newest
@@ -40,14 +43,17 @@ class Limits:
     uploads_per_minute: int = 30
     token_tries_per_minute: int = 10
     thumbnail_bytes: int = 2 << 30
+    labels_per_minute: int = 120
 
 
 class Gallery:
-    """The state of the application. `options` says which files are too much to decode or to read."""
+    """The state of the application. `options` says which files are too much to decode or to read, `labels` whether
+    people may give some, `learning` by column which heads learn from it."""
 
     def __init__(
-        self, searcher: Searcher, *, cache: Path, options: DecodeOptions, limits: Limits, token: str | None = None
-    ) -> None:
+        self, searcher: Searcher, *, cache: Path, options: DecodeOptions, limits: Limits, token: str | None = None,
+        labels: bool = True, learning: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.searcher = searcher
         self.newest = Newest(searcher)
         self.options = options
@@ -55,6 +61,9 @@ class Gallery:
         self.thumbnails = Thumbnails(cache, most_bytes=limits.thumbnail_bytes, options=options)
         self.uploads = Uploads()
         self.upload_rate = RateLimit(limits.uploads_per_minute)
+        self.label_rate = RateLimit(limits.labels_per_minute)
+        self._labels = labels
+        self.learning = {column: list(heads) for column, heads in learning.items()}
         tries = RateLimit(limits.token_tries_per_minute)
         self.door = Door(token, secret=kept_secret(cache), tries=tries) if token else None
         self.receiving = 0
@@ -65,6 +74,12 @@ class Gallery:
         """A model of the store: the one asked for, or the default. Raises UnknownModel, or QueryError."""
         store = self.newest().store
         return default_model(store, ()) if model is None else store[model].provenance.model
+
+    def why_no_labels(self) -> str | None:
+        """Why nobody can give a label here; None where people can."""
+        if not self._labels:
+            return "This gallery is for looking only: `[web] labels = false`."
+        return why_not_written(self.newest.folder)
 
     @contextmanager
     def receives(self, request: Request) -> Iterator[None]:
@@ -98,10 +113,11 @@ ModelName = Annotated[str | None, Query(max_length=200, description="A model of 
 def pictures(store: Store, rows: Sequence[int], globs: Sequence[str] = ()) -> dict[int, Picture]:
     """Rows as every endpoint tells them, by the files that fit `globs` if any does. Raises NoSuchRow."""
     known = locate(store, rows, globs)
-    return {row: _picture(store, place) for row, place in known.items()}
+    labels = labels_at(store, np.array(list(known), np.int64), [place.sha256 for place in known.values()])
+    return {row: _picture(store, place, its) for (row, place), its in zip(known.items(), labels, strict=True)}
 
 
-def _picture(store: Store, content: Located) -> Picture:
+def _picture(store: Store, content: Located, labels: list[Label]) -> Picture:
     row, shown = content.row, content.places[0]
     return Picture(
         row=row,
@@ -114,4 +130,5 @@ def _picture(store: Store, content: Located) -> Picture:
         thumbnail=f"/api/images/{row}/thumbnail?v={content.sha256.hex()[:12]}",
         file=f"/api/images/{row}",
         caption=caption_of(store, row),
+        labels=labels,
     )

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pixelmill.search.moments import LATEST_NS
+from pixelmill.curation.keep import merits
+from pixelmill.curation.near import units
 from pixelmill.store.reader import MatrixView, Store
-from pixelmill.store.readonly import ledger_of
-from pixelmill.web.vectors import units
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +35,8 @@ def best_first(view: MatrixView, groups: Sequence[Sequence[int]]) -> list[list[M
 
 
 def _members(store: Store, rows: Sequence[int]) -> list[Member]:
-    sizes, since = dict.fromkeys(rows, 0), dict.fromkeys(rows, LATEST_NS)
-    with ledger_of(store.folder) as ledger:
-        for place in ledger.contents.places_of(rows) if ledger else ():
-            sizes[place.row] = max(sizes[place.row], place.size)
-            since[place.row] = min(since[place.row], place.mtime_ns or LATEST_NS)
-    pixels = store.widths[rows].astype(np.int64) * store.heights[rows] if rows else []
-    return [Member(row, int(n), sizes[row], since[row]) for row, n in zip(rows, pixels, strict=True)]
+    judged = merits(store, np.array(rows, np.int64), "largest").tolist()
+    return [Member(row, -pixels, -size, since) for row, (pixels, size, since) in zip(rows, judged, strict=True)]
 
 
 def _with_cosines(view: MatrixView, members: list[Member]) -> list[Member]:

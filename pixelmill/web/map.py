@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pixelmill.search.principal import principal
 from pixelmill.store.reader import MatrixView
 from pixelmill.web.vectors import blocks, newest
 
@@ -34,22 +35,8 @@ def project(view: MatrixView, rows: np.ndarray, *, most: int = MOST) -> Map:
     shown = newest(rows, most)
     if len(shown) < 2:
         return Map(shown, np.zeros((len(shown), 2), np.float32), len(rows), 1.0)
-    mean, axes, explained = _principal_axes(view, shown)
-    points = [(block - mean) @ axes for block in blocks(view, shown)]
-    return Map(shown, np.concatenate(points).astype(np.float32), len(rows), explained)
-
-
-def _principal_axes(view: MatrixView, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The mean (dim,), the two first axes (dim, 2), and their share of the variance."""
-    dim = view.shape[1]
-    total, products = np.zeros(dim), np.zeros((dim, dim))
-    for block in blocks(view, rows):
-        total += block.sum(axis=0, dtype=np.float64)
-        products += block.T @ block
-    mean = total / len(rows)
-    values, vectors = np.linalg.eigh(products / len(rows) - np.outer(mean, mean))
-    axes = np.zeros((dim, 2))
-    axes[:, : min(dim, 2)] = vectors[:, ::-1][:, :2]
-    axes *= np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]] + 1e-12)  # an axis has no direction: choose one for good
-    share = values[::-1][:2].sum() / max(values.sum(), 1e-12)
-    return mean.astype(np.float32), axes.astype(np.float32), float(np.clip(share, 0, 1))
+    found = principal(blocks(view, shown), view.shape[1])
+    mean, axes = found.mean.astype(np.float32), found.axes[:2].astype(np.float32)
+    points = np.zeros((len(shown), 2), np.float32)
+    points[:, : len(axes)] = np.concatenate([(block - mean) @ axes.T for block in blocks(view, shown)])
+    return Map(shown, points, len(rows), found.share(2))

@@ -14,6 +14,7 @@ from pixelmill.errors import StoreError
 from pixelmill.search.filters import Filters, allowed_rows
 from pixelmill.search.searcher import Searcher
 from pixelmill.store.reader import BLOCK, Store
+from pixelmill.web.clusters import Clusters, clusters_of
 from pixelmill.web.duplicates import Duplicates, near_duplicates
 from pixelmill.web.facets import Facets, facets_of
 from pixelmill.web.map import Map, project
@@ -28,7 +29,7 @@ class Snapshot:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._guards = {kind: threading.Lock() for kind in ("filters", "map", "duplicates", "facets")}
+        self._guards = {kind: threading.Lock() for kind in ("filters", "map", "duplicates", "facets", "clusters")}
         self._made: dict[Any, Any] = {}
 
     @cached_property
@@ -66,6 +67,15 @@ class Snapshot:
     @cached_property
     def _facets(self) -> Facets:
         return facets_of(self.store, self.passing(Filters()))
+
+    def clusters(self) -> Clusters | None:
+        """The clusters of its pictures; None where the store has none. Raises StoreDamaged."""
+        with self._guards["clusters"]:
+            return self._clusters
+
+    @cached_property
+    def _clusters(self) -> Clusters | None:
+        return clusters_of(self.store, self.passing(Filters()))
 
     def rows_with(self, model: str) -> np.ndarray:
         """The live rows that have a vector of `model`, sorted. Raises UnknownModel."""

@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +22,8 @@ _FORM = "1"
 _SWEEP_TO = 0.9
 _SWEEP_EVERY = 0.02
 """Shares of the most bytes: how full a sweep leaves the cache, and after how many new ones the next sweep is due."""
+_HALF_WRITTEN = 3600
+"""Seconds after which nobody writes to a thumbnail any more."""
 _USED_AGAIN = 86_400
 """A thumbnail's time of use is noted so often, in seconds."""
 
@@ -71,6 +73,17 @@ class Thumbnails:
                     self._unswept = 0
             if due:
                 _sweep(self.folder, self._most)
+
+
+def forget(folder: Path, contents: Iterable[bytes]) -> int:
+    """Delete the thumbnails of contents, by their sha256, and what was left half-written; how many there were."""
+    found = [path for sha256 in contents for path in folder.glob(f"{sha256.hex()[:2]}/{sha256.hex()[2:]}-*")]
+    old = time.time() - _HALF_WRITTEN
+    for path in (*found, *folder.glob("??/*.tmp")):
+        with suppress(FileNotFoundError):
+            if path.suffix != ".tmp" or path.stat().st_mtime < old:
+                path.unlink()
+    return len(found)
 
 
 def thumbnail(data: bytes, size: int, options: DecodeOptions) -> bytes:

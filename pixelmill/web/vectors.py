@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pixelmill.curation.near import units
 from pixelmill.store.reader import MatrixView
 
 BLOCK = 2_048
@@ -20,10 +21,3 @@ def blocks(view: MatrixView, rows: np.ndarray) -> Iterator[np.ndarray]:
     """The unit vectors of `rows`, in order, as float32 arrays of at most BLOCK rows; zeros stay zeros."""
     for start in range(0, len(rows), BLOCK):
         yield units(view, rows[start : start + BLOCK])
-
-
-def units(view: MatrixView, rows: np.ndarray) -> np.ndarray:
-    """The unit vectors (len(rows), dim) of `rows`, in order, float32; zeros stay zeros."""
-    values: np.ndarray = view.take(rows).astype(np.float32)
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return values / np.where(lengths == 0, 1, lengths)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from pixelmill.errors import PixelmillError
 from pixelmill.images.decode import DecodeOptions
-from pixelmill.search.encoder import QueryEncoder
+from pixelmill.search.projection import LocalEncoder
 from pixelmill.search.searcher import Searcher
 from pixelmill.search.warm import MOST_LINE, PATIENCE, connections, folders, is_own, is_private, key_of
 from pixelmill.version import VERSION
@@ -32,7 +32,7 @@ class WarmEncoders:
 
     def __init__(self, searcher: Searcher) -> None:
         self._searcher = searcher
-        self._loading = set[QueryEncoder]()
+        self._loading = set[LocalEncoder]()
 
     @contextmanager
     def announced(self) -> Iterator[None]:
@@ -76,7 +76,7 @@ class WarmEncoders:
         except (PixelmillError, ValueError, TypeError, KeyError, AttributeError) as error:
             return {"refused": str(error)}
 
-    def _encoder(self, request: dict[str, Any], workers: ThreadPoolExecutor) -> QueryEncoder | None:
+    def _encoder(self, request: dict[str, Any], workers: ThreadPoolExecutor) -> LocalEncoder | None:
         """The encoder that was asked for, if it is that of this store, version and device, and has its model."""
         mine = (self._searcher.store.manifest.store_id, VERSION, self._searcher.device)
         if (request["store"], request["version"], request["device"]) != mine:
@@ -89,7 +89,7 @@ class WarmEncoders:
             workers.submit(self._load, encoder)
         return None
 
-    def _load(self, encoder: QueryEncoder) -> None:
+    def _load(self, encoder: LocalEncoder) -> None:
         try:
             encoder.load()
         except (PixelmillError, OSError) as error:  # whoever asked is told by their own process
@@ -98,7 +98,7 @@ class WarmEncoders:
             self._loading.discard(encoder)
 
 
-def _embedded(encoder: QueryEncoder, request: dict[str, Any], asked: BinaryIO) -> dict[str, Any]:
+def _embedded(encoder: LocalEncoder, request: dict[str, Any], asked: BinaryIO) -> dict[str, Any]:
     """The vector of the words or the picture of a request. Raises what the encoder raises, and what is no request."""
     if "text" in request:
         vectors, cut = encoder.texts([str(request["text"])])

@@ -15,10 +15,12 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from pixelmill.curation.clusters import find_clusters
 from pixelmill.images.decode import DecodeOptions
 from pixelmill.run import steps
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.search.searcher import Searcher
+from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
 from pixelmill.web.app import make_app
 from pixelmill.web.gallery import Gallery, Limits
@@ -106,6 +108,16 @@ def described(collection: Collection, tmp_path_factory: pytest.TempPathFactory) 
         "big": [2**60 + i for i in range(len(paths))],
     }
     add_columns(made.store, columns)
+    return made
+
+
+@pytest.fixture(scope="session")
+def clustered(described: Collection, tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    """Pictures in three clusters."""
+    made = replace(described, store=tmp_path_factory.mktemp("clustered") / "store")
+    shutil.copytree(described.store, made.store)
+    with StoreWriter(made.store) as writer:
+        find_clusters(writer, model=PLAIN, number=3)
     return made
 
 

@@ -250,13 +250,13 @@ def test_a_picture_that_was_saved_again_is_a_near_duplicate(client: TestClient, 
 
 
 def test_the_map_has_a_point_for_each_image(client: TestClient, collection: Collection) -> None:
-    """Within the unit square; folders are told."""
+    """Within the unit square; unless something else is asked for, coloured by folder."""
     found = told(client, "map", model=CLIP)
     assert len(found["rows"]) == len(found["x"]) == len(found["y"]) == told(client, "rows")["images"]
     assert max(*found["x"], *found["y"]) == 1
     assert min(found["x"]) == min(found["y"]) == 0
     row = found["rows"].index(row_of(collection, "sea/far.webp"))
-    assert found["folder_names"][found["folders"][row]] == "sea"
+    assert found["values"][found["codes"][row]]["value"] == "sea"
 
 
 @pytest.mark.parametrize("path", ["map", "duplicates", "search?row=1"])

@@ -73,3 +73,16 @@ def test_it_serves_until_it_is_stopped(collection: Collection) -> None:
         assert rows.json()["images"] > 20
         assert "server" not in rows.headers
     sockets.rmdir()
+
+
+def test_heads_that_learn_from_labels_are_told(collection: Collection, tmp_path: Path) -> None:
+    """By the column that they learn from, as the settings have them; and that nobody may give labels."""
+    config = tmp_path / "pixelmill.toml"
+    config.write_text(
+        '[web]\nlabels = false\n[heads.guess]\nkind = "linear"\nmodel = "efficientnet_lite0"\ncolumn = "animal"\n'
+        '[heads.tone]\nkind = "zero_shot"\nmodel = "openai_clip_vit_b32"\nlabels = ["warm", "cold"]\n'
+    )
+    with served([str(collection.store), "--port", "0", "--config", str(config)]) as (address, _):
+        found = httpx.get(f"{address}/api/labels").json()
+    assert found["heads"] == {"animal": ["guess"]}
+    assert "labels = false" in found["why_not"]

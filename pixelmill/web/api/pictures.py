@@ -32,6 +32,7 @@ from pixelmill.web.originals import (
     sha256_of,
 )
 from pixelmill.web.problems import Answers, documented
+from pixelmill.web.thumbnails import forget
 
 router = APIRouter(prefix="/api", tags=["images"])
 
@@ -104,6 +105,9 @@ async def thumbnail(
         return _read(locate(store, [row])[row], gallery).data
 
     made = await gallery.decoding(lambda: gallery.thumbnails.get(sha256, int(size), read))
+    if sha256_of(gallery.newest().store, row) != sha256:
+        forget(gallery.thumbnails.folder, [sha256])  # it was forgotten while this waited for its turn
+        raise OriginalGone(f"Row {row} was forgotten.")
     return Response(made, media_type="image/webp", headers=headers)
 
 

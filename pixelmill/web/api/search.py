@@ -42,13 +42,15 @@ def search(
     model: ModelName = None,
     k: Annotated[int, Query(ge=1, le=200, description="How many.")] = 60,
     offset: Annotated[int, Query(ge=0, le=5000, description="How many of the nearest to leave out.")] = 0,
+    min_score: Annotated[float | None, Query(ge=-1, le=1, description="Leave out what has a lower score.")] = None,
 ) -> Found:
     """The images nearest to the sum of all terms, by cosine. Without a model, one that understands them is taken.
 
     `/api/search?text=beach&text=-people&row=12` is what is like "beach" and image 12, and unlike "people".
     """
     terms = [*_words(text), *map(row_term, row), *_pictures(image, gallery)]
-    found = gallery.searcher.search(terms, offset + k + 1, filters, models=(model,) if model is not None else ())
+    chosen = (model,) if model is not None else ()
+    found = gallery.searcher.search(terms, offset + k + 1, filters, models=chosen, min_score=min_score)
     store = gallery.newest().store
     hits = [hit for hit in found.hits[offset : offset + k] if hit.row < len(store)]
     known = pictures(store, [hit.row for hit in hits], filters.globs)
@@ -57,6 +59,8 @@ def search(
         hits=[Hit(**known[hit.row].model_dump(), score=hit.score, copies=list(hit.copies)) for hit in hits],
         more=len(found.hits) > offset + k,
         notes=list(found.notes),
+        best=found.best,
+        reach=found.reach,
     )
 
 

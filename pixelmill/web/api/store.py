@@ -12,8 +12,9 @@ from fastapi import APIRouter, Query
 from pixelmill.formatting import printable
 from pixelmill.report.history import recorded
 from pixelmill.report.model import RunReport
-from pixelmill.report.text import Names, Section, headline, sections, summary
-from pixelmill.search.encoder import has_text
+from pixelmill.report.section import Names, Section
+from pixelmill.report.text import headline, sections, summary
+from pixelmill.search.projection import understands_words
 from pixelmill.search.searcher import default_model
 from pixelmill.store.filesystem import warnings_for
 from pixelmill.store.quarantine import general
@@ -29,6 +30,7 @@ from pixelmill.web.answers import (
     StoreInfo,
 )
 from pixelmill.web.coverage import by_source, cover
+from pixelmill.web.escaping import escaped
 from pixelmill.web.gallery import InGallery
 from pixelmill.web.problems import documented
 
@@ -45,7 +47,8 @@ def store(gallery: InGallery) -> StoreInfo:
         models = [
             cover(
                 snapshot, matrix, ledger,
-                text=has_text(matrix.provenance), default=matrix.serving and matrix.provenance.model == default,
+                text=understands_words(matrix.provenance),
+                default=matrix.serving and matrix.provenance.model == default,
             )
             for matrix in manifest.matrices
         ]  # fmt: skip
@@ -124,7 +127,7 @@ def _night(report: RunReport) -> NightReport:
         notable=list(map(printable, report.notable)),
         warnings=list(map(printable, report.warnings)),
         sections=[_section(section) for section in sections(report)],
-        report=_told(report.as_json()),
+        report=escaped(report.as_json()),
     )
 
 
@@ -140,12 +143,3 @@ def _section(section: Section) -> ReportSection:
 
 def _cell(cell: str | Names) -> str:
     return printable(cell) if isinstance(cell, str) else ", ".join(map(printable, cell))
-
-
-def _told(value: object) -> object:
-    """A report's values with names that JSON can carry."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {printable(key): _told(inner) for key, inner in value.items()}
-    return [_told(inner) for inner in value] if isinstance(value, list) else value

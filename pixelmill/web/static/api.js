@@ -36,7 +36,8 @@ async function answered(path, options) {
       return ask(path, options);
     }
     if (!answer.ok) throw new Problem(answer.status, await words(answer));
-    return answer.status === 204 ? null : await answer.json();
+    if (answer.status === 204) return null;
+    return answer.headers.get("Content-Type").startsWith("text/csv") ? await answer.blob() : await answer.json();
   } catch (error) {
     if (error instanceof Problem || error.name === "AbortError") throw error;
     throw new Problem(0, "The gallery does not answer. Is `pixelmill serve` still running?");
@@ -59,6 +60,19 @@ export function get(path, parameters = {}, signal = undefined) {
     }
   }
   return ask(`/api/${path}${query.size ? `?${query}` : ""}`, { signal });
+}
+
+export function send(path, what) {
+  return ask(`/api/${path}`, { method: "POST", body: JSON.stringify(what), headers: { "Content-Type": "application/json" } });
+}
+
+// What the server makes of `what`, as a file.
+export async function download(path, what, name) {
+  const url = URL.createObjectURL(await send(path, what));
+  const link = document.createElement("a");
+  Object.assign(link, { href: url, download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 export function upload(file) {

@@ -1,6 +1,8 @@
 // One picture in a list.
 
 import { h, icon } from "./dom.js";
+import { tags } from "./labels.js";
+import { box, mark } from "./selection.js";
 import { searchFor } from "./state.js";
 
 const WIDEST = 2.4;
@@ -35,7 +37,7 @@ export function cell(picture, open, note = "") {
   });
   const places = picture.places.length > 1 && h("span.places", { title: picture.places.map(whole).join("\n"), "aria-label": `in ${picture.places.length} files` }, `×${picture.places.length}`);
   const caption = h("span.caption", {}, h("span.name", {}, picture.name), note && h("span.note", {}, note));
-  const link = h("a.cell", { href: picture.file, "data-row": picture.row, tabindex: -1 }, image, places, caption);
+  const link = h("a.cell", { href: picture.file, "data-row": picture.row, tabindex: -1 }, image, places, caption, h("span.visually-hidden.is-selected"));
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
@@ -43,7 +45,11 @@ export function cell(picture, open, note = "") {
   });
   // Whoever hears the page has heard it: it is what the image is called.
   const said = picture.caption && h("p.said", { dir: "auto", title: picture.caption, "aria-hidden": "true" }, picture.caption);
-  return h(`.tile${said ? ".captioned" : ""}`, { role: "listitem", "--ratio": shape(picture) }, link, similar, said);
+  link.append(tags(picture));
+  const tile = h(`.tile${said ? ".captioned" : ""}`, { role: "listitem", "--ratio": shape(picture) }, link, box(picture), similar, said);
+  tile.picture = picture;
+  mark(tile);
+  return tile;
 }
 
 // Taken out of the page: a thumbnail that has not come by now need not come.

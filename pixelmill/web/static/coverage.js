@@ -50,5 +50,5 @@ function card(model, store) {
 function sources(store) {
   const served = store.models.filter((model) => model.generation === "serving").map((model) => model.name);
   const row = (source) => h("tr", {}, h("td.path", {}, source.source), h("td", {}, number(source.images)), ...served.map((name) => h("td", {}, percent(source.images ? source.embedded[name] / source.images : 0))));
-  return h("section", {}, h("h2", {}, "Sources"), h(".scroll", {}, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "folder"), h("th", {}, "images"), ...served.map((name) => h("th", {}, name)))), h("tbody", {}, ...store.sources.map(row)))));
+  return h("section", {}, h("h2", {}, "Sources"), h(".scroll", { tabindex: 0, role: "region", "aria-label": "Sources" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, "folder"), h("th", {}, "images"), ...served.map((name) => h("th", {}, name)))), h("tbody", {}, ...store.sources.map(row)))));
 }

@@ -10,6 +10,8 @@ const ICONS = {
   images: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
   map: "M5 8h.01M9 15h.01M12 6h.01M15 12h.01M19 17h.01M18 7h.01M6 19h.01M12 19h.01",
   twins: "M4 8h12v12H4zM8 8V4h12v12h-4",
+  clusters: "M7 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6zM17 4a2 2 0 1 0 0 4 2 2 0 0 0 0-4zM16 13a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM6 16a2 2 0 1 0 0 4 2 2 0 0 0 0-4z",
+  compared: "M3 6h18M3 12h18M3 18h18M8 4v4M15 10v4M11 16v4",
   coverage: "M4 20V10M10 20V4M16 20v-7M22 20H2",
   quarantine: "M12 3 2.5 20h19zM12 10v4M12 17h.01",
   nights: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18zM12 7v5l3.5 2",
@@ -20,6 +22,11 @@ const ICONS = {
   plus: "M12 5v14M5 12h14",
   minus: "M5 12h14",
   open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
+  check: "M5 12.5l4.5 4.5L19 7.5",
+  label: "M4 4h8l8.5 8.5-8 8L4 12zM8.5 8.5h.01",
+  keep: "M6 4h12v16l-6-4.5L6 20z",
+  drop: "M6 8.5V20l6-4.5 6 4.5V18M9 4h9v10M3 3l18 18",
+  table: "M4 5h16v14H4zM4 10h16M10 10v9",
   file: "M6 3h8l4 4v14H6zM14 3v4h4M10 12l4 4M14 12l-4 4",
 };
 
@@ -78,9 +85,9 @@ export function moment(iso) {
 }
 
 let hiding;
-export function toast(words) {
+export function toast(words, action = "") {
   const box = document.getElementById("toast");
-  box.textContent = words;
+  box.replaceChildren(words, action);
   box.hidden = false;
   clearTimeout(hiding);
   hiding = setTimeout(() => (box.hidden = true), 6000);

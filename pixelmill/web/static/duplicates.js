@@ -5,6 +5,7 @@ import { cell } from "./cell.js";
 import { bytes, count, empty, h, number, percent } from "./dom.js";
 import { openLightbox } from "./lightbox.js";
 import { beginning, pager } from "./pager.js";
+import { select } from "./selection.js";
 import { go } from "./state.js";
 
 const PAGE = 30;
@@ -45,5 +46,5 @@ function group({ images, keep, pictures }) {
     return tile;
   });
   const rest = images > pictures.length ? h("p.quiet", {}, `and ${number(images - pictures.length)} more`) : "";
-  return h("section.card.group", {}, h("header.quiet", {}, count(images, "image")), h(".strip", { role: "list" }, ...tiles), rest);
+  return h("section.card.group", {}, h("header.quiet", {}, count(images, "image"), h("button.rest", { type: "button", title: "All that are shown here but the one to keep", onclick: () => select(pictures.filter(({ row }) => row !== keep)) }, "Select the others")), h(".strip", { role: "list" }, ...tiles), rest);
 }

@@ -6,6 +6,7 @@ import { cell, dispose, shape } from "./cell.js";
 import { empty, h } from "./dom.js";
 import { below, layout, lineAt } from "./layout.js";
 import { openLightbox } from "./lightbox.js";
+import { ordered } from "./selection.js";
 import { addTerm, searchFor } from "./state.js";
 
 const AHEAD = 1200;
@@ -19,6 +20,7 @@ export class Grid {
     this.current = 0;
     this.plan = layout([], 0, 0, 0);
     this.list = h(".grid", { role: "list", "aria-label": "Images" });
+    ordered(this.list, () => this.feed.pictures);
     this.more = h("button.more", { type: "button", hidden: true, onclick: () => this.load() }, "More");
     this.box = h("section.results", {}, this.list, this.more);
     this.list.addEventListener("keydown", (event) => this.key(event));

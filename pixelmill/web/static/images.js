@@ -1,19 +1,22 @@
 // All images, or those that a search finds.
 
 import { get } from "./api.js";
+import { comparison, showBeside } from "./beside.js";
 import { count, empty, h } from "./dom.js";
 import { Feed } from "./feed.js";
 import { Grid } from "./grid.js";
 import { keepList, memory } from "./memory.js";
 import { chosen } from "./facets.js";
 import { filters, go, isFiltered, isSearch, unfiltered } from "./state.js";
-import { times, weighed } from "./terms.js";
+import { inWords } from "./terms.js";
+import { threshold } from "./threshold.js";
 
 const PAGE = 60;
 const FARTHEST = 5000;
 
 export function showImages(main, state, store, signal) {
   if (store.problem) return main.append(empty("quarantine", "No store to show", store.problem));
+  if (isSearch(state) && state.beside) return showBeside(main, state, store, signal);
   const head = h(".headline", {}, h("h1", {}, isSearch(state) ? "Searching…" : ""));
   main.append(head, isSearch(state) ? results(state, store, head, signal) : everything(state, store, head, signal));
 }
@@ -29,18 +32,20 @@ function everything(state, store, head, signal) {
 }
 
 function results(state, store, head, signal) {
-  const asked = { text: state.text, row: state.row, image: state.image, model: state.model, ...filters(state) };
+  const asked = { text: state.text, row: state.row, image: state.image, model: state.model, min_score: state.min_score, ...filters(state) };
   const load = async (offset) => {
     const found = await get("search", { ...asked, k: PAGE, offset: offset ?? 0 });
     const next = (offset ?? 0) + PAGE;
     return { ...found, pictures: found.hits, hits: null, next: found.more && next <= FARTHEST ? next : null };
   };
   const onFirst = (found) => {
-    head.replaceChildren(h("h1", {}, inWords(state)), h("p.quiet", {}, `the nearest first, by ${found.model}`), unfilter(state));
+    head.replaceChildren(h("h1", {}, inWords(state)), h("p.quiet", {}, `the nearest first, by ${found.model}`), comparison(state, store), threshold(state, found), unfilter(state));
+    nothing.replaceChildren(found.best === null ? nobody : empty("search", "Nothing scores that much", `The nearest image has ${found.best.toFixed(2)}.`, h("button.action", { type: "button", onclick: () => go({ min_score: null }, { replace: true }) }, "Any score")));
     for (const note of found.notes) head.append(h("p.warn", {}, note));
   };
   const note = (hit) => hit.score.toFixed(2);
-  const nothing = empty("search", "Nothing found", isFiltered(state) ? "No image passes the filters." : "No image has a vector of this model yet.");
+  const nothing = h("div");
+  const nobody = empty("search", "Nothing found", isFiltered(state) ? "No image passes the filters." : "No image has a vector of this model yet.");
   const failed = (error) => {
     head.replaceChildren(h("h1", {}, inWords(state)), unfilter(state));
     return state.text.length ? otherModels(state, store, error) : null;
@@ -64,17 +69,6 @@ function otherModels(state, store, error) {
   if (!able.length || (chosen?.text ?? !store.ensembles.includes(state.model))) return null;
   const choices = able.map(({ name }, i) => h(`button.action${i ? "" : ".primary"}`, { type: "button", onclick: () => go({ model: name }) }, `Search with ${name}`));
   return empty("search", `${state.model} knows no words`, "It compares pictures only. The same words can be searched with a model that knows some.", h(".choices", { title: error.message }, ...choices));
-}
-
-function inWords(state) {
-  if (state.row.length + state.image.length === 1 && !state.text.length) return "Similar images";
-  const told = [...state.text.map((term) => weighed(term)), ...["row", "image"].flatMap((kind) => state[kind].map((term) => named(kind, term)))];
-  return told.map(([weight, value], i) => `${weight < 0 ? "− " : i ? "+ " : ""}${times(weight)}${value}`).join(" ");
-}
-
-function named(kind, term) {
-  const [weight, value] = weighed(term, kind);
-  return [weight, kind === "row" ? `image ${value}` : "your picture"];
 }
 
 const clear = () => go(unfiltered);

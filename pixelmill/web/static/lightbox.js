@@ -1,9 +1,12 @@
 // One picture, large, with what is known of it and what can be done with it.
 
 import { get } from "./api.js";
+import { labelOne } from "./actions.js";
 import { button, bytes, h, icon, moment, number } from "./dom.js";
 import { whole } from "./cell.js";
 import { facts as factsOf, said } from "./known.js";
+import { facts as labelFacts } from "./labels.js";
+import { has, toggle } from "./selection.js";
 import { addTerm, isLaid, lay, layAnother, read, searchFor, uncover } from "./state.js";
 
 let dialog = null;
@@ -60,6 +63,8 @@ export function openLightbox({ pictures, index, note = () => "", more = () => nu
   const keys = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),
+    x: () => facts.querySelector(".pick").click(),
+    l: () => labelOne(pictures[at]),
     s: leave((how) => searchFor("row", String(pictures[at].row), how)),
     "+": leave((how) => addTerm("row", String(pictures[at].row), how)),
     "-": leave((how) => addTerm("row", `-${pictures[at].row}`, how)),
@@ -103,14 +108,25 @@ function told(picture, note, leave) {
   return [
     h("h2", {}, picture.name),
     note && h("p.score", {}, note),
+    labelFacts(picture),
     h(".actions", {},
       act("like", "Similar", (how) => searchFor("row", row, how), "s"),
       act("plus", "Add", (how) => addTerm("row", row, how), "+"),
       act("minus", "Subtract", (how) => addTerm("row", `-${row}`, how), "-"),
+      pick(picture),
+      h("button.action", { type: "button", title: "Give it a label (l)", onclick: () => labelOne(picture) }, icon("label"), "Label"),
       h("a.action", { href: picture.file, target: "_blank", rel: "noopener" }, icon("open"), "Original"),
     ),
     h("dl", {}, ...where(picture), ...(picture.width ? pair("Size", `${number(picture.width)} × ${number(picture.height)} pixels`) : [])),
   ].filter(Boolean);
+}
+
+function pick(picture) {
+  const words = () => [icon("check"), has(picture.row) ? "Selected" : "Select"];
+  const pressed = () => String(has(picture.row));
+  const choose = () => (toggle(picture), toggler.setAttribute("aria-pressed", pressed()), toggler.replaceChildren(...words()));
+  const toggler = h("button.action.pick", { type: "button", title: "Select it (x)", "aria-pressed": pressed(), onclick: choose }, ...words());
+  return toggler;
 }
 
 const pair = (name, ...values) => [h("dt", {}, name), ...values.map((value) => h("dd", {}, value))];
@@ -127,6 +143,7 @@ async function describe(picture, facts, signal) {
     const list = facts.querySelector("dl");
     facts.querySelector("h2").after(...said(known.columns));
     list.prepend(...factsOf(known.columns).flatMap((fact) => pair(...fact)));
+    facts.querySelector(".labels").replaceWith(labelFacts(known));
     if (known.bytes !== null) list.append(...pair("File", [bytes(known.bytes), known.modified && moment(known.modified)].filter(Boolean).join(", ")));
     if (known.state !== "there") list.append(...pair("File", h("span.warn", {}, STATES[known.state])));
     list.append(...pair("Vectors", ...known.models.map(vector)));

@@ -1,21 +1,26 @@
 // The page: views, keys, theme, signing in.
 
+import { startActions } from "./actions.js";
 import { get, onSignIn, openSession } from "./api.js";
+import { toggleBeside } from "./beside.js";
 import { h, icon } from "./dom.js";
 import { followLightbox } from "./lightbox.js";
 import { memory, newStep, step } from "./memory.js";
 import { address, go, onChange, read, tell, VIEWS } from "./state.js";
 import { drawSearchBox, focusSearch, setMostBytes, startSearchBox } from "./searchbox.js";
+import { showClusters } from "./clusters.js";
+import { showCompared } from "./compared.js";
 import { showCoverage } from "./coverage.js";
 import { showDuplicates } from "./duplicates.js";
 import { showImages } from "./images.js";
 import { showMap } from "./map.js";
 import { showNights } from "./nights.js";
 import { showQuarantine } from "./quarantine.js";
+import { KEYS as SELECT_KEYS } from "./selecting.js";
 
-const SHOW = { images: showImages, map: showMap, duplicates: showDuplicates, coverage: showCoverage, quarantine: showQuarantine, nights: showNights };
-const TITLES = { images: "Images", map: "Map", duplicates: "Duplicates", coverage: "Coverage", quarantine: "Quarantine", nights: "Nights" };
-const ICONS = { images: "images", map: "map", duplicates: "twins", coverage: "coverage", quarantine: "quarantine", nights: "nights" };
+const SHOW = { images: showImages, map: showMap, clusters: showClusters, duplicates: showDuplicates, compared: showCompared, coverage: showCoverage, quarantine: showQuarantine, nights: showNights };
+const TITLES = { images: "Images", map: "Map", clusters: "Clusters", duplicates: "Duplicates", compared: "Models", coverage: "Coverage", quarantine: "Quarantine", nights: "Nights" };
+const ICONS = { images: "images", map: "map", clusters: "clusters", duplicates: "twins", compared: "compared", coverage: "coverage", quarantine: "quarantine", nights: "nights" };
 const main = document.getElementById("main");
 const chooser = document.getElementById("model");
 let store = { models: [], ensembles: [], quarantined: 0, images: 0 };
@@ -23,9 +28,9 @@ let leaving = new AbortController();
 let drawn = null;
 let drawing = false;
 
-// A picture that is laid over a list, or taken away, changes nothing of the list.
+// A picture that is laid over a list, or taken away, changes nothing of the list; what is chosen on a map, the map shows.
 function follow(state) {
-  const shown = `${step()} ${address({ ...state, open: null })}`;
+  const shown = `${step()} ${address({ ...state, open: null, only: [] })}`;
   if (shown !== drawn) {
     followLightbox({ open: null });
     drawn = shown;
@@ -67,7 +72,10 @@ function drawViews(state) {
     });
     return link;
   });
-  document.getElementById("views").replaceChildren(...links);
+  const box = document.getElementById("views");
+  box.replaceChildren(...links);
+  const here = box.querySelector("[aria-current]");
+  box.scrollLeft = here.offsetLeft - (box.clientWidth - here.offsetWidth) / 2;
 }
 
 function drawModels(state) {
@@ -103,7 +111,8 @@ function startTheme() {
 
 const KEYS = [
   ["/", "search"], ["← → ↑ ↓", "move through the images"], ["Enter", "look at one; Esc goes back"], ["s", "similar images"],
-  ["+  −", "add it to the search, subtract it"], ["1 … 6", "Images, Map, Duplicates, Coverage, Quarantine, Nights"],
+  ["+  −", "add it to the search, subtract it"], [`1 … ${VIEWS.length}`, VIEWS.map((view) => TITLES[view]).join(", ")],
+  ["b", "two models side by side, for a search"], ...SELECT_KEYS,
   ["Backspace", "in the empty box: take back the last part"], ["?", "these keys"],
 ];
 
@@ -123,6 +132,7 @@ function startKeys() {
     if (event.target.matches("input, select, textarea")) return;
     if (event.key === "/") focusSearch();
     else if (event.key === "?") showKeys();
+    else if (event.key === "b") toggleBeside(store);
     else if (VIEWS[event.key - 1]) go({ view: VIEWS[event.key - 1] });
     else if (event.key === "ArrowDown" && event.target === document.body) document.querySelector('.cell[tabindex="0"]')?.focus();
     else return;
@@ -170,7 +180,7 @@ function askToken(problem) {
 
 for (const place of document.querySelectorAll("[data-icon]")) place.prepend(icon(place.dataset.icon));
 document.querySelector("[data-home]").addEventListener("click", (event) => (event.preventDefault(), history.pushState(newStep(), "", "/"), tell()));
-chooser.addEventListener("change", () => go({ model: chooser.value }));
+chooser.addEventListener("change", () => go({ model: chooser.value, min_score: null }));
 onSignIn(signIn);
 startTheme();
 startSearchBox();
@@ -181,5 +191,6 @@ try {
 } catch (error) {
   store = { ...store, problem: error.message };
 }
+startActions(store);
 if (!history.state?.step) history.replaceState(newStep(), "");
 follow(read());

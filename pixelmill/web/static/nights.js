@@ -38,6 +38,6 @@ function section({ title, columns, words, rows, note }) {
   const side = (column) => (words.includes(column) ? { class: "words" } : {});
   const head = h("tr", {}, ...columns.map((column) => h("th", side(column), column)));
   const body = rows.map((row) => h("tr", {}, ...row.map((value, i) => h("td", side(columns[i]), value))));
-  const table = rows.length ? h(".scroll", {}, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body))) : "";
+  const table = rows.length ? h(".scroll", { tabindex: 0, role: "region", "aria-label": title }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body))) : "";
   return h("section", {}, h("h3", {}, title), table, note ? h("p.quiet", {}, note) : "");
 }

@@ -4,11 +4,11 @@ import { newStep, step } from "./memory.js";
 import { weighed } from "./terms.js";
 
 const TERMS = ["text", "row", "image"];
-const LISTS = [...TERMS, "where"];
-const VALUES = ["view", "model", "glob", "since", "until", "min_size", "threshold", "reason", "from", "open"];
+const LISTS = [...TERMS, "where", "only"];
+const VALUES = ["view", "model", "glob", "since", "until", "min_size", "beside", "by", "evaluation", "threshold", "min_score", "reason", "from", "open"];
 const listeners = [];
 
-export const VIEWS = ["images", "map", "duplicates", "coverage", "quarantine", "nights"];
+export const VIEWS = ["images", "map", "clusters", "duplicates", "compared", "coverage", "quarantine", "nights"];
 
 export function read() {
   const query = new URLSearchParams(location.search);
@@ -34,6 +34,11 @@ export async function go(changes, { replace = false } = {}) {
   const state = { ...read(), open: null, from: null, ...changes };
   history[replace ? "replaceState" : "pushState"](newStep(), "", address(state));
   tell();
+}
+
+// What a view changes of itself, without being drawn anew.
+export function keep(changes) {
+  history.replaceState(history.state, "", address({ ...read(), ...changes }));
 }
 
 // A picture laid over the list: a step that Back takes back, with the list where it was below it.
@@ -72,7 +77,7 @@ export const isFiltered = (state) => Object.values(filters(state)).some((given) 
 export const unfiltered = { glob: null, since: null, until: null, min_size: null, where: [] };
 
 export function searchFor(kind, value, how = {}) {
-  return go({ view: "images", text: [], row: [], image: [], [kind]: [value] }, how);
+  return go({ view: "images", text: [], row: [], image: [], min_score: null, [kind]: [value] }, how);
 }
 
 export function addTerm(kind, value, how = {}) {

@@ -40,3 +40,15 @@ export const typed = (term) => (term.startsWith(" ") ? `"${term.trim()}"` : term
 
 // How much a term counts, for people: "2 × ", or nothing.
 export const times = (weight) => (Math.abs(weight) === 1 ? "" : `${Math.abs(weight)} × `);
+
+// A whole query, as a heading has it.
+export function inWords(state) {
+  if (state.row.length + state.image.length === 1 && !state.text.length) return "Similar images";
+  const told = [...state.text.map((term) => weighed(term)), ...["row", "image"].flatMap((kind) => state[kind].map((term) => named(kind, term)))];
+  return told.map(([weight, value], i) => `${weight < 0 ? "− " : i ? "+ " : ""}${times(weight)}${value}`).join(" ");
+}
+
+function named(kind, term) {
+  const [weight, value] = weighed(term, kind);
+  return [weight, kind === "row" ? `image ${value}` : "your picture"];
+}
