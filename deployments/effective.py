@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from pixelmill.deliver.address import shown_target
 from pixelmill.sources.address import shown_path
 from pixelmill.version import VERSION
 from settings import Settings
@@ -46,6 +47,8 @@ def _vectorize(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "deadline", run.deadline
     yield "paranoid", "yes" if run.paranoid else "no"
     yield "work is done by", _who(settings)
+    yield "heads", ", ".join(settings.heads)
+    yield from _deliveries(settings)
     yield "gallery", settings.web.url and shown_path(settings.web.url)
 
 
@@ -58,7 +61,19 @@ def _store(settings: Settings) -> Iterator[tuple[str, object]]:
     yield "store", settings.run.store.absolute()
 
 
-_ROWS = {"nightly": _nightly, "vectorize": _vectorize, "maintain": _store, "index": _store}
+def _deliver(settings: Settings) -> Iterator[tuple[str, object]]:
+    yield from _store(settings)
+    yield from _deliveries(settings)
+
+
+def _deliveries(settings: Settings) -> Iterator[tuple[str, object]]:
+    yield "deliveries", ", ".join(f"{one.name} to {shown_target(one.to)}" for one in settings.deliveries)
+
+
+_ROWS = {
+    "nightly": _nightly, "vectorize": _vectorize, "maintain": _store, "index": _store, "deliver": _deliver,
+    "evaluate": _store,
+}  # fmt: skip
 
 
 def _who(settings: Settings) -> str:

@@ -7,9 +7,11 @@ from typing import Any, Final, TypeVar, cast
 from prefect.runtime import deployment
 from prefect.states import Completed, Failed
 
-from pixelmill.errors import PixelmillError, SourceError, TooManyRefused
+from pixelmill.deliver.told import Checked, Delivered
+from pixelmill.errors import DeliveryFailed, PixelmillError, SourceError, TooManyRefused
 from pixelmill.formatting import printable
 from pixelmill.report.attention import End, end_of
+from pixelmill.report.deliveries import failure as undelivered
 from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.report.text import headline, in_short
 from pixelmill.run.job import Job
@@ -38,13 +40,23 @@ def reported(report: RunReport, job: Job) -> RunReport:
         return ended(report, message)
     if end.kind == "warnings" or not deployment.id:
         return ended(report, message, name=WITH_WARNINGS)
-    state: Any = Failed(message=message, data=_ERRORS[end.kind](end.words))
+    error = DeliveryFailed if end.words == undelivered(report.deliveries) else _ERRORS[end.kind]
+    state: Any = Failed(message=message, data=error(end.words))
     return cast("RunReport", state)
 
 
 def previewed(report: DryRunReport) -> DryRunReport:
     """The end of a dry run."""
     return ended(report, printable(" ".join(filter(None, [headline(report), report.failure]))))
+
+
+def delivered(done: list[Delivered | Checked], message: str) -> list[Delivered | Checked]:
+    """The end of deliveries, or of checks: failed if one failed or differs, with warnings if one is behind."""
+    if any(one.problem or (isinstance(one, Checked) and one.differences) for one in done):
+        state: Any = Failed(message=printable(message), data=DeliveryFailed(message))
+        return cast("list[Delivered | Checked]", state)
+    is_behind = any(isinstance(one, Delivered) and not one.is_equal for one in done)
+    return ended(done, printable(message), name=WITH_WARNINGS if is_behind else None)
 
 
 def in_words(report: RunReport, end: End, *, is_cut_short: bool = False) -> str:

@@ -16,7 +16,7 @@ from prefect.states import Cancelled
 
 P = ParamSpec("P")
 T = TypeVar("T")
-_CANCELLED = "It was cancelled. What was embedded by then is stored; the next run does the rest."
+_CANCELLED = "It was cancelled. What was done by then is kept; the next run does the rest."
 
 
 def cancelled_in_order(body: Callable[P, T]) -> Callable[P, T]:

@@ -30,8 +30,10 @@ from pixelmill.watch.exit import ending_after
 from settings import load_settings
 from settings.job import make_job
 from tasks._progress import progress_of, shown
+from tasks.deliver import deliver_changes
 from tasks.discover import discover_images
 from tasks.embed import embed_shard
+from tasks.heads import fill_heads
 from tasks.plan import plan_work
 from tasks.publish import publish_changes
 from tasks.report import report_late, report_run, show_report
@@ -112,6 +114,6 @@ def start_workers(orders: RunOrders, intake: Intake) -> Lost:
 
 AS_TASKS = Steps(
     discover=discover_images, fetch=fetch_weights, plan=plan_work, embed=start_workers, publish=publish_changes,
-    report=report_run, show=show_report, stops=(CancelledRun,),
+    heads=fill_heads, deliver=deliver_changes, report=report_run, show=show_report, stops=(CancelledRun,),
 )  # fmt: skip
 """The steps of a run as tasks of Prefect: tried again, and shown in its UI."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pixelmill.version import VERSION
 
 if TYPE_CHECKING:
+    from pixelmill.api.delivering import deliver as deliver
     from pixelmill.api.embedding import embed as embed
     from pixelmill.api.loaded import release_models as release_models
     from pixelmill.api.own import own_model as own_model
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from pixelmill.errors import PixelmillError as PixelmillError
 
 __all__ = [
-    "DryRunReport", "PixelmillError", "RunReport", "SearchResults", "Store", "__version__", "embed", "own_model",
-    "release_models", "run",
+    "DryRunReport", "PixelmillError", "RunReport", "SearchResults", "Store", "__version__", "deliver", "embed",
+    "own_model", "release_models", "run",
 ]  # fmt: skip
 __version__ = VERSION
 
@@ -27,9 +28,13 @@ __version__ = VERSION
 def __getattr__(name: str) -> Any:
     """What is offered, imported when it is asked for: the command line starts without NumPy."""
     if name == "run":
-        import pixelmill.run as package
+        import pixelmill.run as run
 
-        return package
+        return run
+    if name == "deliver":
+        import pixelmill.deliver as deliver
+
+        return deliver
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pixelmill.api as api

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pixelmill.errors import SettingsError
 
@@ -15,6 +15,8 @@ Frames = Literal["first", "middle"]
 FanOut = Literal["inline", "workers", "dask", "ray"]
 MissingDevice = Literal["fail", "cpu"]
 MissingSource = Literal["warn", "fail"]
+PROMPTS: Final = ("a photo of a {}.",)
+"""Into which labels are put for zero-shot: OpenAI's own, where nothing is known of the pictures."""
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

@@ -87,6 +87,28 @@ class NoTextTower(QueryError):
     """Words were searched for with a model that knows pictures only."""
 
 
+class DeliveryError(PixelmillError):
+    """A delivery that did not come to its end; `delivered` is what there is to tell of it."""
+
+    delivered: object = None
+
+
+class DeliveryRefused(DeliveryError, ValueError):
+    """A delivery that cannot be made, or that its target does not take: trying again does not help."""
+
+
+class TargetUnavailable(DeliveryError, ConnectionError):
+    """The target of a delivery does not answer now, is full or may not be written; a retry may succeed."""
+
+
+class DeliveryLeft(DeliveryError, TimeoutError):
+    """A delivery that was left, because its target hangs or there is no more time; the next one goes on."""
+
+
+class DeliveryFailed(PixelmillError, RuntimeError):
+    """A run is done, but for a delivery that it required."""
+
+
 class StoreError(PixelmillError, OSError):
     """A store that cannot be opened, read or written."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 from pathlib import Path
 from typing import Final
 
-from pixelmill.errors import SettingsError
+from pixelmill.errors import SettingsError, StoreError
 
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """Also as `Path` writes an address, with one slash."""
@@ -48,3 +49,14 @@ def at_home(text: str) -> str:
     if path.startswith("~") and not os.path.lexists(path):
         raise ValueError(f"Expected a home folder for {path.partition('/')[0]!r}. None is known: set HOME")
     return path
+
+
+def write_page(out: Path, page: str) -> None:
+    """Write a file for people, whole or not at all. Raises StoreError."""
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(page, "utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"Expected a folder to write {out.name} into. {out} cannot be written: {error}.") from error

@@ -1,5 +1,6 @@
 """Settings: one class a group, composed in `Settings`; from pixelmill.toml, PIXELMILL_… variables and flags."""
 
+from settings.deliveries import DeliverySettings
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.root import Settings, load_settings
@@ -11,6 +12,7 @@ from settings.weights import WeightsSettings
 from settings.workers import WorkerSettings
 
 __all__ = [
+    "DeliverySettings",
     "ImageSettings",
     "OwnModel",
     "RunSettings",

@@ -9,11 +9,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from pixelmill import catalog
+from pixelmill.deliver.delivery import Delivery
 from pixelmill.errors import SettingsError, UnknownModel, nearest
 from pixelmill.joining.table import Table
 from pixelmill.models.base import ModelSpec
 from pixelmill.paths import local_source
 from pixelmill.run.job import CacheSpec, Job, Worker
+from settings.deliveries import DeliverySettings
+from settings.heads import as_heads
 from settings.models import OwnModel
 from settings.root import Settings, problems
 from settings.run import parse_deadline
@@ -46,6 +49,8 @@ def make_job(
         devices={name: own.device for name, own in settings.models.items() if own.device},
         workers=tuple(Worker(**worker.model_dump()) for worker in settings.workers),
         tables=tuple(Table(**table.model_dump()) for table in settings.tables),
+        heads=as_heads(settings.heads),
+        deliveries=tuple(Delivery(**one.model_dump()) for one in settings.deliveries),
         gallery=settings.web.url,
         deadline=_deadline(run.deadline, due_from),
         **run.options,
@@ -100,6 +105,14 @@ def own_model(name: str, given: Mapping[str, Any]) -> ModelSpec:
         return _own(name, OwnModel.model_validate(given))
     except ValidationError as error:
         raise SettingsError(f"The model {name!r}: " + " ".join(problems(error))) from error
+
+
+def own_delivery(given: Mapping[str, Any]) -> DeliverySettings:
+    """The delivery that `[[deliveries]]` would be with these values. Raises SettingsError."""
+    try:
+        return DeliverySettings.model_validate(given)
+    except ValidationError as error:
+        raise SettingsError(f"The delivery {given['name']!r}: " + " ".join(problems(error))) from error
 
 
 def _own(name: str, own: OwnModel) -> ModelSpec:

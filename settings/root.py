@@ -7,10 +7,10 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic_settings
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -20,10 +20,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pixelmill.deliver.delivery import NAME, VARIABLE
 from pixelmill.errors import SettingsError, nearest
 from pixelmill.joining.table import MOST_TABLES
 from pixelmill.paths import local_path
+from settings.deliveries import DeliverySettings
 from settings.group import IN_WORDS
+from settings.heads import BY_KIND, HeadSettings, of_good_names
 from settings.images import ImageSettings
 from settings.models import OwnModel
 from settings.run import DEADLINE, WORDS, RunSettings
@@ -36,10 +39,22 @@ from settings.workers import WorkerSettings
 PREFIX = "PIXELMILL_"
 CONFIG_VARIABLE = "PIXELMILL_CONFIG"
 DEFAULT_FILE = Path("pixelmill.toml")
-_WORDS = WORDS | {NIGHT_DEADLINE: f'{WORDS[DEADLINE]}, or ""'}
+_WORDS = WORDS | {
+    NIGHT_DEADLINE: f'{WORDS[DEADLINE]}, or ""',
+    NAME: "Expected a name such as search or photos_2024: 3 to 40 small letters, digits and _, a letter first",
+}
 _SERVICE = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
-_LISTED: Mapping[str, type[BaseModel]] = {"workers": WorkerSettings, "tables": TableSettings}
+_LISTED: Mapping[str, type[BaseModel]] = {
+    "workers": WorkerSettings, "tables": TableSettings, "deliveries": DeliverySettings
+}  # fmt: skip
 _ENDPOINT = re.compile(r"(tcp|udp|sctp)://")
+
+
+def _of_different_names(deliveries: tuple[DeliverySettings, ...]) -> tuple[DeliverySettings, ...]:
+    names = [delivery.name for delivery in deliveries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Expected a name of its own for each delivery. {', '.join(twice)} is there twice")
+    return deliveries
 
 
 class Settings(BaseSettings):
@@ -54,7 +69,9 @@ class Settings(BaseSettings):
     web: WebSettings = Field(default_factory=WebSettings)
     models: dict[str, OwnModel] = {}
     workers: tuple[WorkerSettings, ...] = ()
+    heads: Annotated[dict[str, HeadSettings], AfterValidator(of_good_names)] = {}
     tables: tuple[TableSettings, ...] = Field((), max_length=MOST_TABLES)
+    deliveries: Annotated[tuple[DeliverySettings, ...], AfterValidator(_of_different_names)] = ()
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
 
 
@@ -125,8 +142,8 @@ def _check_variables(environment: Mapping[str, str]) -> None:
     known = {CONFIG_VARIABLE, *_variables()}
     for name, value in environment.items():
         upper = name.upper()
-        own_model = upper.startswith(f"{PREFIX}MODELS__")
-        if upper.startswith(PREFIX) and upper not in known and not own_model and not _of_kubernetes(upper, value):
+        is_open = upper.startswith((f"{PREFIX}MODELS__", f"{PREFIX}HEADS__", VARIABLE))
+        if upper.startswith(PREFIX) and upper not in known and not is_open and not _of_kubernetes(upper, value):
             raise SettingsError(f"The environment variable {name} is not a setting.{nearest(upper, known)}")
 
 
@@ -145,16 +162,23 @@ def _variables() -> Iterable[str]:
 def problems(error: ValidationError) -> Iterable[str]:
     """What does not fit, each in a sentence that names the field."""
     for problem in error.errors():
-        place = [str(step) for step in problem["loc"]]
+        loc = [str(step) for step in problem["loc"]]
+        place = _without_kind(loc)
         name = ".".join(place)
         if problem["type"] == "extra_forbidden":
-            yield f"{name} is not a setting.{nearest(place[-1], _siblings(place[:-1]))}"
+            yield f"{name} is not a setting.{nearest(place[-1], _siblings(loc[:-1]))}"
         elif problem["type"] == "missing":
             yield f"{name} is missing."
         else:
-            words = _WORDS.get(str(problem.get("ctx", {}).get("pattern")), problem["msg"].rstrip("."))
+            said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+            words = _WORDS.get(str(problem.get("ctx", {}).get("pattern")), said)
             given = "" if problem["type"] == IN_WORDS else f" Got {problem['input']!r}."
-            yield f"{name}: {words}.{given}"
+            yield f"{name}: {words}{'' if words.endswith('?') else '.'}{given}"
+
+
+def _without_kind(place: list[str]) -> list[str]:
+    """Where in the file: behind the name of a head pydantic names its kind."""
+    return [*place[:2], *place[3:]] if place[:1] == ["heads"] else place
 
 
 def _siblings(place: list[str]) -> list[str]:
@@ -164,5 +188,5 @@ def _siblings(place: list[str]) -> list[str]:
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             model = annotation
         elif model is Settings and annotation is not None:
-            model = _LISTED.get(step, OwnModel)
+            model = BY_KIND[place[2]] if step == "heads" and len(place) > 2 else _LISTED.get(step, OwnModel)
     return list(model.model_fields)

@@ -14,7 +14,7 @@ class WebSettings(Group):
     """`url` is the address under which people reach the gallery; reports link to it when it is up.
 
     `host` and `port` are where `pixelmill serve` listens. On anything but this machine's own addresses it asks for
-    `token`. Thumbnails are kept in `cache_dir`, in at most `cache_gb`.
+    `token`. Thumbnails are kept in `cache_dir`, in at most `cache_gb`. `labels`: whether people may give pictures some.
     """
 
     url: str | None = Field(None, pattern=r"^https?://[^\s<>()]+$")
@@ -25,3 +25,4 @@ class WebSettings(Group):
     cache_gb: float = Field(2.0, gt=0)
     max_upload_mb: float = Field(20.0, gt=0)
     uploads_per_minute: int = Field(30, ge=1)
+    labels: bool = True

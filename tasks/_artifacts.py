@@ -48,6 +48,10 @@ def not_needed(what: str, *, at_once: bool = False) -> Iterator[None]:
 
 def show_words(kind: str, store: Path, words: str) -> None:
     """Make an artifact of what was done for a store, in words."""
+    show_text(kind, store, f"{plain(words)}\n\nStore: {code(str(store))}\n")
+
+
+def show_text(kind: str, store: Path, text: str) -> None:
+    """Make an artifact of Markdown about a store."""
     with not_needed(kind):
-        text = f"{plain(words)}\n\nStore: {code(str(store))}\n"
         create_markdown_artifact(text, key=key_of(kind, store), description=f"Store {printable(str(store))}")

@@ -19,6 +19,9 @@ from PIL import Image
 from tests.support.prefect_server import PrefectServer
 from tests.support.s3 import S3, forget_connections
 
+# What asserts outside of test files tells what it found, too.
+pytest.register_assert_rewrite("tests.support.targets")
+
 # Before Prefect is imported: no telemetry, and a test's own words instead of Prefect's tracebacks.
 os.environ.update(
     DO_NOT_TRACK="1",

@@ -51,7 +51,8 @@ def test_the_documents_name_files_that_are_there() -> None:
 
 
 def test_settings_that_the_documents_show_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each block of TOML can be copied into pixelmill.toml: names and values are right, and it is TOML."""
+    """Each block of TOML can be copied into pixelmill.toml, or each of its lines into a delivery: names and values are
+    right, and it is TOML."""
     from settings import load_settings
 
     monkeypatch.delenv("PIXELMILL_CONFIG", raising=False)
@@ -63,8 +64,14 @@ def test_settings_that_the_documents_show_are_settings(tmp_path: Path, monkeypat
     assert len(blocks) > 10
     for number, (page, block) in enumerate(blocks):
         file = tmp_path / f"{page}-{number}.toml"
-        file.write_text(block)
-        load_settings(file)
+        for settings in _deliveries(block) if block.startswith("to = ") else [block]:
+            file.write_text(settings)
+            load_settings(file)
+
+
+def _deliveries(addresses: str) -> list[str]:
+    """A delivery to each of these lines."""
+    return [f'[[deliveries]]\nname = "search"\nmodels = ["a"]\n{line}\n' for line in addresses.splitlines()]
 
 
 LINKS = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")

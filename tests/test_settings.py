@@ -44,6 +44,20 @@ def test_the_file_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ('[run]\ndeadline = "6am"', "run.deadline: Expected a time such as 06:00, or a span such as 90m. Got '6am'"),
         ('[models.mine]\nbackend = "open_clip"\narchitecture = "x"\nchekpoint = "y"', "Did you mean 'checkpoint'"),
         ('[web]\nurl = "gallery"', "web.url: .*Got 'gallery'"),
+        ('[heads.a]\nkind = "pca"\nmodel = "m"', "heads.a.components is missing."),
+        ('[heads.resnet50]\nkind = "pca"\nmodel = "m"\ncomponents = 2', "heads: .*that no model has. Got 'resnet50'"),
+        ('[heads.a]\nkind = "zeroshot"', "heads.a: .*Got 'zeroshot'. Did you mean 'zero_shot'"),
+        ('[heads.a]\nmodel = "m"', "heads.a: .*It is missing."),
+        ('[heads.a]\nkind = "file"\nmodel = "m"', "heads.a.file is missing."),
+        ('[heads.a]\nkind = "file"\nmodel = "m"\nfile = "x"\nnormalise = 1', "heads.a.normalise is not.*'normalize'"),
+        ('[heads.a]\nkind = "zero_shot"\nmodel = "m"\nlabels = ["a", "a"]', "heads.a.labels: .*each label once"),
+        (
+            '[heads.a]\nkind = "zero_shot"\nmodel = "m"\nlabels = ["a", "b"]\nprompts = ["x"]',
+            "heads.a.prompts: Expected {} where the label goes",
+        ),
+        ('[heads.a]\nkind = "linear"\nmodel = "m"', "heads.a: Expected one of column, examples and examples_file"),
+        ('[heads."a b"]\nkind = "linear"\nmodel = "m"\ncolumn = "x"', "heads: Expected a name of letters.*'a b'"),
+        ('[heads.path]\nkind = "linear"\nmodel = "m"\ncolumn = "x"', "heads: Expected a name that is free. 'path'"),
         ("[run", "Expected pixelmill.toml to be TOML"),
     ],
 )
@@ -214,3 +228,54 @@ def test_tables_that_do_not_fit(text: str, words: str) -> None:
     Path("pixelmill.toml").write_text(f"[[tables]]\n{text}\n")
     with pytest.raises(SettingsError, match=words):
         load_settings()
+
+
+SEARCH = 'name = "search"\nto = "parquet:out"\nmodels = ["a"]\n'
+
+
+def test_deliveries_go_to_absolute_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is absolute in the job, wherever it was written, and an address as it stands; a variable holds all
+    deliveries as JSON, and another one a password, which is no setting."""
+    Path("pixelmill.toml").write_text(f'[[deliveries]]\n{SEARCH}columns = ["label"]\nwhere = "label = 1"\n')
+    monkeypatch.setenv("PIXELMILL_PASSWORD_SEARCH", "open sesame")
+    (delivery,) = make_job(load_settings(), ["x"]).deliveries
+    assert (delivery.to, delivery.columns) == (f"parquet:{Path('out').absolute()}", ("label",))
+    assert delivery.password == "open sesame"
+    assert "sesame" not in make_job(load_settings(), ["x"]).model_dump_json()
+    two = '[{"name": "one", "to": "postgresql://app@db/x", "models": ["a", "b"]}, {"name": "two", "to": "lancedb:~/x", '
+    monkeypatch.setenv("PIXELMILL_DELIVERIES", two + '"models": ["a"], "required": true}]')
+    one, other = make_job(load_settings(), ["x"]).deliveries
+    assert (one.to, one.models, one.required) == ("postgresql://app@db/x", ("a", "b"), False)
+    assert (other.to, other.required) == (f"lancedb:{Path.home()}/x", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            SEARCH.replace("parquet:out", "mysql://db/x"),
+            r"deliveries\.0\.to: Expected a target such as postgresql:.*",
+        ),
+        (SEARCH.replace("parquet:out", "parqet:out"), r"deliveries\.0\.to: .* Got 'parqet:out'\. .* 'parquet'\?$"),
+        (
+            SEARCH.replace("parquet:out", "postgresql://u:pw@db/x"),
+            r"deliveries\.0\.to: Expected a target without a pass",
+        ),
+        (SEARCH.replace("parquet:out", "parquet:"), r"deliveries\.0\.to: Expected a place behind 'parquet:'"),
+        (
+            SEARCH.replace("search", "My Search"),
+            r"deliveries\.0\.name: Expected a name such as search .* 'My Search'\.$",
+        ),
+        (SEARCH.replace('["a"]', "[]"), r"deliveries\.0\.models: .* at least 1"),
+        (f'{SEARCH}columns = ["sha256"]', r"deliveries\.0\.columns: Expected columns beside row, path.* 'sha256'"),
+        (f'{SEARCH}columns = ["a b", "a_b"]', r"deliveries\.0\.columns: Expected columns of .* Got 'a_b' twice"),
+        (f"{SEARCH}normalise = true", r"deliveries\.0\.normalise is not a setting\. Did you mean 'normalize'\?"),
+        (f"{SEARCH}[[deliveries]]\n{SEARCH}", r"deliveries: Expected a name of its own .* search is there twice"),
+    ],
+)
+def test_deliveries_that_do_not_fit(text: str, words: str) -> None:
+    """The field is named, and what was expected; no password is shown."""
+    Path("pixelmill.toml").write_text(f"[[deliveries]]\n{text}\n")
+    with pytest.raises(SettingsError, match=words) as raised:
+        load_settings()
+    assert "pw" not in str(raised.value).replace("PIXELMILL_PASSWORD", "")

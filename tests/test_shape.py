@@ -17,7 +17,19 @@ from tests.support.imports import Graph, circles, graph, imports, modules, tree_
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pixelmill", "flows", "tasks", "settings")
 TEXTS = ("docs", "README.md", "CONTRIBUTING.md")
-BASE = ("errors", "version", "formatting", "batches", "choices", "descriptors", "malloc", "paths", "progress", "beside")
+BASE = (
+    "errors",
+    "version",
+    "formatting",
+    "batches",
+    "choices",
+    "descriptors",
+    "malloc",
+    "paths",
+    "progress",
+    "beside",
+    "called",
+)
 DIRECTION = (
     BASE,
     ("devices", "proxies", "watch"),
@@ -29,18 +41,26 @@ DIRECTION = (
     ("provenance", "embedding", "plan"),
     ("pipeline",),
     ("travel", "joining"),
-    ("run", "search"),
+    ("search",),
+    ("curation", "heads"),
+    ("deliver",),
+    ("run",),
+    ("evaluation",),
     ("report", "bench"),
     ("web", "tables"),
+    ("forgetting",),
     ("settings", "tasks"),
     ("flows", "api"),
     ("cli",),
 )
 """The rooms in the order in which data passes them: one imports from those in the lines before its own, and from none
 beside it. Rooms of the library are packages or single files of `pixelmill/`."""
-TOGETHER = {"pixelmill", "pixelmill.__main__", "pixelmill.run", "pixelmill.run.steps", "pixelmill.run.direct"}
+TOGETHER = {
+    "pixelmill", "pixelmill.__main__", "pixelmill.run", "pixelmill.run.steps", "pixelmill.run.direct", "pixelmill.deliver",
+}  # fmt: skip
 """Where things are put together: the facade, `python -m pixelmill`, the one list of a run's steps, which ends with the
-report, how it is carried out in one process, and the package of a run, which is `pixelmill.run` when it is called.
+report, how it is carried out in one process, and the packages that are `pixelmill.run` and `pixelmill.deliver` when they
+are called.
 They may see every room."""
 LONGEST = 300
 EXCUSE = "More than 300 lines: "

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +23,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+from pixelmill.forgetting.chosen import Which
+from pixelmill.forgetting.forget import forget
 from pixelmill.joining.table import Table
 from pixelmill.report.model import RunReport
 from pixelmill.run.job import CacheSpec, Job
@@ -43,8 +45,9 @@ CONTENTS = st.integers(0, 6)
 MODELS = st.sampled_from([("one",), ("second",), ("one", "second")])
 FACTS = st.sampled_from([None, None, True, False])
 """Whether a run is asked for facts, asked for none, or does as the store has it."""
-STORE_STEPS, COMPACT_STEPS = 98, 24
-"""A run of this machine takes at most so many durable steps, and a compaction."""
+STORE_STEPS, COMPACT_STEPS, FORGET_STEPS = 98, 24, 24
+"""A run of this machine takes at most so many durable steps, and a compaction, and forgetting most of its own."""
+FORGOTTEN = -1
 
 
 @dataclass
@@ -87,6 +90,14 @@ class Known:
     """What others have told of the photos since the last whole run over them; None if they had no reason to."""
     changed: bool = False
     """Whether photos came, changed or went since others told of some."""
+
+    def without(self, numbers: set[int]) -> Known:
+        """The same, but for some contents."""
+        held, told = self.held, {path: number for path, number in self.told.items() if number not in numbers}
+        done = {key: contents - numbers for key, contents in held.done.items()}
+        facts = None if held.facts is None else held.facts - numbers
+        known = Held(held.known - numbers, defaultdict(set, done), held.served, facts)
+        return replace(self, held=known, told=told, steady=self.steady & told.keys(), settled=self.settled - numbers)
 
 
 class Collection(RuleBasedStateMachine):
@@ -219,6 +230,20 @@ class Collection(RuleBasedStateMachine):
         with crashing(step), StoreWriter(self.store) as writer:
             compact(writer, retention=0)
         self.check_store()
+
+    @precondition(lambda self: self.known.told and not self.known.unfinished and self.known.counted is None)
+    @rule(numbers=st.sets(CONTENTS, min_size=1, max_size=2), step=st.none() | st.integers(0, FORGET_STEPS))
+    def forget(self, numbers: set[int], step: int | None) -> None:
+        """Contents are forgotten, at once or when the next one ends what died: nothing else changes. A file that holds
+        one still counts as new for the next run, and is embedded again."""
+        rows = [row for row, number in enumerate(numbers_of(read_plain(self.store))) if number in numbers]
+        which, thumbnails = Which(f"row IN ({', '.join(map(str, rows or [-1]))})"), self.folder / "thumbnails"
+        with crashing(step):
+            forget(self.store, which, thumbnails=thumbnails)
+        forget(self.store, None, thumbnails=thumbnails)
+        if numbers.isdisjoint(numbers_of(read_plain(self.store))):
+            self.known = self.known.without(numbers)
+        self.check_store(paths=False)
 
     # An empty folder counts as not mounted: what a run that died saw in it stays, which the dict does not tell.
     @precondition(lambda self: self.files or not self.known.unfinished)
@@ -471,7 +496,7 @@ class Collection(RuleBasedStateMachine):
 
     def read(self, columns: Columns) -> Held:
         """What the store holds, by plain h5py; every row of every generation is checked."""
-        held = Held(set(numbers_of(columns)))
+        held = Held(set(numbers_of(columns)) - {FORGOTTEN})
         images = {name: values for name, values in columns.items() if name.startswith("images/")}
         for matrix in Store(self.store).manifest.matrices:
             made, values = matrix.provenance, columns[matrix.published_name]
@@ -515,8 +540,8 @@ def checked(report: RunReport) -> int:
 
 
 def numbers_of(columns: Columns) -> list[int]:
-    """The content of each row, by its number."""
-    return [NUMBER_OF[row.tobytes()] for row in columns["images/sha256"]]
+    """The content of each row, by its number; FORGOTTEN where there is none any more."""
+    return [NUMBER_OF.get(row.tobytes(), FORGOTTEN) for row in columns["images/sha256"]]
 
 
 def vector_by(weights: str) -> VectorOf:
@@ -534,7 +559,7 @@ TestCollection.settings = settings(
 class TestCollectionForLong(Collection.TestCase):  # type: ignore[name-defined, misc, valid-type, unused-ignore]
     """The same, over many more and longer histories."""
 
-    settings = settings(max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""What is called from Python: `run`, `embed`, `Store` and what they give. `pixelmill` offers it, lazily."""
+"""What is called from Python: `run`, `embed`, `deliver`, `Store` and what they give. `pixelmill` offers it, lazily."""
 
 from __future__ import annotations
 
+from pixelmill.api.delivering import deliver
 from pixelmill.api.embedding import embed
 from pixelmill.api.loaded import release_models
 from pixelmill.api.own import own_model
@@ -12,6 +13,6 @@ from pixelmill.api.store import Store
 from pixelmill.errors import PixelmillError
 
 __all__ = [
-    "DryRunReport", "PixelmillError", "RunReport", "SearchResults", "Store", "embed", "own_model", "release_models",
-    "run",
+    "DryRunReport", "PixelmillError", "RunReport", "SearchResults", "Store", "deliver", "embed", "own_model",
+    "release_models", "run",
 ]  # fmt: skip

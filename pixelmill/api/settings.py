@@ -14,6 +14,7 @@ from pixelmill.paths import local_path
 
 if TYPE_CHECKING:
     from pixelmill.api.names import AnyPath
+    from pixelmill.deliver.delivery import Delivery
     from pixelmill.models.base import ModelSpec
     from pixelmill.models.weights import WeightsCache
     from pixelmill.run.job import Job
@@ -45,6 +46,14 @@ def make_job(settings: Settings, sources: Sequence[str], specs: Mapping[str, Mod
     """The job of a run over `sources`; `specs` are models that need not be looked for."""
     job: Job = _ours().job.make_job(settings, sources, specs)
     return job
+
+
+def one_delivery(settings: Settings, name: str, given: Mapping[str, Any] | None) -> Delivery:
+    """The delivery that `[[deliveries]]` would be with these values; None: that of the settings of this name."""
+    deliveries = settings.deliveries if given is None else (_ours().job.own_delivery({"name": name, **given}),)
+    delivery: Delivery
+    (delivery,) = _ours().deliveries.chosen(deliveries, (name,))
+    return delivery
 
 
 def open_cache(settings: Settings) -> WeightsCache:

@@ -60,7 +60,7 @@ class Store(reader.Store):
     def search(
         self, text: Texts | None = None, *, image: Pictures | None = None, row: Rows | None = None,
         where: str | None = None, k: int = 10, model: Models | None = None, weights: Sequence[float] | None = None,
-        copies: bool = False, exact: bool = False,
+        copies: bool = False, exact: bool = False, min_score: float | None = None,
     ) -> SearchResults:  # fmt: skip
         """The `k` pictures nearest to the sum of all that is asked for, each at length 1, best first.
 
@@ -71,6 +71,7 @@ class Store(reader.Store):
         model: By name; several are searched side by side, by `weights`. Without one: that which covers most rows,
             among those that understand words if `text` is given.
         copies: Show pictures that look the same one by one. exact: Compare with every row, even if there is an index.
+        min_score: Leave out what has a lower score.
 
         Raises QueryError for what cannot be answered as it was asked; NoTextTower for words that no model of the store
         understands; WeightsError where the model that made the matrix is not to be had.
@@ -82,6 +83,7 @@ class Store(reader.Store):
         found = self._searcher.search(
             terms_of(text, image, row), k, Filters(where=where),
             models=tuple(map(name_of, chosen)), weights=weights, copies=copies, exact=exact,
+            min_score=min_score,
         )  # fmt: skip
         return SearchResults(found, self)
 

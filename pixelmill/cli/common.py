@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pixelmill.cli import completers
 from pixelmill.formatting import human_bytes as human_bytes
 from pixelmill.paths import local_path
 
@@ -44,6 +45,9 @@ class StorePath(LocalPath):
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 config_file = click.option("--config", type=LocalPath(path_type=Path), help="Settings file (default: pixelmill.toml).")
 store_folder = click.argument("store", type=StorePath(path_type=Path, file_okay=False))
+one_model = click.option(
+    "--model", shell_complete=completers.stored_model, metavar="NAME", help="Default: as `search` chooses, said aloud."
+)
 
 
 def settings_from(config: Path | None) -> Settings:
@@ -51,6 +55,26 @@ def settings_from(config: Path | None) -> Settings:
     from settings import load_settings
 
     return load_settings(config)
+
+
+class _Stderr:
+    """What stderr is by then: while a bar is shown there, Rich takes it over, and prints above the bar."""
+
+    def write(self, text: str) -> None:
+        click.echo(text, nl=False, err=True)
+
+
+def warn_on_stderr() -> None:
+    """What the library warns of goes to stderr."""
+    import logging
+
+    logger = logging.getLogger("pixelmill")
+    if not logger.handlers:
+        handler = logging.StreamHandler(_Stderr())
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setLevel(logging.WARNING)
+        logger.addHandler(handler)
+    logger.propagate = False  # Prefect's own handler would say it once more
 
 
 def print_json(value: Any) -> None:

@@ -38,6 +38,14 @@ def stored_model(context: Context, parameter: Parameter, typed: str) -> list[Com
     return _listed(_models_in(Path(store)), typed)
 
 
+def delivery(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
+    """Names of the settings' deliveries, but for those that stand there already."""
+    named = context.params.get("names") or ()
+    given = _settings(context).get("deliveries")
+    told = [one.get("name") for one in given if isinstance(one, dict)] if isinstance(given, list) else []
+    return [CompletionItem(n) for n in told if isinstance(n, str) and n.startswith(typed) and n not in named]
+
+
 def file(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
     """Files and folders, by the shell itself."""
     return [CompletionItem(typed, type="file")]
@@ -60,12 +68,18 @@ def _listed(names: Iterable[str], typed: str) -> list[CompletionItem]:
 
 
 def _own_models(context: Context) -> list[str]:
+    models = _settings(context).get("models")
+    return list(models) if isinstance(models, dict) else []
+
+
+def _settings(context: Context) -> dict[str, Any]:
+    """What the settings file says; nothing where there is none, or one that cannot be read."""
     path = context.params.get("config") or os.environ.get("PIXELMILL_CONFIG") or "pixelmill.toml"
     try:
         with open(path, "rb") as settings:  # noqa: PTH123 - a text or a path
-            return list(tomllib.load(settings).get("models", {}))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
+            return tomllib.load(settings)
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def _models_in(store: Path) -> list[str]:

@@ -12,10 +12,11 @@ from pixelmill.cli.ours import prefer_ours
 
 prefer_ours()
 
+from flows.deliver import deliver
 from flows.digest import digest
 from flows.embed import embed
 from flows.index import index
 from flows.maintain import maintain
 from flows.vectorize import vectorize
 
-__all__ = ["digest", "embed", "index", "maintain", "vectorize"]
+__all__ = ["deliver", "digest", "embed", "index", "maintain", "vectorize"]

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 @common.store_folder
 @common.as_json
 def info(store: Path, as_json: bool) -> None:
-    """Rows, matrices and what made them, coverage, columns, size, parts."""
+    """Rows, matrices and what made them, coverage, columns, size, parts, and what came of its deliveries."""
+    from pixelmill.deliver.record import on_record
     from pixelmill.images.locked import in_words
+    from pixelmill.report.deliveries import on_record_line
     from pixelmill.store.reader import Store
 
-    described = _described(Store(store))
+    described, deliveries = _described(Store(store)), on_record(store)
     if as_json:
-        common.print_json(described)
+        common.print_json({**described, "deliveries": [done.model_dump(mode="json") for done in deliveries]})
         return
     size = common.human_bytes(described["bytes"])
     click.echo(f"{store}: {described['rows']:,} rows, {described['parts']} parts, {size}, {described['published_at']}")
@@ -46,6 +48,8 @@ def info(store: Path, as_json: bool) -> None:
         common.print_table(table)
     for kept in described["ensembles"]:
         click.echo(f"ensemble {kept['name']}: {', '.join(kept['models'])}, weights {kept['weights']}")
+    for done in deliveries:
+        click.echo(printable(f"delivery {on_record_line(done)}"))
     for warning in filter(None, (*described["warnings"], in_words(described["sandbox_lacks"]))):
         click.echo(f"Warning: {printable(warning)}")
 

@@ -34,10 +34,11 @@ STOPPED = 128
 """And the number of the signal."""
 
 _GROUPS = {
-    "Run": ("run", "report"),
-    "Look": ("search", "serve", "info", "quarantine", "export", "ensemble"),
+    "Run": ("run", "deliver", "report"),
+    "Look": ("search", "serve", "info", "quarantine", "export", "ensemble", "evaluate"),
+    "Curate": ("duplicates", "outliers", "clusters"),
     "Models and weights": ("models", "pull", "weights", "bench"),
-    "Store care": ("verify", "compact", "repair", "backup"),
+    "Store care": ("verify", "compact", "repair", "backup", "forget"),
     "Shell": ("completion",),
 }
 _FILES = {

@@ -13,7 +13,7 @@ from pixelmill.formatting import printable
 
 if TYPE_CHECKING:
     from pixelmill.report.model import RunReport
-    from pixelmill.report.text import Names, Section
+    from pixelmill.report.section import Names, Section
 
 WARNINGS = 20
 """Warnings that are told one by one."""

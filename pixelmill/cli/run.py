@@ -90,7 +90,7 @@ def run(
     from pixelmill.run.direct import run_here
     from pixelmill.run.steps import preview
 
-    _warn_on_stderr()
+    common.warn_on_stderr()
     check_proxies(os.environ)
     report: RunReport | DryRunReport
     try:
@@ -148,25 +148,6 @@ def _by_prefect(
             sources, models=list(models) if models else None, config=os.fspath(config) if config else None, **flags
         )
     return report
-
-
-class _Stderr:
-    """What stderr is by then: while a bar is shown there, Rich takes it over, and prints above the bar."""
-
-    def write(self, text: str) -> None:
-        click.echo(text, nl=False, err=True)
-
-
-def _warn_on_stderr() -> None:
-    import logging
-
-    logger = logging.getLogger("pixelmill")
-    if not logger.handlers:
-        handler = logging.StreamHandler(_Stderr())
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        handler.setLevel(logging.WARNING)
-        logger.addHandler(handler)
-    logger.propagate = False  # Prefect's own handler would say it once more
 
 
 def _show(report: RunReport) -> None:

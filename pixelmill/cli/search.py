@@ -40,7 +40,7 @@ def _moment(context: click.Context, option: click.Parameter, words: str | None) 
 _GROUPS = {
     "What to look for": ("texts", "images", "rows"),
     "By which model": ("model", "weights", "device", "exact"),
-    "Which pictures may appear": ("k", "globs", "since", "until", "min_size", "max_size", "where", "copies"),
+    "Which may appear": ("k", "globs", "since", "until", "min_size", "max_size", "where", "copies", "min_score"),
     "Output": ("columns", "paths_only", "nul", "as_json", "sheet"),
 }
 
@@ -76,6 +76,7 @@ _GROUPS = {
 @click.option("--min-size", type=click.IntRange(1), metavar="PX", help="Least length of the shorter edge.")
 @click.option("--max-size", type=click.IntRange(1), metavar="PX", help="Greatest length of the longer edge.")
 @click.option("--where", metavar="SQL", help="Only what fulfils a condition: \"label = 'dog' AND bytes > 1e6\".")
+@click.option("--min-score", type=click.FloatRange(-1, 1), metavar="S", help="Only what scores S or more: 0.25.")
 @click.option("--copies", is_flag=True, help="Show pictures that look the same one by one.")
 @click.option("--exact", is_flag=True, help="Compare with every row, even if there is an index.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|gpu|cuda:N", help="Where words are embedded.")
@@ -112,7 +113,7 @@ def search(
         raise StoreError(f"Expected the folder of a store, and behind it what to look for. Got {store}, which is none.")
     terms = list(asked_for(query, texts, images, rows))
     names = [name.strip() for name in model.split(",")] if model else []
-    searcher = _searcher(store, config, device)
+    searcher = searcher_of(store, config, device)
     chosen = [name.strip() for name in columns.split(",")] if columns else []
     about = [searcher.store.columns.about(name)[1] for name in chosen]
     found = _found(searcher, terms, names, numbers(weights), how)
@@ -148,11 +149,14 @@ def _notes(found: Found, terms: Sequence[Term], *, chosen: bool, read: bool) -> 
     if read and (len(terms) > 1 or terms[0].weight != 1):
         yield f"Looking for {in_words(terms)}"
     yield from found.notes
-    if not found.hits:
+    if not found.hits and found.best is not None:
+        yield f"Nothing scores that much; the nearest has {_score(found.best)}."
+    elif not found.hits:
         yield "Nothing fits."
 
 
-def _searcher(store: Path, config: Path | None, device: str) -> Searcher:
+def searcher_of(store: Path | Store, config: Path | None, device: str) -> Searcher:
+    """A searcher whose models are those of the settings, which are read when one is needed."""
     from pixelmill.devices import resolve_device
     from pixelmill.search.searcher import Searcher
 
@@ -192,8 +196,9 @@ def _found(
 
     filters = Filters(how["globs"], how["since"], how["until"], how["min_size"], how["max_size"], how["where"])
     return searcher.search(
-        terms, how["k"], filters, models=models, weights=weights, copies=how["copies"], exact=how["exact"]
-    )
+        terms, how["k"], filters, models=models, weights=weights, copies=how["copies"], exact=how["exact"],
+        min_score=how["min_score"],
+    )  # fmt: skip
 
 
 def _described(found: Found, known: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,8 @@ _TOKEN = re.compile(f"[!-~]{{{LEAST_TOKEN},}}")
 def serve(store: Path | None, host: str | None, port: int | None, token: str | None, config: Path | None) -> None:
     """Show a store in a browser: search, similar images, map, near-duplicates, coverage, quarantine, reports.
 
-    Without STORE: the `store` of the settings. Nothing is ever written to it. New snapshots show as they are published.
+    Without STORE: the `store` of the settings. New snapshots show as they are published. Only labels that people give
+    are written into it.
     """
     from pixelmill.devices import resolve_device
     from pixelmill.web.warm import WarmEncoders
@@ -92,7 +93,13 @@ def _gallery(searcher: Searcher, settings: Settings, token: str | None) -> Galle
         thumbnail_bytes=int(web.cache_gb * 1e9),
     )
     options = DecodeOptions(**images.model_dump())
-    return Gallery(searcher, cache=web.cache_dir, options=options, limits=limits, token=token)
+    learning: dict[str, list[str]] = {}
+    for name, head in settings.heads.items():
+        if head.kind == "linear" and head.column:
+            learning.setdefault(head.column, []).append(name)
+    return Gallery(
+        searcher, cache=web.cache_dir, options=options, limits=limits, token=token, labels=web.labels, learning=learning
+    )  # fmt: skip
 
 
 def _listen(gallery: Gallery, warm: WarmEncoders, settings: Settings) -> None:

@@ -42,31 +42,38 @@ def quarantine(store: Path, as_json: bool, retry: bool) -> None:
 @common.as_json
 @common.config_file
 def verify(store: Path, deep: bool, as_json: bool, config: Path | None) -> int:
-    """Check every part against its checksum, the master's links, the alignment of rows, and the ledger."""
+    """Check every part against its checksum, the master's links, the alignment of rows, and the ledger; and that
+    nothing is left of what was forgotten."""
+    from pixelmill.store.verify import forgotten_count
     from pixelmill.store.verify import verify as check
 
     damages = check(store)
-    checks = _deep(store, config) if deep and not damages else []
+    forgotten = 0 if damages else forgotten_count(store)
+    checks = _deep(store, config) if deep and all(d.is_sound for d in damages) else []
     drifted = [c for c in checks if not c.sound]
     if as_json:
         told = [{"file": d.file, "problem": d.problem, "dataset": d.dataset, "rows": d.rows} for d in damages]
-        common.print_json(
-            {"sound": not damages and not drifted, "damages": told, "deep": [c.as_dict() for c in checks]}
-        )
+        sound, deeply = not damages and not drifted, [c.as_dict() for c in checks]
+        common.print_json({"sound": sound, "damages": told, "deep": deeply, "forgotten": forgotten})
     else:
         for line in [*map(str, damages), *map(str, checks)]:
             click.echo(printable(line))
-        click.echo(_verdict(store, damaged=bool(damages), drifted=bool(drifted)))
+        if forgotten:
+            click.echo(f"{number_of(forgotten, 'picture')} forgotten, of which nothing is left.")
+        damaged = any(not d.is_sound for d in damages)
+        click.echo(_verdict(store, damaged=damaged, drifted=bool(drifted), unerased=bool(damages)))
     return FAILED if damages or drifted else DONE
 
 
-def _verdict(store: Path, *, damaged: bool, drifted: bool) -> str:
+def _verdict(store: Path, *, damaged: bool, drifted: bool, unerased: bool) -> str:
     if damaged:
         return f"Damaged. `pixelmill repair {store}` saves what it can."
     if drifted:
         return (
             "Drifted: the files are sound, but the models make other vectors now. The next run fills a new generation."
         )
+    if unerased:
+        return f"Sound, but something may be left of what was forgotten. `pixelmill forget {store}` ends that."
     return "Sound."
 
 

@@ -11,24 +11,28 @@ from pixelmill.joining.engine import Engine
 from pixelmill.joining.kinds import Readings, converted, misfit, read_as, readings_sql, shape_of
 from pixelmill.joining.load import EXAMPLES, Bad, Given, Loaded
 from pixelmill.joining.said import Said
+from pixelmill.joining.table import LabelTable
 from pixelmill.store.column_values import values_of
 from pixelmill.store.column_writer import join
 from pixelmill.store.columns import Column, ColumnGroup, Values
 from pixelmill.store.commit import StoreWriter
 from pixelmill.store.reader import Store
 
+LABEL: Final = "label"
 TABLE: Final = "table"
 BESIDE: Final = "beside"
-"""Sources of joined columns: what some table gives, and what only came with pictures."""
+"""Sources of joined columns: what people gave in the gallery, what some table gives as well, and what only came with
+pictures."""
+_SOURCES: Final = (LABEL, TABLE, BESIDE)
 MOST_COLUMNS: Final = 64
-"""A store has at most so many columns of tables, and as many that only came with pictures: what lies beside one picture
-keeps no table out."""
+"""A store has at most so many columns of tables, as many of labels, and as many that only came with pictures: what lies
+beside one picture keeps no table out."""
 _VERSION: Final = "1"
 
 
 def joined_columns(store: Store) -> dict[str, ColumnGroup]:
     """The joined columns of a store, by name."""
-    return {group.columns[0].name: group for group in store.manifest.columns if group.source in (TABLE, BESIDE)}
+    return {group.columns[0].name: group for group in store.manifest.columns if group.source in _SOURCES}
 
 
 def room(columns: Mapping[str, ColumnGroup], source: str) -> int:
@@ -54,16 +58,14 @@ class Columns:
         taken = {c.name for group in store.manifest.columns for c in group.columns} - before.keys()
         names = [name for name in dict.fromkeys(n for one in self._given for n in one.columns) if name not in kept]
         free = [name for name in names if name not in before and name not in taken]
-        of_tables = [name for name in free if any(name in table.columns for table in given)]
-        others = [name for name in free if name not in of_tables]
-        at, end = room(before, TABLE), room(before, BESIDE)
-        self.new = (*of_tables[:at], *others[:end])
-        refused = [*of_tables[at:], *others[end:], *(name for name in names if name in taken)]
+        by_source = {source: [name for name in free if self._source(name) == source] for source in _SOURCES}
+        self.new = tuple(name for source, some in by_source.items() for name in some[: room(before, source)])
+        refused = [name for name in names if name in taken or (name in free and name not in self.new)]
         self.no_room = (*refused, *(said.no_room if said else ()))
         all_told = said is None or bool(said.told[store.present].all())
         self.gone = tuple(
             name for name, group in before.items()
-            if is_whole and name not in names and name not in kept and (group.source == TABLE or all_told)
+            if is_whole and name not in names and name not in kept and (group.source != BESIDE or all_told)
         )  # fmt: skip
         self.names = [*(name for name in before if name not in kept and name not in self.gone), *self.new]
         self._readings = {name: self._read(name) for name in self.names}
@@ -78,6 +80,12 @@ class Columns:
         """Who gives a column, that last which counts first."""
         return [one for one in reversed(self._given) if name in one.columns]
 
+    def _source(self, name: str) -> str:
+        tables = [one.table for one in self._giving(name) if isinstance(one, Loaded)]
+        if not tables:
+            return BESIDE
+        return LABEL if all(isinstance(table, LabelTable) for table in tables) else TABLE
+
     def _read(self, name: str) -> dict[int, Readings]:
         """How the values of a column read, by who gives them."""
         return {
@@ -90,7 +98,9 @@ class Columns:
     def _group(self, name: str, before: ColumnGroup | None) -> ColumnGroup:
         if before and not self._giving(name):
             return before
-        source = TABLE if any(isinstance(one, Loaded) for one in self._giving(name)) else BESIDE
+        source = self._source(name)
+        if source == LABEL:  # stays as it was given, whatever it reads like
+            return ColumnGroup(source=source, version=_VERSION, columns=(Column(name=name, kind="text"),))
         readings = sum(self._readings[name].values(), Readings())
         kind, unit = shape_of(readings, before.columns[0] if before else None)
         return ColumnGroup(source=source, version=_VERSION, columns=(Column(name=name, kind=kind, unit=unit),))

@@ -12,15 +12,15 @@ from functools import partial
 import numpy as np
 
 from pixelmill.errors import PixelmillError, StoreDamaged, reason_of
-from pixelmill.joining.columns import BESIDE, TABLE, Columns, joined_columns, room
+from pixelmill.joining.columns import BESIDE, LABEL, TABLE, Columns, joined_columns, room
 from pixelmill.joining.engine import Engine, EngineError, engine
 from pixelmill.joining.fetch import fetch, status_of
 from pixelmill.joining.lines import NoTable
 from pixelmill.joining.load import Loaded, load
 from pixelmill.joining.match import match, put_rows
 from pixelmill.joining.said import load_said
-from pixelmill.joining.state import Known, State, is_known, name_of, read_state, written
-from pixelmill.joining.table import Table
+from pixelmill.joining.state import Known, State, is_known, is_label, name_of, read_state, written
+from pixelmill.joining.table import LabelTable, Table, label_tables
 from pixelmill.joining.told import BesideCounts, ColumnsReport, TableReport
 from pixelmill.sources.files import Status
 from pixelmill.store.column_writer import drop
@@ -45,7 +45,8 @@ class _Late(PixelmillError, RuntimeError):
 def join_columns(
     writer: StoreWriter, tables: Sequence[Table] = (), *, beside: bool = False, deadline: float | None = None
 ) -> ColumnsReport:
-    """Publish what tables say of the rows of a store, and, if the last scan looked for it, what came `beside` pictures.
+    """Publish what the labels of a store and tables say of its rows, and, if the last scan looked for it, what came
+    `beside` pictures.
 
     Where nothing has changed in them, only the rows of files that are new or have changed are looked at; where there
     are none, no table is read. To be called before the ledger settles these files. A table that cannot be read costs
@@ -60,11 +61,11 @@ def join_columns(
 
 
 def _joined(writer: StoreWriter, tables: Sequence[Table], beside: bool, deadline: float | None) -> ColumnsReport:
-    ledger, tables = writer.ledger, tuple(dict.fromkeys(tables))
+    ledger, tables = writer.ledger, (*label_tables(writer.folder), *dict.fromkeys(tables))
     beside = beside and not ledger.beside.is_empty()
     state = read_state(ledger.joins.known())
     touched = np.fromiter(ledger.beside.changed_rows(), np.int64) if beside else ledger.joins.touched_rows()
-    if not tables and not beside:
+    if not tables and not beside and not any(map(is_label, state.tables)):
         if len(touched):
             ledger.joins.keep(written(state.to_join_anew()))
         return ColumnsReport()
@@ -159,15 +160,26 @@ class _Joining:
         )  # fmt: skip
 
     def _kept(self) -> set[str]:
-        """The columns that stay as they are: those of tables that are not read now, of which nobody knows whether they
-        have others by now, and what came with pictures, if nobody has looked."""
+        """The columns that stay as they are: those of labels and tables that are not read now, of which nobody knows
+        whether they have others by now, and what came with pictures, if nobody has looked."""
         read = {name_of(one.table) for one in self.loaded}
         given = {name for one in self.loaded for name in one.columns}
-        unread = bool(self.problems) or not self.tables
-        stay = ({TABLE} if unread else set()) | (set() if self.beside else {BESIDE})
-        columns = joined_columns(self.writer.snapshot()).items()
-        of_unread = {c for name, known in self.before.tables.items() if name not in read for c in known.columns}
-        return {n for n, group in columns if group.source in stay and n not in given} | (of_unread if unread else set())
+        of_tables = {name for one in self.loaded if not is_label(name_of(one.table)) for name in one.columns}
+        unread = {LABEL: any(map(is_label, self.problems)), BESIDE: not self.beside}
+        unread[TABLE] = not self._names_tables or not all(map(is_label, self.problems))
+        stay = {
+            name for name, group in joined_columns(self.writer.snapshot()).items()
+            if unread[group.source] and name not in (of_tables if group.source == TABLE else given)
+        }  # fmt: skip
+        return stay.union(*(
+            known.columns for name, known in self.before.tables.items()
+            if name not in read and unread[LABEL if is_label(name) else TABLE]
+        ))  # fmt: skip
+
+    @property
+    def _names_tables(self) -> bool:
+        """Whether the settings name any."""
+        return not all(isinstance(table, LabelTable) for table in self.tables)
 
     def _report(self, loaded: Loaded, found: Columns, *, is_whole: bool) -> TableReport:
         """Match the lines of a table, and what there is to tell of it. Which belong to no picture is known when all
@@ -186,10 +198,9 @@ class _Joining:
     def state(self) -> State:
         """What is on record from now on. Tables that this run was not asked for are to be joined anew."""
         columns = {name_of(one.table): tuple(one.columns) for one in self.loaded}
-        if not self.tables:
-            return State(self.before.to_join_anew().tables, self.beside)
         known = {
             name: Known(self.status.get(name), columns.get(name, self.before.tables.get(name, Known()).columns))
             for name in map(name_of, self.tables)
         }
-        return State(known, self.beside)
+        others = {} if self._names_tables else self.before.to_join_anew().tables
+        return State(known | {name: table for name, table in others.items() if not is_label(name)}, self.beside)

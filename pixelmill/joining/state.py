@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pixelmill.joining.table import Table
+from pixelmill.joining.table import LabelTable, Table
 from pixelmill.sources.files import Status
 
 
@@ -20,16 +20,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What of the tables is known, by the settings of each, in their order; and whether what came with pictures is
+    """What of labels and tables is known, by the name of each, in their order; and whether what came with pictures is
     joined to all rows that were settled."""
 
     tables: Mapping[str, Known] = field(default_factory=dict)
     beside: bool = False
 
     def is_as(self, names: Sequence[str], now: Mapping[str, Status | str], *, beside: bool) -> bool:
-        """Whether the same is to be joined as was, and the tables are as they were."""
+        """Whether the same is to be joined as was, and the tables are as they were. Where only labels are named, the
+        tables of other settings count for nothing."""
+        before = list(self.tables) if not all(map(is_label, names)) else list(filter(is_label, self.tables))
         return (
-            (not names or list(self.tables) == list(names)) and self.beside == beside
+            before == list(names) and self.beside == beside
             and all(is_known(now[name]) and self.tables[name].status == now[name] for name in names)
         )  # fmt: skip
 
@@ -39,8 +41,13 @@ class State:
 
 
 def name_of(table: Table) -> str:
-    """The settings of a table."""
-    return table.model_dump_json(exclude_none=True)
+    """The settings of a table; of labels where they are in the store, which may move."""
+    return table.shown if isinstance(table, LabelTable) else table.model_dump_json(exclude_none=True)
+
+
+def is_label(name: str) -> bool:
+    """Whether labels are called so, and no table of the settings."""
+    return not name.startswith("{")
 
 
 def read_state(kept: Mapping[str, Any]) -> State:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from pixelmill.paths import at_home
 from pixelmill.sources.address import checked_address, is_address, shown
+from pixelmill.store.labels import LabelFile, names
 
 TableKey = Literal["path", "stem", "sha256"]
 ENDINGS: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".ndjson.gz", ".parquet")
@@ -43,6 +45,21 @@ class Table(BaseModel):
     def wants(self, column: str) -> bool:
         """Whether a column of that name is of use."""
         return self.columns is None or column in self.columns or column.lower() in self.key_columns
+
+
+class LabelTable(Table):
+    """What people called pictures in the gallery: a column of the store's labels."""
+
+    @property
+    def shown(self) -> str:
+        """Its place in the store."""
+        return "/".join(Path(self.path).parts[-2:])
+
+
+def label_tables(store: Path) -> tuple[LabelTable, ...]:
+    """The labels of a store, by name."""
+    files = (LabelFile(store, name).path for name in names(store))
+    return tuple(LabelTable(path=str(file), key="sha256", columns=(file.stem,)) for file in files)
 
 
 def checked_place(given: str) -> str:

@@ -142,6 +142,14 @@ class TextModel(EmbeddingModel):
     def encode_text(self, ids: torch.Tensor) -> torch.Tensor:
         """Raw, unnormalised embeddings (B, dim) in `dtype` of token ids (B, context length), both on `device`."""
 
+    @property
+    def logit_scale(self) -> float:
+        """What upstream multiplies cosines of pictures and texts by before a softmax: exp of its parameter. As it was
+        trained in float32 only."""
+
+        learnt: torch.Tensor = self.module.logit_scale  # type: ignore[assignment]
+        return float(learnt.detach().exp())
+
 
 def hub_source(repo: str, *, bytes: int | None = None) -> WeightsSource:
     """open_clip's file in a Hugging Face repository: safetensors, or its older pickle where there is none."""

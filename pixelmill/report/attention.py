@@ -8,6 +8,8 @@ from typing import Literal
 
 from pixelmill.choices import MissingSource
 from pixelmill.report.columns import problems
+from pixelmill.report.deliveries import problems as undelivered
+from pixelmill.report.heads import problems as unfilled
 from pixelmill.report.history import drifted, shrunk
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import too_many_refused
@@ -28,9 +30,11 @@ class End:
 def attention(report: RunReport, earlier: Sequence[RunReport], told: Sequence[str] = ()) -> tuple[str, ...]:
     """What a morning must not overlook of a run, a line for each cause: sources that could not be read, or hold far
     fewer images than in the run before (`earlier`, newest first), models that do not make what is stored, tables that
-    could not be joined, and what the run has `told` of itself: workers that were lost, a store that was mended."""
+    could not be joined, heads that could not be filled, deliveries that failed or are behind, and what the run has
+    `told` of itself: workers that were lost, a store that was mended."""
     return tuple(dict.fromkeys([
-        *map(str, report.unreadable), *told, *problems(report.columns), *drifted(report), *shrunk(report, earlier),
+        *map(str, report.unreadable), *told, *problems(report.columns), *unfilled(report.heads),
+        *undelivered(report.deliveries), *drifted(report), *shrunk(report, earlier),
     ]))  # fmt: skip
 
 

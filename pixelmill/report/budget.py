@@ -13,6 +13,8 @@ _NAMES: Final = {
     "weights": "fetching weights",
     "plan": "planning, loading models",
     "publish": "publishing",
+    "heads": "filling heads",
+    "deliver": "delivering",
     "report": "reporting",
 }
 _LEAST = 0.005

@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
+from pixelmill.deliver.told import Delivered
 from pixelmill.embedding.precision import LEAST_COSINE
 from pixelmill.errors import StoreError
 from pixelmill.formatting import moment
+from pixelmill.heads.told import HeadReport
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
 from pixelmill.report.by_model import by_model, facts_report, filled_by, pending_now
 from pixelmill.report.columns import with_beside
+from pixelmill.report.deliveries import failure as undelivered
 from pixelmill.report.history import comparable, night, notable, recorded, usual
 from pixelmill.report.model import (
     DryRunReport,
@@ -38,7 +41,7 @@ from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Matrix
 from pixelmill.store.reader import Store
 from pixelmill.store.rows import Changes
-from pixelmill.watch.hangs import Hang, hanging
+from pixelmill.watch.hangs import DELIVERING, Hang, hanging
 
 _NONE: Mapping[str, float] = MappingProxyType({})
 _RUNS = 50
@@ -50,7 +53,8 @@ _PATHS = 50
 def build(
     job: Job, store: Store, ledger: Ledger, scan: Scan, matrices: Sequence[Matrix], changes: Changes,
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
-    lost: Sequence[str] = (), columns: ColumnsReport = NOTHING_JOINED, ended: Ended = "done", error: str = "",
+    lost: Sequence[str] = (), columns: ColumnsReport = NOTHING_JOINED, heads: Sequence[HeadReport] = (),
+    deliveries: Sequence[Delivered] = (), ended: Ended = "done", error: str = "",
     steps: Mapping[str, float] = _NONE, to_the_end: bool = True,
 ) -> RunReport:  # fmt: skip
     """The report of a run: counts of images and, for each model, of vectors. Nothing is written.
@@ -89,12 +93,14 @@ def build(
         coverage=coverage(store, ledger),
         embedded_twice=total.embedded_twice,
         columns=with_beside(columns, scan.beside),
+        heads=tuple(heads),
+        deliveries=tuple(deliveries),
         folders=changes.folders,
         new_images=new_images(store, changes),
         failures=tuple(ledger.quarantine.groups(scan.number, fingerprints, _new_since(ledger, started))),
         failure_rate=rate,
         exceeded_failure_rate=rate > job.max_failure_rate,
-        failure=scan.failure or _hangs(hung) if to_the_end else "",
+        failure=scan.failure or _hangs(hung) or undelivered(deliveries) if to_the_end else "",
         hung=hung,
         unreadable=unreadable,
         warnings=(
@@ -179,10 +185,11 @@ def _images(ledger: Ledger, scan: Scan, changes: Changes, fingerprints: Sequence
 
 
 def _hung(scan: Scan, total: ShardReport) -> tuple[Hang, ...]:
-    """What did not answer in this run, and what this process was left to wait for elsewhere."""
+    """What did not answer in this run, and what this process was left to wait for elsewhere; of targets, deliveries
+    tell."""
     told = (*scan.hung, *scan.beside.hung, *total.hung)
     known = {hang.what for hang in told}
-    return (*told, *(hang for hang in hanging() if hang.what not in known))
+    return (*told, *(hang for hang in hanging() if hang.what not in known and hang.stage != DELIVERING))
 
 
 def _hangs(hung: Sequence[Hang]) -> str:

@@ -13,6 +13,7 @@ from io import BytesIO
 from PIL import Image
 
 from pixelmill.formatting import percent, printable
+from pixelmill.report.deliveries import line
 from pixelmill.report.model import RunReport
 from pixelmill.report.text import headline, summary
 
@@ -80,7 +81,11 @@ def digest(run: Ended, report: RunReport | None, gallery: str | None = None) -> 
     paragraphs += [summary(report), *report.notable]
     if run.message and run.state != "Completed":
         paragraphs.insert(1, run.message)
-    lists = {"Models": _models(report), "Warnings": _warnings(report.warnings)}
+    lists = {
+        "Models": _models(report),
+        "Deliveries": tuple(map(line, report.deliveries)),
+        "Warnings": _warnings(report.warnings),
+    }
     shown = {title: tuple(map(printable, lines)) for title, lines in lists.items() if lines}
     return Digest(subject, told, tuple(map(printable, paragraphs)), shown, links)
 

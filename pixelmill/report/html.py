@@ -9,8 +9,9 @@ from html import escape
 
 from pixelmill.formatting import printable
 from pixelmill.report.model import RunReport
+from pixelmill.report.section import Names, Section
 from pixelmill.report.sheet import Figure, Sheet
-from pixelmill.report.text import Names, Report, Section, headline, sections, standing_out, summary
+from pixelmill.report.text import Report, headline, sections, standing_out, summary
 
 WARNINGS = 20
 """Warnings that are told one by one."""
@@ -42,13 +43,31 @@ def _blocks(report: Report, sheet: Sheet) -> Iterator[str]:
         yield f"<p>… and {len(report.warnings) - WARNINGS:,} more warnings.</p>"
 
 
-def _figure(figure: Figure) -> str:
+def picture(figure: Figure) -> str:
+    """The image of a figure, inside the text."""
     data = base64.b64encode(figure.webp).decode()
-    image = f'<img src="data:image/webp;base64,{data}" alt="{text(figure.alt)}" style="max-width: 100%">'
+    return f'<img src="data:image/webp;base64,{data}" alt="{text(figure.alt)}" style="max-width: 100%">'
+
+
+def table(section: Section) -> str:
+    """The rows of a section below the names of its columns."""
+    names = "".join(f"<th{_side(name in section.words)}>{text(name)}</th>" for name in section.columns)
+    rows = (
+        "".join(
+            f"<td{_side(name in section.words)}>{_cell(cell)}</td>"
+            for name, cell in zip(section.columns, row, strict=True)
+        )
+        for row in section.rows
+    )
+    body = "".join(f"<tr>{cells}</tr>" for cells in rows)
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _figure(figure: Figure) -> str:
     lines = (" · ".join(f"<code>{text(os.path.basename(one.path))}</code> {text(one.words)}" for one in line)  # noqa: PTH119
              for line in figure.shown)  # fmt: skip
     listed = "<br>".join(lines)
-    return "".join(f"<p>{block}</p>" for block in (image, text(figure.note), listed) if block)
+    return "".join(f"<p>{block}</p>" for block in (picture(figure), text(figure.note), listed) if block)
 
 
 def _section(section: Section, trend: Figure | None) -> Iterator[str]:
@@ -56,12 +75,7 @@ def _section(section: Section, trend: Figure | None) -> Iterator[str]:
     if trend and trend.title == section.title:
         yield _figure(trend)
     if section.rows:
-        names = "".join(f"<th{_side(name in section.words)}>{text(name)}</th>" for name in section.columns)
-        yield f"<table><thead><tr>{names}</tr></thead><tbody>"
-        for row in section.rows:
-            cells = zip(section.columns, row, strict=True)
-            yield f"<tr>{''.join(f'<td{_side(name in section.words)}>{_cell(cell)}</td>' for name, cell in cells)}</tr>"
-        yield "</tbody></table>"
+        yield table(section)
     if section.note:
         yield f"<p>{text(section.note)}</p>"
 

@@ -7,11 +7,15 @@ import os
 import re
 from collections.abc import Sequence
 
+from pixelmill.evaluation.told import Evaluation
 from pixelmill.formatting import printable
 from pixelmill.report import links
+from pixelmill.report.evaluation import agreement, left_out, scores, verdicts
+from pixelmill.report.evaluation import headline as headline_of
 from pixelmill.report.model import RunReport
+from pixelmill.report.section import Names, Section
 from pixelmill.report.sheet import Figure, Sheet, Shown
-from pixelmill.report.text import Names, Report, Section, headline, sections, standing_out, summary
+from pixelmill.report.text import Report, headline, sections, standing_out, summary
 
 WARNINGS = 20
 """Warnings that are told one by one."""
@@ -32,6 +36,18 @@ def as_markdown(report: Report, gallery: str | None = None, sheet: Sheet = Sheet
     for section in sections(report):
         blocks += _section(section, gallery, sheet.trend)
     blocks += _warnings(report.warnings)
+    return "\n\n".join(blocks) + "\n"
+
+
+def compared(told: Evaluation, plots: Sequence[Figure]) -> str:
+    """Models compared, as people read it in the Prefect UI."""
+    blocks = [f"# Models compared by {plain(told.labels)}", plain(headline_of(told)), f"Store: {code(told.store)}."]
+    blocks += [plain(line) for line in verdicts(told)]
+    for section in (scores(told), agreement(told)):
+        blocks += _section(section, None, None) if section.rows else []
+    for figure in plots:
+        blocks += [f"## {figure.title}", *_figure(figure, None)]
+    blocks += [plain(line) for line in left_out(told)]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
+from pixelmill.deliver.told import Delivered
+from pixelmill.heads.told import HeadReport
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.run.results import Ended, WorkerReport
 from pixelmill.run.unreadable import UnreadableSource
@@ -105,14 +107,16 @@ class RunReport(_Part):
     `steps` are the seconds by step; with those of the "rest" they add up to `seconds`. Of a run that was cut off, only
     what is on record of it: `seconds` until it was last heard of, the vectors that it had stored by then.
 
-    `facts` is None where none are made, `columns` what was joined to rows, of tables. `sources` are the images seen
-    below each folder or pattern; `coverage` the share of the contents that some file holds which have a vector, by
-    dataset; `embedded_twice` the vectors that were made although the store had them; `failure_rate` the share of the
-    images to be read in this run that were refused, or could not be read and wait, and `exceeded_failure_rate` whether
-    that is more than the settings allow. `new_images` are a few of the new and the changed ones, from all over them.
-    `failure` is why the run failed though it came to its end; '' if it did not. `hung` is what did not answer and was
-    left. `unreadable` are the sources of which much could not be read, and `attention` what a morning must not
-    overlook, though the run came to its end. `notable` is what stands out beside the `nights` before.
+    `facts` is None where none are made, `columns` what was joined to rows, of tables, `heads` what each filled,
+    `deliveries` what came of each.
+    `sources` are the images seen below each folder or pattern; `coverage` the share of the contents that some file
+    holds which have a vector, by dataset; `embedded_twice` the vectors that were made although the store had them;
+    `failure_rate` the share of the images to be read in this run that were refused, or could not be read and wait,
+    and `exceeded_failure_rate` whether that is more than the settings allow. `new_images` are a few of the new and
+    the changed ones, from all over them. `failure` is why the run failed though it came to its end; '' if it did
+    not. `hung` is what did not answer and was left. `unreadable` are the sources of which much could not be read,
+    and `attention` what a morning must not overlook, though the run came to its end. `notable` is what stands out
+    beside the `nights` before.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -131,6 +135,8 @@ class RunReport(_Part):
     coverage: dict[str, FiniteFloat] = {}
     embedded_twice: NonNegativeInt = 0
     columns: ColumnsReport = NOTHING_JOINED
+    heads: tuple[HeadReport, ...] = ()
+    deliveries: tuple[Delivered, ...] = ()
     folders: tuple[FolderCount, ...] = ()
     new_images: tuple[NewImage, ...] = ()
     failures: tuple[FailureGroup, ...] = ()

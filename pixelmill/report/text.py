@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from pixelmill.formatting import human_bytes, in_words, moment, number_of, percent
 from pixelmill.report import columns as joined
+from pixelmill.report import deliveries as delivered
+from pixelmill.report import heads as filled
 from pixelmill.report import links
 from pixelmill.report.budget import budget
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
+from pixelmill.report.section import Row, Section, trimmed
 from pixelmill.run.results import Ended, ShardReport, combined
 from pixelmill.store.rows import KINDS
 
 ENDED: Final[dict[Ended, str]] = {"done": "", "failed": "Failed", "cancelled": "Cancelled", "cut off": "Cut off"}
 Report = RunReport | DryRunReport
-Names = tuple[str, ...]
-"""A cell of names: of files, folders, models. They may hold anything."""
-Row = tuple[str | Names, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A table with a title and a note below; without rows, the note alone. The columns in `words` hold no numbers.
-    `links` are where a gallery shows what a row tells of, for the column that they belong to; '' is nowhere."""
-
-    title: str
-    columns: Names
-    rows: list[Row]
-    words: Names = ()
-    note: str = ""
-    links: Names = ()
-    linked: str = ""
 
 
 def headline(report: Report) -> str:
@@ -65,6 +51,8 @@ def _of_columns(report: RunReport, embedded: int, pending: int) -> Iterator[str]
         yield f"facts of {number_of(report.facts.made, 'image')} made in {in_words(report.seconds)}"
     if report.facts and report.facts.pending > pending:
         yield f"facts of {number_of(report.facts.pending, 'image')} pending"
+    if (values := sum(head.rows for head in report.heads)) and not embedded:
+        yield f"{number_of(values, 'row')} filled by heads"
     if report.columns.rows and not embedded:
         yield f"{number_of(report.columns.rows, 'row')} with other values in columns"
 
@@ -131,6 +119,11 @@ def sections(report: Report) -> Iterator[Section]:
         yield _folders(report)
     if joined.is_worth_telling(report.columns):
         yield _columns(report)
+    if heads := filled.rows(report.heads):
+        words = (*filled.COLUMNS[:3], filled.COLUMNS[-1])
+        yield trimmed("Heads", filled.COLUMNS, heads, words, filled.note(report.heads))
+    if report.deliveries:
+        yield _deliveries(report)
     if report.failures:
         yield _failures(report)
     if report.self_check:
@@ -151,7 +144,7 @@ def models(report: RunReport) -> Section:
     others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
     columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
     note = " ".join(filter(None, [report.advice, _twice(report), others and f"Also in the store: {others}."]))
-    return _trimmed("Models", columns, rows, ("model", "device", "precision"), note)
+    return trimmed("Models", columns, rows, ("model", "device", "precision"), note)
 
 
 def _twice(report: RunReport) -> str:
@@ -195,7 +188,12 @@ def _folders(report: RunReport) -> Section:
 
 def _columns(report: RunReport) -> Section:
     rows, note = joined.rows(report.columns), joined.note(report.columns)
-    return _trimmed("Columns", ("table", *joined.COUNTS), rows, ("table",), note)
+    return trimmed("Columns", ("table", *joined.COUNTS), rows, ("table",), note)
+
+
+def _deliveries(report: RunReport) -> Section:
+    names = delivered.COLUMNS
+    return trimmed("Deliveries", names, delivered.rows(report.deliveries), (*names[:2], names[-1]))
 
 
 def _self_check(report: RunReport) -> Section:
@@ -205,7 +203,7 @@ def _self_check(report: RunReport) -> Section:
         before = ", ".join(f"{cosine:.6f}" for cosine in check.before[:3])
         rows.append(((name,), f"{check.compared:,}", f"{check.least_cosine:.6f}", before))
     columns = ("model", "images", "least cosine", "the runs before")
-    return _trimmed("Self-check", columns, rows, ("model",), "Stored vectors beside the same images embedded again.")
+    return trimmed("Self-check", columns, rows, ("model",), "Stored vectors beside the same images embedded again.")
 
 
 def _failures(report: RunReport) -> Section:
@@ -217,7 +215,7 @@ def _failures(report: RunReport) -> Section:
     known = sum(group.known for group in report.failures)
     earlier = f"{'' if rows else 'None is new; '}{known:,} known from earlier runs. " if known else ""
     note = f"{earlier}All of them: pixelmill quarantine {report.store}"
-    table = _trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
+    table = trimmed("Failures", ("new", "known", "reason", "for example"), rows, ("reason", "for example"), note)
     return replace(table, links=addresses, linked="reason")
 
 
@@ -242,14 +240,7 @@ def _nights(report: RunReport) -> Section:
     this = ("this one", *_night(night(report))[1:])
     rows: list[Row] = [this, *map(_night, report.nights)]
     columns = ("started", "new", "embedded", "quarantined", "pending", "time", "images/s", "ended")
-    return _trimmed("Last runs", columns, rows, ("started", "ended"))
-
-
-def _trimmed(title: str, columns: Names, rows: list[Row], words: Names, note: str = "") -> Section:
-    """A section without the columns that are empty: the Prefect UI does not wrap what is wide."""
-    kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
-    shown: list[Row] = [tuple(row[i] for i in kept) for row in rows]
-    return Section(title, tuple(columns[i] for i in kept), shown, words, note)
+    return trimmed("Last runs", columns, rows, ("started", "ended"))
 
 
 def _night(run: Night) -> tuple[str, ...]:

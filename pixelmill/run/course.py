@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pixelmill.deliver.told import Delivered
 from pixelmill.errors import PixelmillError, reason_of
+from pixelmill.heads.told import HeadReport
 from pixelmill.joining.told import ColumnsReport
 from pixelmill.run.outcome import Outcome
 from pixelmill.run.results import Ended
@@ -21,21 +23,25 @@ REST = "rest"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the last step before the report has found and done: what happened to files, what was joined to rows."""
+    """What the last step before the report has found and done: what happened to files, what was joined to rows; and
+    what went wrong with what is kept up to date, in words."""
 
     changes: Changes = field(default_factory=Changes)
     columns: ColumnsReport = field(default_factory=ColumnsReport)
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class Course:
-    """The way of a run up to now: what the sources hold, what was embedded, what was published; which way it ended, and
-    for which error, in one line. `started` in Unix seconds."""
+    """The way of a run up to now: what the sources hold, what was embedded, published, filled by heads, delivered;
+    which way it ended, and for which error, in one line. `started` in Unix seconds."""
 
     started: float = field(default_factory=lambda: time.time())
     scan: Scan | None = None
     outcome: Outcome = field(default_factory=Outcome)
     published: Published = field(default_factory=Published)
+    heads: tuple[HeadReport, ...] = ()
+    deliveries: list[Delivered] = field(default_factory=list)
     ended: Ended = "done"
     error: str = ""
     is_told: bool = False

@@ -15,12 +15,14 @@ from pixelmill.proxies import check_proxies
 from pixelmill.report.model import RunReport
 from pixelmill.run import steps
 from pixelmill.run.cluster import run_on_cluster
+from pixelmill.run.deliveries import deliver_changes
+from pixelmill.run.heads import fill_heads
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import Job
 from pixelmill.run.orders import RunOrders
 from pixelmill.run.outcome import Lost
 from pixelmill.run.preflight import check_devices
-from pixelmill.run.retries import DOWNLOAD, SHARD, STORE
+from pixelmill.run.retries import DELIVERY, DOWNLOAD, SHARD, STORE
 from pixelmill.run.scan import Scan
 from pixelmill.run.share import do_here, embed_and_store
 from pixelmill.run.steps import Steps
@@ -62,6 +64,8 @@ def here() -> Steps:
         plan=STORE.around(_shown("Preparing models and plan", steps.plan_work), "preparing models and plan"),
         embed=_embed,
         publish=STORE.around(_shown("Publishing", steps.publish_changes), "publishing"),
+        heads=STORE.around(_shown("Filling the columns of heads", fill_heads), "filling the columns of heads"),
+        deliver=DELIVERY.around(deliver_changes, "delivering"),
         report=STORE.around(_shown("Reporting", steps.report_run), "reporting"),
     )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pixelmill.deliver.delivery import Delivery
+from pixelmill.heads.head import Head
 from pixelmill.joining.table import Table
 from pixelmill.models.base import ModelSpec
 from pixelmill.models.weights import WeightsCache
@@ -55,8 +57,9 @@ class Worker(BaseModel):
 class Job(RunOptions, ImageOptions):
     """A run's sources, models and choices, after flags, variables and files have been put together.
 
-    `devices` names another device for some models. `deadline` is in Unix seconds. `tables` are joined to the rows by
-    whoever coordinates the run. `gallery` is the address that reports link to.
+    `devices` names another device for some models. `deadline` is in Unix seconds. `tables` are joined to the rows,
+    `heads` filled, and `deliveries` made, by whoever coordinates the run. `gallery` is the address that reports link
+    to.
     """
 
     sources: tuple[str, ...]
@@ -67,6 +70,8 @@ class Job(RunOptions, ImageOptions):
     deadline: float | None = None
     workers: tuple[Worker, ...] = ()
     tables: tuple[Table, ...] = ()
+    heads: dict[str, Head] = Field(default_factory=dict)
+    deliveries: tuple[Delivery, ...] = ()
     gallery: str | None = None
 
     @property

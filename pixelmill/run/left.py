@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from pixelmill.errors import HandoverUnreachable
@@ -16,6 +16,10 @@ from pixelmill.store.commit import StoreWriter
 from pixelmill.store.filesystem import clock
 from pixelmill.store.living import lives
 from pixelmill.travel.handover import Handover, handover_at
+from pixelmill.travel.messages import mentions
+
+_HALF_WRITTEN = 3600.0
+"""Seconds after which nobody goes on with what is half-written."""
 
 
 def take_in_left(job: Job, writer: StoreWriter) -> tuple[tuple[ShardReport, ...], tuple[str, ...]]:
@@ -40,6 +44,22 @@ def take_in_left(job: Job, writer: StoreWriter) -> tuple[tuple[ShardReport, ...]
     except HandoverUnreachable as error:  # who needs the place now says so
         refused.append(f"What workers of earlier runs may have handed over was not taken in. {error}")
     return tuple(done), tuple(refused)
+
+
+def forget_left(place: str, writer: StoreWriter, digests: Collection[bytes], texts: Collection[str]) -> int:
+    """Remove, of what lies at the hand-over place `place` of runs that do not live any more, all orders, and answers in
+    which one of these contents, by its sha256, or texts is; how many answers, whose work the next run does again."""
+    handover, gone = handover_at(place), 0
+    store_id = writer.snapshot().manifest.store_id
+    for run in list(_dead(handover, writer, store_id)):
+        for name in list(handover.names(f"{store_id}/{run}")):
+            is_answer = name.rpartition("/")[2].startswith(("rows-", "settled-"))
+            data = handover.get(name) if is_answer else None
+            if data is None or mentions(data, digests, texts):
+                handover.remove(name)
+                gone += is_answer
+    handover.clear_halves(_HALF_WRITTEN)
+    return gone
 
 
 def _as_of_now(report: ShardReport, run: int) -> ShardReport:

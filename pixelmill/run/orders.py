@@ -116,7 +116,7 @@ class RunOrders:
         """The orders as they travel: without sources, and with the seconds that are left until the deadline, as the
         clocks of others are others."""
         arrays: dict[str, np.ndarray] = {}
-        job = self.job.model_copy(update={"sources": (), "tables": ()})
+        job = self.job.model_copy(update={"sources": (), "tables": (), "heads": {}})
         header = {
             "job": job.model_dump(mode="python"),
             "seconds_left": None if job.deadline is None else job.deadline - time.time(),

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
-from pixelmill.errors import PixelmillError, StoreBusy, WeightsUnavailable
+from pixelmill.errors import PixelmillError, StoreBusy, TargetUnavailable, WeightsUnavailable
+from pixelmill.watch.clocks import LOOK
 from pixelmill.watch.stopping import asked
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,15 @@ class Retries:
 
         @wraps(step)
         def tried(*args: P.args, **kwargs: P.kwargs) -> T:
-            for pause in self.pauses:
+            for usual in self.pauses:
                 try:
                     return step(*args, **kwargs)
                 except Exception as error:
                     if asked() or not may_pass(error):
                         raise
-                    seconds = pause * random.uniform(1 - self.scatter, 1 + self.scatter)
+                    seconds = usual * random.uniform(1 - self.scatter, 1 + self.scatter)
                     _say(what or step.__name__, error, seconds)
-                time.sleep(seconds)
+                pause(seconds)
             return step(*args, **kwargs)
 
         return tried
@@ -55,6 +56,7 @@ def growing(times: int, first: float) -> Retries:
 
 DOWNLOAD: Final = growing(4, 2.0)
 SHARD: Final = growing(3, 5.0)
+DELIVERY: Final = growing(3, 5.0)
 STORE: Final = Retries((5.0, 5.0))
 """For the steps that do nothing but look at sources and keep books."""
 
@@ -62,8 +64,15 @@ STORE: Final = Retries((5.0, 5.0))
 def may_pass(error: BaseException) -> bool:
     """Whether what failed is worth another try: not where Pixelmill says that the cause will stay, nor for a bug."""
     if isinstance(error, PixelmillError):
-        return isinstance(error, WeightsUnavailable | StoreBusy)
+        return isinstance(error, WeightsUnavailable | StoreBusy | TargetUnavailable)
     return isinstance(error, Exception) and not isinstance(error, _BUGS)
+
+
+def pause(seconds: float) -> None:
+    """Nobody who asks this process to stop waits for it."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not asked():
+        time.sleep(min(left, LOOK))
 
 
 def _say(what: str, error: Exception, seconds: float) -> None:

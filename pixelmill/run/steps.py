@@ -8,8 +8,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from pixelmill.curation.nights import keep_up
+from pixelmill.deliver.delivery import Delivery
+from pixelmill.deliver.told import Delivered
 from pixelmill.embedding.facts import FACTS_GROUP
 from pixelmill.errors import PixelmillError, StoreBusy, reason_of
+from pixelmill.forgetting.forget import resume
 from pixelmill.joining.join import join_columns
 from pixelmill.models.base import ModelSpec
 from pixelmill.progress import download_bar
@@ -20,7 +24,9 @@ from pixelmill.report.model import DryRunReport, RunReport
 from pixelmill.run.beside import read_beside
 from pixelmill.run.cluster import cluster_kept
 from pixelmill.run.course import Course, Published
+from pixelmill.run.deliveries import deliver_changes, make_all
 from pixelmill.run.facts import reads_beside
+from pixelmill.run.heads import Filled, fill_heads
 from pixelmill.run.intake import Intake
 from pixelmill.run.job import CacheSpec, Job
 from pixelmill.run.left import take_in_left
@@ -61,13 +67,12 @@ _NOTHING_SEEN = Scan(0, 0, 0)
 def discover_images(job: Job, started: float) -> Scan:
     """Record what the sources hold now; the images found wait under the scan's number, which `holding` takes over. Runs
     that were killed get their report; should it be this one, it is on record that it began at `started`."""
-    began = time.monotonic()
+    began, models = time.monotonic(), [spec.name for spec in job.specs]
+    resume(job.store, job.handover_place)
     with StoreWriter(job.store) as writer:
         writer.warn()
-        runs = writer.ledger.runs
         tell_of_cut_off(writer, started)
-        models = [spec.name for spec in job.specs]
-        beside = reads_beside(job, writer.snapshot())
+        runs, beside = writer.ledger.runs, reads_beside(job, writer.snapshot())
         scan = _scanned(job, writer.ledger, beside, on_begin=lambda number: runs.begin(started, number, models))
         runs.tell_seen(scan.number, scan.folders)
         keep_alive(writer.folder, scan.number)
@@ -109,8 +114,8 @@ def embed_here(orders: RunOrders, intake: Intake) -> Lost:
 
 @saying("Publishing")
 def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
-    """Publish moved and removed images, serve complete generations, join what is known of them, keep the parts
-    few; what has changed."""
+    """Publish moved and removed images, serve complete generations, join what is known of them, bring groups of
+    look-alikes up to date, keep the parts few; what has changed."""
     with StoreWriter(job.store) as writer:
         changes = writer.ledger.changes()
         log.info("%s", changed(changes))
@@ -118,9 +123,10 @@ def publish_changes(job: Job, fingerprints: Sequence[str]) -> Published:
         writer.serve(fingerprints)
         serve(writer, FACTS_GROUP.fingerprint)
         columns = join_columns(writer, job.tables, beside=job.beside is not False, deadline=job.deadline)
+        warnings = keep_up(writer, job.deadline)
         if not asked():
             compact_if_needed(writer)
-        return Published(changes, columns)
+        return Published(changes, columns, warnings)
 
 
 @saying("Counting what was done, for the report")
@@ -146,8 +152,9 @@ def _counted(job: Job, writer: StoreWriter, course: Course, scan: Scan, *, to_th
     outcome, published = course.outcome, course.published
     report = build(
         job, writer.snapshot(), writer.ledger, scan, outcome.matrices, published.changes, outcome.reports,
-        started=course.started, seconds=0.0, warnings=writer.warnings, plan=outcome.schedule, lost=outcome.warnings,
-        columns=published.columns, ended=course.ended, error=course.error, to_the_end=to_the_end,
+        started=course.started, seconds=0.0, warnings=[*writer.warnings, *published.warnings],
+        plan=outcome.schedule, lost=outcome.warnings, columns=published.columns, heads=course.heads,
+        deliveries=course.deliveries, ended=course.ended, error=course.error, to_the_end=to_the_end,
     )  # fmt: skip
     seconds, steps = course.seconds()
     return report.model_copy(update={"seconds": seconds, "steps": steps})
@@ -173,6 +180,8 @@ class Steps:
     plan: Callable[[Job, int], Prepared] = plan_work
     embed: Start = embed_here
     publish: Callable[[Job, Sequence[str]], Published] = publish_changes
+    heads: Callable[[Job], Filled] = fill_heads
+    deliver: Callable[[Job, Delivery], Delivered] = deliver_changes
     report: Callable[[Job, Course], RunReport] = report_run
     show: Callable[[Job, RunReport], object] = lambda _job, _report: None
     stops: tuple[type[BaseException], ...] = ()
@@ -182,7 +191,7 @@ HERE = Steps()
 
 
 def run(job: Job, steps: Steps = HERE) -> RunReport:
-    """Find what is new or missing, embed it, publish, report; however it ends, a report is left of it.
+    """Find what is new or missing, embed it, publish, fill heads, deliver; however it ends, a report is left of it.
 
     A run that comes while another is at work on the store waits for it. A signal while images are embedded ends it like
     its deadline; it has its effect when the report is kept. Raises, after the report, WorkersLost if work is left
@@ -218,6 +227,12 @@ def _carried_out(job: Job, steps: Steps, course: Course, until_then: ExitStack) 
             share_out(able, scan.number, prepared, steps.embed, earlier=_earlier(job), outcome=course.outcome)
         with course.step("publish"):
             course.published = steps.publish(job, [matrix.provenance.fingerprint for matrix in course.outcome.matrices])
+        if job.heads:
+            with course.step("heads"):
+                course.heads = steps.heads(job)
+        if job.deliveries:
+            with course.step("deliver"):
+                make_all(job, steps.deliver, course.deliveries)
         undone = course.outcome.undone()
         course.end(undone, is_cancelled=asked())
         with course.step("report"):
@@ -272,9 +287,8 @@ def preview(job: Job) -> DryRunReport:
 
 def _scanned(job: Job, ledger: Ledger, beside: bool, *, on_begin: Callable[[int], object] = lambda _scan: None) -> Scan:
     return scan_sources(
-        ledger, job.sources,
-        paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes, deadline=job.deadline, on_begin=on_begin,
-        beside=beside,
+        ledger, job.sources, paranoid=job.paranoid, threads=job.threads, max_bytes=job.max_bytes,
+        deadline=job.deadline, on_begin=on_begin, beside=beside,
     )  # fmt: skip
 
 

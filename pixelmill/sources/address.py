@@ -128,6 +128,9 @@ def shown_path(source: str) -> str:
 def shown(address: str) -> str:
     """An address as it may be shown: without user, password and query."""
     scheme, _, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
+    whole, slash, path = rest.partition("/")
+    host = re.split("[?#;]", whole, maxsplit=1)[0]
+    if host != whole:  # a query follows at once; or it was a password with such a sign, where an @ comes later
+        host, slash, path = "" if "@" in rest[len(host) :] else host, "", ""
     path = path if scheme.lower() in ("s3", "gs") and not _PART.search(path) else re.split("[?#;]", path, maxsplit=1)[0]
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

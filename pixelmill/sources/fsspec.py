@@ -49,9 +49,10 @@ def _filesystem(protocol: str, options: tuple[tuple[str, Any], ...]) -> Any:
 def filesystem_files(
     address: str, delays: Sequence[float] | None = None, seconds: float | None = None
 ) -> FilesystemFiles:
-    """Where an address is looked at. `delays`: after which what may pass is asked again, unless after the usual ones;
-    `seconds`: how long an answer is waited for, if not by whoever asks (`watch`). Raises SourceError if its protocol is
-    unknown, or needs a package."""
+    """Where an address is looked at. `delays`: after which what may pass is asked again, unless after the usual ones
+    (for `status` and `read` only after these: who reads pictures asks again by himself); `seconds`: how long an answer
+    is waited for, if not by whoever asks (`watch`). Raises SourceError if its protocol is unknown, or needs a
+    package."""
     import fsspec
 
     protocol = address.partition("://")[0].lower()
@@ -93,8 +94,7 @@ class FilesystemFiles:
         self._seconds = seconds
 
     def status(self, address: str) -> Status:
-        with _as_oserror():
-            info = self._fs.info(self._path(address))
+        info = self._asked("info", self._path(address), delays=self._delays or ())
         if info.get("type") == "directory" or address.endswith("/"):
             raise IsADirectoryError(f"{shown(address)} is a folder")
         return _status(info)
@@ -102,8 +102,7 @@ class FilesystemFiles:
     def read(self, address: str, start: int = 0, stop: int | None = None, *, most: int) -> bytes:
         end = start + most + 1 if stop is None else min(stop, start + most + 1)
         try:
-            with _as_oserror():
-                data: bytes = self._fs.cat_file(self._path(address), start=start, end=end)
+            data: bytes = self._asked("cat_file", self._path(address), start=start, end=end, delays=self._delays or ())
         except (FileNotFoundError, PermissionError):
             raise
         except OSError:
@@ -178,7 +177,9 @@ class FilesystemFiles:
                 continue
             stack += reversed(self._inside(name))
 
-    def _asked(self, what: str, *args: Any, slowest: float = 0.0, **options: Any) -> Any:
+    def _asked(
+        self, what: str, *args: Any, slowest: float = 0.0, delays: Sequence[float] | None = None, **options: Any
+    ) -> Any:
         """What a method of fsspec's answers, asked again after what may pass; in time, where that is limited."""
         began = time.monotonic()
         end = math.inf if self._seconds is None else began + self._seconds + slowest
@@ -193,8 +194,10 @@ class FilesystemFiles:
                 return sync(self._fs.loop, getattr(self._fs, f"_{what}"), *args, timeout=left, **options)
 
         try:
-            return retried(once, lambda: time.monotonic() < end, delays=self._delays)
+            return retried(once, lambda: time.monotonic() < end, delays=self._delays if delays is None else delays)
         except TimeoutError as error:
+            if end == math.inf:
+                raise
             raise TimeoutError(str(error) or f"There was no answer within {end - began:.0f} s") from error
 
     def _path(self, address: str) -> str:

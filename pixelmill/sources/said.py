@@ -30,6 +30,7 @@ TAKEN: Final = frozenset(
         "row", "path", "source", "sha256", "width", "height",
         "format", "bytes", "frames", "decoded_as", "taken_at", "taken_offset", "camera", "lens",
         "latitude", "longitude", "altitude", "sharpness", "brightness", "contrast", "entropy",
+        "duplicate_of", "outlier", "cluster",
     }
 )  # fmt: skip
 """What a store itself says of a picture; what came with it by such a name gets its origin in front."""

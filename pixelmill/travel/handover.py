@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Final, Protocol, TypeVar
 
 from pixelmill.errors import HandoverUnreachable, PixelmillError, StoreError
 from pixelmill.sources.address import is_address, is_http, shown
+from pixelmill.sources.files import FileChanged, Files
 from pixelmill.sources.fsspec import filesystem_files
+from pixelmill.sources.local import LocalFiles
+from pixelmill.sources.ranges import RangeFile
 from pixelmill.sources.retry import retried
 from pixelmill.store.durable import make_folder_durably, write_durably
 
@@ -49,9 +53,10 @@ class Handover(Protocol):
         """Remove all that begin with `below/`, and what somebody who died left half-written there."""
 
 
-def handover_at(place: str) -> Handover:
-    """The hand-over place at a folder or an address. Raises StoreError for an address that cannot be written to."""
-    return ObjectHandover(place) if is_address(place) else FolderHandover(Path(place))
+def handover_at(place: str, seconds: float | None = None) -> FolderHandover | ObjectHandover:
+    """The hand-over place at a folder or an address, whose answers are waited for so long, if not for SECONDS. Raises
+    StoreError for an address that cannot be written to."""
+    return ObjectHandover(place, seconds) if is_address(place) else FolderHandover(Path(place))
 
 
 class FolderHandover:
@@ -79,6 +84,13 @@ class FolderHandover:
             return retried((self.folder / name).read_bytes)  # of another machine's disk, what was replaced is "stale"
         return None
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[RangeFile | None]:
+        """One to read pieces of, or None. Raises StoreError, at the end at the latest, where it was replaced meanwhile:
+        what was read may be of both."""
+        with self._in_words(f"read {name}"), _at_rest(LocalFiles(), str(self.folder / name)) as file:
+            yield file
+
     def names(self, below: str) -> Iterator[str]:
         with self._in_words(f"list {below or 'what was handed over'}"):
             found = [path for folder, _, files in os.walk(self.folder / below, onerror=_told)
@@ -97,6 +109,16 @@ class FolderHandover:
             _remove_all(self.folder / below)
         self._remove_empty((self.folder / below).parent)
 
+    def clear_halves(self, older: float) -> None:
+        """Remove what somebody who died left half-written, and to which nobody has written for so many seconds."""
+        with self._in_words("remove what is half-written"):
+            for folder, _, files in os.walk(self.folder, topdown=False):
+                for path in (Path(folder, name) for name in files if name.startswith(".") and name.endswith(".tmp")):
+                    with suppress(FileNotFoundError):
+                        if time.time() - path.stat().st_mtime > older:
+                            path.unlink()
+                            self._remove_empty(path.parent)
+
     def _remove_empty(self, folder: Path) -> None:
         with suppress(OSError):  # others lie there still
             while folder.is_relative_to(self.folder) and folder != self.folder:
@@ -114,12 +136,12 @@ class FolderHandover:
 class ObjectHandover:
     """A place at an address. One object is written at once, so there is never half of one."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seconds: float | None = None) -> None:
         self.address = address.rstrip("/")
         try:
             if is_http(address):
                 raise StoreError("HTTP gives files and takes none.")
-            self._files = filesystem_files(self.address, DELAYS, SECONDS)
+            self._files = filesystem_files(self.address, DELAYS, seconds or SECONDS)
         except (OSError, PixelmillError) as error:
             raise _unusable("hand over messages", shown(self.address), error) from error
 
@@ -128,6 +150,15 @@ class ObjectHandover:
 
     def get(self, name: str) -> bytes | None:
         return self._in_words(f"read {name}", lambda: _if_there(lambda: self._files.whole(self._at(name))))
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[RangeFile | None]:
+        """As that of a folder."""
+        try:
+            with _at_rest(self._files, self._at(name)) as file:
+                yield file
+        except OSError as error:
+            raise _unusable(f"read {name}", shown(self.address), error) from error
 
     def names(self, below: str) -> Iterator[str]:
         start = f"{below}/" if below else ""
@@ -143,6 +174,9 @@ class ObjectHandover:
     def clear(self, below: str) -> None:
         for name in self.names(below):
             self.remove(name)
+
+    def clear_halves(self, older: float) -> None:
+        """There are none."""
 
     def _at(self, name: str) -> str:
         return f"{self.address}/{name}".rstrip("/")
@@ -162,6 +196,20 @@ def _if_there(act: Callable[[], T]) -> T | None:
         if "bucket" in str(error).lower():
             raise
         return None
+
+
+@contextmanager
+def _at_rest(files: Files, address: str) -> Iterator[RangeFile | None]:
+    """A file, if it is there. Raises FileChanged where it is another one in the end."""
+    before = _if_there(lambda: files.status(address))
+    if before is None:
+        yield None
+        return
+    try:
+        yield RangeFile(files, address, before.size)
+    finally:
+        if _if_there(lambda: files.status(address)) != before:
+            raise FileChanged("It was replaced while it was read")
 
 
 def _remove_all(folder: Path) -> None:

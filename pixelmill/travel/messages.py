@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Annotated, Any, Final
@@ -97,6 +97,21 @@ def decode(data: bytes, kind: str, *, store_id: str | None = None) -> Message:
             "that one's run."
         )
     return Message(kind, said.store_id, said.run, said.header, _arrays(said.arrays, body, kind))
+
+
+def mentions(data: bytes, digests: Collection[bytes], texts: Collection[str]) -> bool:
+    """Whether a message, of whatever kind, has one of these sha256 or texts in it; also if it cannot be read."""
+    rest = memoryview(data)[len(_MAGIC) + _DIGEST :]
+    length = int.from_bytes(rest[:_LENGTH], "little")
+    try:
+        header = json.dumps(json.loads(_inflated(rest[_LENGTH : _LENGTH + length])), ensure_ascii=False)
+    except (ValueError, zlib.error, RecursionError):
+        return True
+    body = bytes(rest[_LENGTH + length :])
+    return (
+        any(digest in body or digest.hex() in header for digest in digests)
+        or any(json.dumps(text, ensure_ascii=False)[1:-1] in header for text in texts)
+    )  # fmt: skip
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import math
 import os
 import threading
 import time
@@ -92,14 +93,15 @@ def doing() -> str:
     return f"{_last.stage} {_last.what}"
 
 
-def answer(function: Callable[[], T], *, deadline: float | None = None, worker: str = "") -> T:
-    """What `function` gives, called in a thread that is left if it begins nothing new for too long.
+def answer(function: Callable[[], T], *, deadline: float | None = None, worker: str = "", most: float = math.inf) -> T:
+    """What `function` gives, called in a thread that is left if it begins nothing new for too long, or if it goes on
+    for `most` seconds after the deadline.
 
     Raises Unanswered then. `function` says by `begin` what it does, and before it changes anything that others see.
     """
     call = _Call(function)
     _crew.give(call)
-    patience = Patience(deadline)
+    patience = Patience(deadline, most)
     try:
         while not wait_for(call.future, LOOK):
             if patience.is_over(call.step):
@@ -118,10 +120,11 @@ def answer(function: Callable[[], T], *, deadline: float | None = None, worker: 
 
 
 class Patience:
-    """How long one step after the other is waited for, with or without a deadline."""
+    """How long one step after the other is waited for, with or without a deadline; at `most` so many seconds after
+    it."""
 
-    def __init__(self, deadline: float | None) -> None:
-        self._deadline = deadline
+    def __init__(self, deadline: float | None, most: float = math.inf) -> None:
+        self._deadline, self._most = deadline, most
         self._clock = RunningClock()
         self._step = Hang("", "")
         self._since = 0.0
@@ -147,6 +150,8 @@ class Patience:
         if stopping.asked():
             return stopping.is_over()
         if self._overtime is not None:
+            if now - self._overtime >= self._most:
+                return True
             overtime = max(OVERTIME_SECONDS, 3 * self._longest.get(step.stage, 0.0))
             return now - max(self._since, self._overtime) >= overtime
         return self.waited >= (COMPUTING_SECONDS if step.stage in COMPUTING else 1.2 * SILENT_SECONDS)

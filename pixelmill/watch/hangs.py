@@ -17,15 +17,16 @@ log = logging.getLogger(__name__)
 COMPUTING: Final = ("load", "embed")
 """The stages in which a model is at work; when one hangs, the process can do nothing more with its device."""
 
-
+DELIVERING: Final = "deliver"
+"""The stage of a delivery, which tells itself of its target that hangs."""
 _EXIT_SECONDS: Final = 60.0
 """Seconds that the exit of a process may take when something hangs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """What did not answer: the stage ("list", "read", "decode", "load", "embed"), the file or model, the source that it
-    is of, the worker that waited, and for how many seconds it did."""
+    """What did not answer: the stage ("list", "read", "decode", "load", "embed", "deliver"), the file, model or target,
+    the source that it is of, the worker that waited, and for how many seconds it did."""
 
     stage: str
     what: str

@@ -120,5 +120,5 @@ def _carry_out(number: int, handler: Any, frame: FrameType | None) -> None:
 
 def _say() -> None:
     log.warning(
-        "Asked to stop: the batch at hand is finished, and what is embedded is stored. A second signal ends it at once."
+        "Asked to stop: what is at hand is finished, and what is done is kept. A second signal ends it at once."
     )

@@ -21,6 +21,7 @@ from PIL import Image
 import pixelmill
 import pixelmill.run.steps
 from pixelmill import run
+from pixelmill.deliver.told import Checked, Delivered
 from pixelmill.run.job import Job
 from pixelmill.search.searcher import Hit
 from pixelmill.store.reader import MatrixView
@@ -42,11 +43,14 @@ found = store.search(["red", ("blue", -1)], image=[array, ("a.jpg", 0.5)], row=n
 assert_type(found, pixelmill.SearchResults)
 assert_type(found[0], Hit)
 assert_type(found[:2], tuple[Hit, ...])
+assert_type(pixelmill.deliver("s", "search"), Delivered)
+assert_type(pixelmill.deliver(Path("s"), "search", to="parquet:out", models=["m"], check=True), Checked)
 assert_type(store.rows_where("width > 1"), NDArray[np.int64])
 """
 WRONG = {
     'pixelmill.run("photos", sotre="x")': 'Unexpected keyword argument "sotre" for overloaded function "run"',
     'pixelmill.run("photos", batch_size="8")': "call-overload",
+    'pixelmill.deliver("s", "search", too="parquet:out")': 'Unexpected keyword argument "too"',
     'pixelmill.embed("a.jpg", precision="half")': "arg-type",
     'store.search(text=7)': "arg-type",
 }  # fmt: skip

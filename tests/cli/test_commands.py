@@ -76,7 +76,7 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
         "store", "started", "seconds", "sources", "images", "models", "bottleneck", "advice", "coverage", "folders",
         "failures", "nights", "notable", "warnings", "workers", "plan", "self_check", "failure", "failure_rate",
         "exceeded_failure_rate", "embedded_twice", "hung", "schema_version", "unreadable", "attention", "new_images",
-        "ended", "error", "steps", "columns", "facts",
+        "ended", "error", "steps", "columns", "facts", "deliveries", "heads",
     }  # fmt: skip
     assert report["images"] == {
         "seen": 4, "new": 4, "changed": 0, "moved": 0, "duplicate": 0, "removed": 0, "quarantined": 0,

@@ -95,6 +95,18 @@ def test_models_of_a_store_are_offered(here: Path) -> None:
         assert offered("export", "store", "out.npy", "--models", "") == [""]
 
 
+@pytest.mark.skipif(BASH is None, reason="no bash")
+def test_deliveries_of_the_settings_are_offered(here: Path) -> None:
+    """Each once; nothing of settings that are none."""
+    told = "".join(f'[[deliveries]]\nname = "{name}"\n' for name in ("search", "shop", "other"))
+    (here / "pixelmill.toml").write_text(told)
+    assert offered("deliver", "s") == ["search", "shop"]
+    assert offered("deliver", "search", "s") == ["shop"]
+    for none in ("deliveries = 3", "[[deliveries]]\nname = 3", "[deliveries", "deliveries = [3]"):
+        (here / "pixelmill.toml").write_text(none)
+        assert offered("deliver", "") == [""]
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_each_shell_has_its_part(shell: str, capfd: pytest.CaptureFixture[str]) -> None:
     """In its own words, for this command."""

@@ -13,7 +13,15 @@ from deployments.hours import FIRST, SLUGS, hours_of
 from deployments.kept import as_made, merge
 from pixelmill.errors import SettingsError
 from pixelmill.version import VERSION
-from settings import RunSettings, ScheduleSettings, Settings, WebSettings, WorkerSettings, load_settings
+from settings import (
+    DeliverySettings,
+    RunSettings,
+    ScheduleSettings,
+    Settings,
+    WebSettings,
+    WorkerSettings,
+    load_settings,
+)
 
 OLD, NEW, OTHER = ["0 22 * * *", "UTC"], ["0 23 * * *", "UTC"], ["0 1 * * *", "UTC"]
 
@@ -127,9 +135,11 @@ def test_a_description_says_what_is_left_empty_means() -> None:
     settings = Settings(
         run=RunSettings(sources=("/photos|a", "https://me:secret@host/b?key=1"), store=Path("/store")),
         web=WebSettings(url="http://host", token="t" * 16),
+        deliveries=(DeliverySettings(name="search", to="postgresql://app@db/photos?sslkey=secret", models=("a",)),),
     )
     told = describe("nightly", "Every night.", settings)
     assert told.startswith("Every night.\n\n")
+    assert "| deliveries | search to postgresql://db/photos |" in describe("deliver", "On demand.", settings)
     for row in ("| sources | /photos\\|a, https://host/b |", "| store | /store |", "| deadline | 06:00 |"):
         assert row in told
     assert "secret" not in told

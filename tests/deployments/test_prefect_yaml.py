@@ -86,13 +86,15 @@ def test_a_wrong_key_or_value_is_found(where: list[Any], key: str, value: object
 
 
 def test_the_deployments_are_those_of_the_documents() -> None:
-    """`nightly`, `vectorize`, `demo`, one `embed` for each pool, `maintain`, `index`, `digest`."""
+    """`nightly`, `vectorize`, `demo`, one `embed` for each pool, `deliver`, `evaluate`, `maintain`, `index`, `digest`."""
     assert [deployment["name"] for deployment in DEPLOYMENTS] == [
         "nightly",
         "vectorize",
         "demo",
         "embed-cpu",
         "embed-gpu",
+        "deliver",
+        "evaluate",
         "maintain",
         "index",
         "digest",

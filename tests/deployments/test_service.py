@@ -23,7 +23,7 @@ from deployments.set_up import ZOMBIES, install_automation
 from deployments.ui import shipped_variables
 from settings import load_settings
 from tests.support import waiting
-from tests.support.deployed import inventory, nights
+from tests.support.deployed import DEPLOYED, inventory, nights
 from tests.support.gallery import served
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 from tests.support.services import PASSWORD, postgres, postgres_programs, redis
@@ -96,9 +96,10 @@ def names_of(model: Any) -> set[str]:
 
 
 def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sources, store, models, workers and hours reach Pixelmill through variables that it knows."""
+    """Sources, store, models, workers, deliveries and hours reach Pixelmill through variables that it knows."""
     values = {"MODELS": "resnet18,vit_b_16", "FAN_OUT": "workers", "WORKERS": '[{"name": "gpu0", "work_pool": "gpu"}]'}
     values |= {"NIGHTLY": "0 20 * * *", "DEADLINE": "8h"}
+    values |= {"DELIVERIES": '[{"name": "search", "to": "qdrant://q:6333", "models": ["vit_b_16"]}]'}
     for name, value in SERVICES["worker-gpu"]["environment"].items():
         if name.startswith("PIXELMILL_"):
             monkeypatch.setenv(name, re.sub(r"\$\{(\w+):-[^}]*\}", lambda found: values[found[1]], value))
@@ -107,6 +108,7 @@ def test_the_workers_of_compose_have_settings(monkeypatch: pytest.MonkeyPatch) -
     assert settings.run.models == ("resnet18", "vit_b_16")
     assert settings.run.handover == "/handover"
     assert [worker.work_pool for worker in settings.workers] == ["gpu"]
+    assert [delivery.to for delivery in settings.deliveries] == ["qdrant://q:6333"]
     assert (settings.schedule.nightly, settings.schedule.deadline) == ("0 20 * * *", "8h")
 
 
@@ -225,16 +227,7 @@ def test_the_stack_runs_on_postgres_and_redis(stack: PrefectServer) -> None:
     limit = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
     with stack.used(), get_client(sync_client=True) as client:
         found = inventory(client)
-        assert found["deployments"] == [
-            "demo",
-            "digest",
-            "embed-cpu",
-            "embed-gpu",
-            "index",
-            "maintain",
-            "nightly",
-            "vectorize",
-        ]
+        assert found["deployments"] == DEPLOYED
         assert (len(found["schedules"]), len(found["automations"])) == (3, 1)
         wait_until(lambda: nights(client), 300, "the next nights to be scheduled")
         waiting.deploy("one", "cpu", concurrency_limit=limit)

@@ -24,7 +24,7 @@ from prefect.states import Running
 
 from deployments.ui import home_of, is_alive, shipped_variables
 from tests.support import waiting
-from tests.support.deployed import inventory
+from tests.support.deployed import DEPLOYED, inventory
 from tests.support.prefect_server import ROOT, PrefectServer, wait_until
 
 UP = "(Ctrl-C stops everything)"
@@ -149,8 +149,7 @@ def test_all_comes_up_once_and_goes_down_whole(terminal: Terminal, demo_store: P
     server = terminal.server
     with terminal.open() as process, server.used(), get_client(sync_client=True) as client:
         first = inventory(client)
-        names = ["demo", "digest", "embed-cpu", "embed-gpu", "index", "maintain", "nightly", "vectorize"]
-        assert first["deployments"] == names
+        assert first["deployments"] == DEPLOYED
         assert {"cpu", "gpu"} <= set(first["pools"])
         assert first["schedules"] == ["daily", "nightly", "weekly"]
         assert not [one for one in client.read_deployments() for schedule in one.schedules if schedule.active]

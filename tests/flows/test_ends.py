@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,25 @@ import pytest
 from flows._ends import WITH_WARNINGS, reported
 from flows.index import index
 from flows.maintain import maintain
-from flows.vectorize import vectorize
-from pixelmill.errors import SourceError, TooManyRefused
+from flows.vectorize import AS_TASKS, vectorize
+from pixelmill.deliver import targets
+from pixelmill.deliver.delivery import Delivery
+from pixelmill.deliver.parquet import ParquetTarget
+from pixelmill.deliver.told import Delivered
+from pixelmill.errors import DeliveryFailed, SourceError, TargetUnavailable, TooManyRefused
+from pixelmill.report.deliveries import failure
 from pixelmill.report.markdown import plain
 from pixelmill.report.model import ImageCounts, RunReport
+from pixelmill.run.retries import DELIVERY
 from pixelmill.run.unreadable import EMPTY, UnreadableSource
 from pixelmill.store.readonly import ledger_of
 from settings import load_settings
 from settings.job import make_job
 from tasks._artifacts import key_of
+from tasks.deliver import deliver_changes
 from tests.conftest import SavePicture
 from tests.support.artifacts import artifacts_of
+from tests.support.delivered import rows_in, settings
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 MODEL = "efficientnet_lite0"
@@ -69,6 +78,17 @@ def test_a_missing_source_warns_or_fails_as_the_settings_say() -> None:
         assert state.message.endswith("500 of 500 images of /photos could not be read: the source is empty.")
 
 
+@pytest.mark.usefixtures("deployed")
+def test_a_delivery_that_is_required_fails_a_deployed_run() -> None:
+    """Its state says which, and why; who asks for its result gets the error."""
+    done = (Delivered(name="search", to="parquet:/out", required=True, problem="The disk is full"),)
+    state = end(NIGHT.model_copy(update={"deliveries": done, "failure": failure(done)}))
+    assert state.is_failed()
+    assert "The delivery search, which is required, failed: The disk is full. The next run tries" in state.message
+    with pytest.raises(DeliveryFailed, match="The disk is full"):
+        state.result()
+
+
 def test_the_command_gets_its_report_whatever_the_end() -> None:
     """It has exit codes for it; the state in Prefect is not plainly Completed all the same."""
     bad = NIGHT.model_copy(update={"failure_rate": 0.5, "exceeded_failure_rate": True})
@@ -96,6 +116,33 @@ def test_every_state_says_what_was_done(tmp_path: Path, save_picture: SavePictur
     told = f"4 of 4 images of {sources[0]} could not be read: the source is gone."
     assert (gone.name, gone.message) == (WITH_WARNINGS, f"Nothing new. All 3 images are embedded with {MODEL}. {told}")
     assert plain(told) in artifacts_of(gone)[key_of("report", "store")]
+
+
+def test_a_run_delivers_and_says_what_it_could_not(
+    tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tasks of their own, each tried again where that may help. What fails costs a warning, with its words."""
+    save_picture(tmp_path / "photos" / "a.png")
+    settings("search", "down", models=(MODEL,))
+    tried = deliver_changes.with_options(retry_delay_seconds=0, retry_jitter_factor=None)
+    monkeypatch.setattr("flows.vectorize.AS_TASKS", replace(AS_TASKS, deliver=tried))
+    asked: list[str] = []
+
+    def opened(delivery: Delivery) -> ParquetTarget:
+        asked.append(delivery.name)
+        if delivery.name == "down":
+            raise TargetUnavailable("Expected an answer. The database is down.")
+        return ParquetTarget(delivery)
+
+    monkeypatch.setitem(targets._OPENERS, "parquet", opened)
+    told = vectorize([str(tmp_path / "photos")], store="store", precision="float32", return_state=True)
+    assert told.name == WITH_WARNINGS
+    assert "The delivery down to parquet:" in told.message
+    assert "The database is down. It was never equal yet." in told.message
+    assert asked == ["search", *["down"] * (len(DELIVERY.pauses) + 1)]
+    assert [done.sent for done in told.result().deliveries] == [1, 0]
+    assert len(rows_in("out", "search")) == 1
+    assert "## Deliveries" in artifacts_of(told)[key_of("report", "store")]
 
 
 def test_a_night_that_begins_after_its_deadline_ends_at_once(

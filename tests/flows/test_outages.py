@@ -30,6 +30,8 @@ from tests.support.prefect_server import PrefectServer, wait_until
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 MODEL = "efficientnet_lite0"
 IMAGES = 200
+MANY = 1200
+"""As many as take longer than a line of the log, on a quick machine too."""
 SOON = 400.0
 AWAY = 75.0
 """Seconds for which the server is away: longer than Prefect asks for by default."""
@@ -55,9 +57,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 
 
 @pytest.fixture
-def config(tmp_path: Path, save_picture: SavePicture) -> str:
+def config(tmp_path: Path, save_picture: SavePicture, request: pytest.FixtureRequest) -> str:
     """Settings with sources whose images take a while, and a store that is written to every few seconds."""
-    for seed in range(IMAGES):
+    for seed in range(getattr(request, "param", IMAGES)):
         save_picture(tmp_path / "photos" / f"{seed:03}.png", seed)
     file = tmp_path / "pixelmill.toml"
     file.write_text(
@@ -150,6 +152,7 @@ def slot_seconds(server: PrefectServer) -> float:
     )
 
 
+@pytest.mark.parametrize("config", [MANY], indirect=True)
 def test_a_run_outlives_a_server_that_is_away(server: PrefectServer, config: str, tmp_path: Path) -> None:
     """It goes on embedding meanwhile, and when the server is back it has the right state, and the lines of its log from
     when nobody took them."""
@@ -165,7 +168,7 @@ def test_a_run_outlives_a_server_that_is_away(server: PrefectServer, config: str
         server.start()
         state = server.wait_for(run, seconds=SOON)
         assert (state.name, state.is_completed()) == ("Completed", True)
-        assert embedded(tmp_path / "store") == IMAGES
+        assert embedded(tmp_path / "store") == MANY
         assert server.wait_for(start(config), seconds=SOON).name == "Completed"
         lines = log_of(run)
     assert [line for line in lines if away < line.timestamp < back and line.name.startswith("pixelmill")]

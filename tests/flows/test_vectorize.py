@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prefect import Task
+from safetensors.numpy import save_file
 
 from flows.maintain import maintain
-from flows.vectorize import vectorize
+from flows.vectorize import AS_TASKS, vectorize
 from pixelmill import catalog
 from pixelmill.errors import DeviceUnavailable, SourceError, StoreDamaged, UnknownModel
 from pixelmill.models.load import load
@@ -228,3 +230,18 @@ def test_a_long_run_keeps_its_plan(photos: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Intake, "order", order)
     report = vectorize([str(photos)], store="store", precision="float32")
     assert (report.models[MODEL].embedded, report.models[MODEL].pending) == (6, 0)
+
+
+def test_heads_are_a_step_of_the_night(photos: Path) -> None:
+    """A task of its own after publishing, whose columns are in the store; the report in the browser tells of it."""
+    weight = np.random.default_rng(0).standard_normal((2, 1280)).astype(np.float32)
+    save_file({"weight": weight}, "tone.safetensors", metadata={"labels": '["warm", "cold"]'})
+    Path("pixelmill.toml").write_text(
+        f'[heads.tone]\nkind = "file"\nmodel = "{MODEL}"\nfile = "tone.safetensors"\n'
+    )  # fmt: skip
+    state = vectorize([str(photos)], store="store", precision="float32", return_state=True)
+    assert state.result().heads[0].rows == 6
+    logits = Store("store")[MODEL].read() @ weight.T
+    assert list(Store("store").columns["tone"]) == [("warm", "cold")[n] for n in logits.argmax(axis=1)]
+    assert "| `tone` | file |" in artifacts_of(state)[key_of("report", Path("store").absolute())]
+    assert isinstance(AS_TASKS.heads, Task)

@@ -55,7 +55,7 @@ def test_a_step_that_fails_once_is_done_again(
     job: Job, where: object, step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After it did its work, which is the worst moment: nothing is counted or kept twice."""
-    monkeypatch.setattr(retries.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(retries, "pause", lambda _seconds: None)
     real, failures = getattr(where, step), [StoreBusy("a backup keeps the ledger locked")]
 
     def fails_once(*args: Any, **named: Any) -> Any:

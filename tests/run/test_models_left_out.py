@@ -35,7 +35,7 @@ IMAGES = 6
 @pytest.fixture
 def job(tmp_path: Path, save_picture: SavePicture, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A run over six pictures with three models."""
-    monkeypatch.setattr(retries.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(retries, "pause", lambda _seconds: None)
     (tmp_path / "weights").write_bytes(b"weights")
     for seed in range(IMAGES):
         save_picture(tmp_path / f"photos/{seed}.png", seed)

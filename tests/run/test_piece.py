@@ -147,7 +147,7 @@ def test_pieces_come_to_the_same_as_one(fan_out: str, job: Job, monkeypatch: pyt
 
 def test_a_piece_that_is_stored_is_not_done_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails after its work is tried again: it goes on with what follows."""
-    monkeypatch.setattr("pixelmill.run.retries.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("pixelmill.run.retries.pause", lambda _seconds: None)
     real, failures = direct.embed_and_store, [StoreBusy("once"), StoreBusy("twice")]
 
     def fails(work: AtWork, order: ShardOrder, intake: Intake) -> ShardOrder | None:

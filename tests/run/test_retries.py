@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
-from pixelmill.errors import DeviceUnavailable, StoreBusy, StoreDamaged, WeightsRefused, WeightsUnavailable
+from pixelmill.errors import (
+    DeliveryLeft,
+    DeliveryRefused,
+    DeviceUnavailable,
+    StoreBusy,
+    StoreDamaged,
+    TargetUnavailable,
+    WeightsRefused,
+    WeightsUnavailable,
+)
 from pixelmill.run import direct, retries
-from pixelmill.run.retries import DOWNLOAD, SHARD, STORE, Retries, may_pass
+from pixelmill.run.retries import DELIVERY, DOWNLOAD, SHARD, STORE, Retries, may_pass
 from pixelmill.run.steps import Steps
+from pixelmill.watch import stopping
 
 PASSING = [
     WeightsUnavailable("the server is busy"),
@@ -18,11 +30,14 @@ PASSING = [
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     MemoryError(),
     StoreBusy("a backup keeps the ledger locked"),
+    TargetUnavailable("the database is down"),
 ]
 STAYING = [
     WeightsRefused("another sha256"),
     StoreDamaged("a part is missing"),
     DeviceUnavailable("no GPU"),
+    DeliveryRefused("a wrong password"),
+    DeliveryLeft("it hangs"),
     TypeError("a bug"),
     AttributeError("a bug"),
     KeyboardInterrupt(),
@@ -33,7 +48,7 @@ STAYING = [
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that would have been made."""
     pauses: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", pauses.append)
+    monkeypatch.setattr(retries, "pause", pauses.append)
     return pauses
 
 
@@ -69,7 +84,7 @@ def test_what_will_stay_is_told_at_once(error: BaseException, slept: list[float]
     assert slept == []
 
 
-@pytest.mark.parametrize("policy", [DOWNLOAD, SHARD])
+@pytest.mark.parametrize("policy", [DOWNLOAD, SHARD, DELIVERY])
 def test_pauses_grow_and_scatter(policy: Retries, slept: list[float]) -> None:
     """Twice as long each time, and no two alike."""
     first = policy.pauses[0]
@@ -80,6 +95,17 @@ def test_pauses_grow_and_scatter(policy: Retries, slept: list[float]) -> None:
     tries = len(policy.pauses)
     assert all(0.5 * p <= s <= 1.5 * p for p, s in zip(policy.pauses * 2, slept, strict=True))
     assert slept[:tries] != slept[tries:]
+
+
+def test_a_pause_ends_when_the_process_is_asked_to_stop() -> None:
+    """Nobody who stops a run waits for what it would try again."""
+    began = time.monotonic()
+    threading.Timer(0.3, stopping.ask).start()
+    try:
+        retries.pause(60.0)
+    finally:
+        stopping.forget()
+    assert time.monotonic() - began < 10
 
 
 def test_each_step_of_a_run_here_is_tried_again() -> None:

@@ -9,6 +9,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from pydantic import BaseModel, ValidationError
 
+DEPLOYED = [
+    "deliver", "demo", "digest", "embed-cpu", "embed-gpu", "evaluate", "index", "maintain", "nightly", "vectorize",
+]  # fmt: skip
+"""All that a start makes."""
+
 
 def inventory(client: SyncPrefectClient) -> dict[str, list[str]]:
     """All that a start makes, by name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import shutil
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,12 @@ def _calls(log: memoryview, root: Path) -> Iterator[Call]:
         kind, offset, size, *lengths = _HEAD.unpack(take(_HEAD.size))
         path, second = (os.path.relpath(os.fsdecode(take(n)), root) if n else "" for n in lengths)
         yield Call(Kind(kind), path, second, offset, take(size))
+
+
+def answer_of(module: str, shim: Path, job: dict[str, Any]) -> Any:
+    """What a module answers, as JSON, that is run with the library loaded and gets a job."""
+    environment = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": str(SOURCE.parents[2])}
+    command = [sys.executable, "-m", module, json.dumps(job)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -9,7 +9,6 @@ import ctypes
 import json
 import os
 import shutil
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,7 +26,9 @@ from tests.support.acknowledged import (
     check_nothing_is_kept_for_ever,
     work,
 )
-from tests.support.shim import Call, loaded, read_log
+from tests.support.shim import Call, answer_of, loaded, read_log
+
+MODULE = "tests.support.shimmed"
 
 STORE = "home/store"
 SHARES = min(os.cpu_count() or 1, 4)
@@ -63,14 +64,14 @@ def asdict_key(done: Acknowledged) -> tuple[int, int, int]:
 def record(shim: Path, root: Path, commits: int) -> Recorded:
     """Run `commits` commits below `root`, which is not there yet, and log every call."""
     log = root.with_suffix(".log")
-    acknowledged = _run(shim, {"do": "record", "root": str(root), "commits": commits, "log": str(log)})
+    acknowledged = answer_of(MODULE, shim, {"do": "record", "root": str(root), "commits": commits, "log": str(log)})
     return Recorded(read_log(log, root), [(at, Acknowledged(**done)) for at, done in acknowledged])
 
 
 def kill_at(shim: Path, roots: dict[int, Path], commits: int) -> list[Acknowledged]:
     """Kill a run at each of the calls named, each below a root of its own; what each had acknowledged."""
     job = {"do": "kill", "roots": {str(k): str(root) for k, root in roots.items()}, "commits": commits}
-    return [Acknowledged(**done) for done in _run(shim, job)]
+    return [Acknowledged(**done) for done in answer_of(MODULE, shim, job)]
 
 
 def refuse_at(
@@ -84,19 +85,11 @@ def refuse_at(
     job = {"do": "refuse", "commits": commits, "error": error, "for_good": for_good, "untidy": list(untidy)}
 
     def share_of(share: int) -> list[Refused]:
-        told = _run(shim, job | {"root": f"{root}-{share}", "numbers": list(numbers[share::SHARES])})
+        told = answer_of(MODULE, shim, job | {"root": f"{root}-{share}", "numbers": list(numbers[share::SHARES])})
         return [Refused(**one) for one in told]
 
     with ThreadPoolExecutor(SHARES) as pool:
         return sorted((one for told in pool.map(share_of, range(SHARES)) for one in told), key=lambda one: one.number)
-
-
-def _run(shim: Path, job: dict[str, Any]) -> Any:
-    environment = {**os.environ, "LD_PRELOAD": str(shim), "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "tests.support.shimmed", json.dumps(job)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def _record(shim: ctypes.CDLL, job: dict[str, Any]) -> list[tuple[int, dict[str, int]]]:

@@ -298,3 +298,14 @@ def rows_by_content(folder: Path) -> dict[bytes, int]:
 
 def manifest_of(folder: Path) -> Manifest:
     return Store(folder).manifest
+
+
+def same_rows(columns: Columns, before: Columns, rows: Sequence[int]) -> bool:
+    """Whether these rows are as they were before, in all that there was."""
+    pairs = [(columns.get(name), values) for name, values in before.items()]
+    return all(now is not None and _same(now[list(rows)], values[list(rows)]) for now, values in pairs)
+
+
+def _same(now: np.ndarray, before: np.ndarray) -> bool:
+    equal = (now == before) | ((now != now) & (before != before))
+    return bool(np.all(equal))

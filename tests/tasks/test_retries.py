@@ -12,6 +12,7 @@ from pixelmill.run.retries import DOWNLOAD, SHARD, STORE, Retries
 from tasks._retries import may_pass
 from tasks.discover import discover_images
 from tasks.embed import embed_for_others, embed_shard
+from tasks.heads import fill_heads
 from tasks.plan import plan_work
 from tasks.publish import publish_changes
 from tasks.report import report_run
@@ -19,7 +20,7 @@ from tasks.weights import fetch_weights
 
 TASKS: list[tuple[Task[Any, Any], Retries]] = [
     (discover_images, STORE), (fetch_weights, DOWNLOAD), (plan_work, STORE), (embed_shard, SHARD),
-    (embed_for_others, SHARD), (publish_changes, STORE), (report_run, STORE),
+    (embed_for_others, SHARD), (publish_changes, STORE), (fill_heads, STORE), (report_run, STORE),
 ]  # fmt: skip
 
 

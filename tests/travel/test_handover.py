@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,29 @@ class Contract:
         assert {len(set(data)) for data in seen if data is not None} == {1}
         assert {len(data or b"") for data in seen} == {300_000}
 
+    def test_pieces_of_one(self, place: str) -> None:
+        """What is asked for is read, from wherever it begins; what is not there is None."""
+        here = handover_at(place)
+        here.put("1/rows", bytes(range(256)))
+        with here.opened("1/rows") as file:
+            assert file
+            assert (file.size, file.part(250, 300), file.read(3)) == (256, bytes(range(250, 256)), b"\0\1\2")
+        with here.opened("1/none") as file:
+            assert file is None
+
+    @pytest.mark.parametrize("after", [b"two", None], ids=["replaced", "removed"])
+    def test_one_that_is_another_while_pieces_are_read(self, place: str, after: bytes | None) -> None:
+        """Nobody takes pieces of two for one."""
+        here, there = handover_at(place), handover_at(place)
+        here.put("1/rows", b"one")
+        opened = here.opened("1/rows")
+        file = opened.__enter__()
+        assert file
+        assert file.part(0, 1) == b"o"
+        there.remove("1/rows") if after is None else there.put("1/rows", after)
+        with pytest.raises(StoreError, match="replaced while it was read"):
+            opened.__exit__(None, None, None)
+
 
 class TestFolder(Contract):
     @pytest.fixture
@@ -110,6 +134,19 @@ class TestFolder(Contract):
         assert list(place.names("store")) == ["store/1/rows-0-a"]
         place.clear("store/1")
         assert list((tmp_path / "runs").iterdir()) == []
+
+    def test_what_is_half_written_goes_once_it_is_old(self, tmp_path: Path) -> None:
+        """With its folder, where nothing else lies there; what somebody may still be at stays."""
+        place = FolderHandover(tmp_path / "runs")
+        place.put("1/a", b"x")
+        for name, age in {"1/.b.0123abcd.tmp": 7200, "2/.c.0123abcd.tmp": 7200, "1/.d.0123abcd.tmp": 60}.items():
+            path = tmp_path / "runs" / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"half")
+            os.utime(path, (time.time() - age,) * 2)
+        place.clear_halves(3600)
+        left = {path.relative_to(tmp_path / "runs").as_posix() for path in (tmp_path / "runs").rglob("*")}
+        assert left == {"1", "1/a", "1/.d.0123abcd.tmp"}
 
     def test_a_folder_that_goes_meanwhile(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Who removes the last one beside it takes the folder away before the new one is in it: it is made again."""
@@ -183,7 +220,7 @@ class TestS3(Contract):
             with pytest.raises(StoreError, match=r"at s3://nobucket/here\. .*bucket.*\[run\] handover"):
                 act()
 
-    @pytest.mark.parametrize("act", ["pipe_file", "cat_file", "rm_file", "call_s3"])
+    @pytest.mark.parametrize("act", ["pipe_file", "cat_file", "rm_file", "call_s3", "info"])
     def test_a_network_that_fails_for_a_moment(self, place: str, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each question is asked again, and nothing is told; where it fails on and on, what the last one said is."""
         monkeypatch.setattr(handover, "DELAYS", (0.0, 0.0, 0.0))
@@ -215,10 +252,16 @@ class TestS3(Contract):
         forget_connections()
 
 
+def _looked_at(place: Any) -> None:
+    with place.opened("1/a"):
+        pass
+
+
 def use(place: Handover, act: str) -> None:
     acts: dict[str, Any] = {
         "pipe_file": lambda: place.put("1/a", b"x"), "cat_file": lambda: place.get("1/a"),
         "rm_file": lambda: place.remove("1/a"), "call_s3": lambda: list(place.names("1")),
+        "info": lambda: _looked_at(place),
     }  # fmt: skip
     acts[act]()
 
