@@ -32,7 +32,7 @@ test: $(WHOLE)
 	$(PYTEST)
 
 test-slow: $(WHOLE)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations=40
 
 test-system: $(WHOLE)
 	$(BIN)/python -m pytest -m system
