@@ -43,7 +43,14 @@ def heard() -> Iterator[None]:
     outside.setblocking(False)
     threading.Thread(target=_watch, args=(inside, mine), daemon=True).start()
     # The kernel's word that a signal came: it is heard though the main thread hangs, and whoever else handles it.
-    signal.set_wakeup_fd(outside.fileno(), warn_on_full_buffer=False)
+    told = signal.set_wakeup_fd(outside.fileno(), warn_on_full_buffer=False)
+
+    def put_back() -> None:
+        signal.set_wakeup_fd(told)  # ahead of the close: a signal is written into whatever has that number next
+        outside.close()
+        for number in mine:
+            signal.signal(number, before[number])
+
     for number in mine:
         signal.signal(number, _once)
     try:
@@ -51,10 +58,10 @@ def heard() -> Iterator[None]:
     except KeyboardInterrupt:
         outside.detach()  # whatever still holds this process up is ended by the watch
         raise
-    signal.set_wakeup_fd(-1)
-    outside.close()
-    for number in mine:
-        signal.signal(number, before[number])
+    except BaseException:
+        put_back()
+        raise
+    put_back()
 
 
 def exit_code(stop: BaseException) -> int:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 
+from pixelmill.cli import signals
+from pixelmill.cli.main import _exit_code
+from pixelmill.errors import SettingsError
 from tests.conftest import SavePicture
 from tests.support.prefect_server import having, wait_until
 
@@ -43,6 +48,26 @@ def started(waiting: str, **how: object) -> subprocess.Popen[bytes]:
     )  # type: ignore[call-overload]  # fmt: skip
     assert process.stdout.readline() == b"ready\n"
     return process
+
+
+@pytest.mark.parametrize("raised", [None, SettingsError("Expected a number."), click.exceptions.Exit(3), OSError("no")])
+def test_signals_are_as_before_however_a_command_ends(raised: Exception | None) -> None:
+    """Nothing hears them any more: a file that got the number of what did would have a byte written into it."""
+
+    def command() -> None:
+        if raised:
+            raise raised
+
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    with socket.socket() as ours:
+        ours.setblocking(False)
+        signal.set_wakeup_fd(ours.fileno())
+        try:
+            _exit_code(command)
+        finally:
+            told = signal.set_wakeup_fd(-1)
+        assert told == ours.fileno()
+    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
