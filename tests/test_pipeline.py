@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pixelmill.embedding import embedder, inputs, reader
-from pixelmill.embedding.precision import fastest_precision
+from pixelmill.embedding.precision import PrecisionFound, fastest_precision
 from pixelmill.embedding.progress import telling
 from pixelmill.embedding.shard import Result
 from pixelmill.embedding.targets import Target
@@ -136,21 +137,65 @@ def test_whoever_listens_is_told_of_what_is_embedded(files: list[FoundFile]) -> 
     assert told == [("one", 4), ("one", 4), ("one", 2)]
 
 
-def test_a_precision_that_does_not_hold_is_not_chosen() -> None:
-    """However fast bfloat16 is, cosine below 0.999 rules it out; without pictures to measure it is float32."""
+class Paced(BlockMeans):
+    """A model with a pace of its own in float32, and one below, where it may make other vectors; notes its batches."""
 
-    class Lossy(BlockMeans):
-        def _cast(self, dtype: torch.dtype) -> None:
-            self.lossy = dtype != torch.float32
+    def __init__(self, *, plain: float, lower: float, is_lossy: bool = False) -> None:
+        super().__init__(spec_of("one", Path()), "")
+        self.pauses, self.is_lossy = {torch.float32: plain, torch.bfloat16: lower}, is_lossy
+        self.batches: list[tuple[torch.dtype, int]] = []
 
-        def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
-            values = super().encode_image(pixels.float())
-            return values.flip(1) if getattr(self, "lossy", False) else values + 0 * torch.randn(500_000).sum()
+    def __deepcopy__(self, memo: dict[int, object]) -> Paced:
+        other = Paced(plain=0.0, lower=0.0)
+        other.__dict__ |= {"pauses": self.pauses, "is_lossy": self.is_lossy, "batches": self.batches}
+        return other
 
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.batches.append((pixels.dtype, len(pixels)))
+        time.sleep(self.pauses[pixels.dtype])
+        values = super().encode_image(pixels.float())
+        return values.flip(1) if self.is_lossy and pixels.dtype != torch.float32 else values
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "timed"),
+    [
+        (Paced(plain=0.03, lower=0.01), "bfloat16", True),
+        (Paced(plain=0.01, lower=0.03), "float32", True),
+        (Paced(plain=0.03, lower=0.001, is_lossy=True), "float32", False),
+    ],
+    ids=["faster", "slower", "lossy"],
+)
+def test_the_fastest_precision_that_holds_is_chosen(model: Paced, precision: str, timed: bool) -> None:
+    """By its pace beside float32's; however fast one is, a cosine below 0.999 rules it out. What was found is told."""
+    found = fastest_precision(model, pictures(40), batch_size=64)
+    (tried,) = found.tried
+    assert (found.precision, found.pictures, tried.precision) == (precision, 32, "bfloat16")
+    assert (tried.speed is not None) == timed
+    assert (tried.least_cosine >= 0.999) == timed
+    if tried.speed:
+        assert (tried.speed > 1.5) == (precision == "bfloat16")
+
+
+@pytest.mark.parametrize(("batch_size", "pass_of"), [(64, [64]), (32, [32]), (8, [8] * 4), (24, [24] * 2)])
+def test_a_precision_is_measured_in_batches_of_the_run(batch_size: int, pass_of: list[int]) -> None:
+    """Full ones, of 32 pictures or as many more as it takes; a few pictures are repeated, and compared once each."""
+    model = Paced(plain=0.0, lower=0.0, is_lossy=True)
+    found = fastest_precision(model, pictures(3), batch_size=batch_size)
+    assert model.batches == [(dtype, size) for dtype in (torch.float32, torch.bfloat16) for size in pass_of]
+    assert (found.precision, found.pictures, found.batch_size) == ("float32", 3, batch_size)
+
+
+def test_without_pictures_no_precision_is_measured() -> None:
+    """It is float32 then."""
+    model = Paced(plain=0.0, lower=0.0)
+    assert fastest_precision(model, [], batch_size=32) == PrecisionFound("float32", 0, 32)
+    assert model.batches == []
+
+
+def pictures(count: int) -> list[np.ndarray]:
     random = np.random.default_rng(1)
-    samples = [random.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(4)]
-    assert fastest_precision(Lossy(spec_of("one", Path()), ""), samples) == "float32"
-    assert fastest_precision(Lossy(spec_of("one", Path()), ""), []) == "float32"
+    return [random.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(count)]
 
 
 def test_a_device_is_given_the_next_batch_before_the_last_is_collected(

@@ -16,7 +16,7 @@ from pixelmill.heads.told import HeadReport
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.report.attention import attention, end_of
 from pixelmill.report.bottleneck import advice
-from pixelmill.report.by_model import by_model, facts_report, filled_by, pending_now
+from pixelmill.report.by_model import NOTHING_MEASURED, Measured, by_model, facts_report, filled_by, pending_now
 from pixelmill.report.columns import with_beside
 from pixelmill.report.deliveries import failure as undelivered
 from pixelmill.report.history import comparable, night, notable, recorded, usual
@@ -55,7 +55,7 @@ def build(
     done: Sequence[ShardReport], *, started: float, seconds: float, warnings: Sequence[str] = (), plan: str = "",
     lost: Sequence[str] = (), columns: ColumnsReport = NOTHING_JOINED, heads: Sequence[HeadReport] = (),
     deliveries: Sequence[Delivered] = (), ended: Ended = "done", error: str = "",
-    steps: Mapping[str, float] = _NONE, to_the_end: bool = True,
+    steps: Mapping[str, float] = _NONE, to_the_end: bool = True, measured: Measured = NOTHING_MEASURED,
 ) -> RunReport:  # fmt: skip
     """The report of a run: counts of images and, for each model, of vectors. Nothing is written.
 
@@ -86,7 +86,7 @@ def build(
         steps=dict(steps),
         sources=dict(scan.folders),
         images=_images(ledger, scan, changes, fingerprints),
-        models=by_model(job, store, ledger, scan, filled, pending, total, workers),
+        models=by_model(job, store, ledger, scan, filled, pending, total, workers, measured),
         facts=facts_report(job, store, pending, total),
         bottleneck=total.timing.bottleneck,
         advice=advice(total, matrices),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
+from pixelmill.embedding.precision import PrecisionFound
 from pixelmill.plan import NO_MATRIX, count_pending
-from pixelmill.report.model import FactsReport, ModelReport
+from pixelmill.report.model import FactsReport, ModelReport, PrecisionOrigin
 from pixelmill.run.facts import facts_of
 from pixelmill.run.job import Job
 from pixelmill.run.matrices import existing_matrices
@@ -14,6 +17,10 @@ from pixelmill.run.scan import Scan
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Fillable, Matrix
 from pixelmill.store.reader import Store
+
+Measured = Mapping[str, PrecisionFound]
+"""By model, how its precision was found in a run."""
+NOTHING_MEASURED: Final[Measured] = MappingProxyType({})
 
 
 def pending_now(
@@ -28,6 +35,7 @@ def pending_now(
 def by_model(
     job: Job, store: Store, ledger: Ledger, scan: Scan, filled: Mapping[str, Matrix | None],
     pending: Mapping[str, int], total: ShardReport, workers: Mapping[str, ShardReport],
+    measured: Measured = NOTHING_MEASURED,
 ) -> dict[str, ModelReport]:  # fmt: skip
     """What each model of a job did in a run, and what of the images seen is `pending` for it now."""
     models = {}
@@ -45,8 +53,16 @@ def by_model(
             decode=made.decode if made else job.decode or "fast",
             images_per_second=round(sum(speeds), 1),
             dataset=_dataset(store, matrix) if matrix else name,
+            precision_origin=_origin(job, matrix, name in measured),
+            precision_measured=measured.get(name),
         )
     return models
+
+
+def _origin(job: Job, matrix: Matrix | None, is_measured: bool) -> PrecisionOrigin:
+    if job.precision != "auto":
+        return "asked"
+    return "measured" if is_measured else "kept" if matrix else ""
 
 
 def facts_report(job: Job, store: Store, pending: Mapping[str, int], total: ShardReport) -> FactsReport | None:

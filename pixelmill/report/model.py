@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from pixelmill.deliver.told import Delivered
+from pixelmill.embedding.precision import PrecisionFound
 from pixelmill.heads.told import HeadReport
 from pixelmill.joining.told import NOTHING_JOINED, ColumnsReport
 from pixelmill.run.results import Ended, WorkerReport
@@ -28,6 +29,8 @@ def _moment(text: str) -> str:
 Moment = Annotated[str, AfterValidator(_moment)]
 """A time in ISO 8601."""
 Stage = Literal["read", "decode", "model"]
+PrecisionOrigin = Literal["", "asked", "measured", "kept"]
+"""Where a precision comes from: by name, measured in this run, or the matrix has it; '' if nobody knows."""
 
 
 class _Part(BaseModel):
@@ -49,7 +52,8 @@ class ImageCounts(_Part):
 class ModelReport(_Part):
     """One model's share: vectors made in this run; of the images seen, those that wait and those refused now.
 
-    `images_per_second` of all workers together; `dataset` is where the vectors are in the master.
+    `images_per_second` of all workers together; `dataset` is where the vectors are in the master; `precision_measured`
+    is how the precision was found, None if it was not measured in this run.
     """
 
     embedded: NonNegativeInt
@@ -61,6 +65,8 @@ class ModelReport(_Part):
     decode: str
     images_per_second: FiniteFloat
     dataset: str
+    precision_origin: PrecisionOrigin = ""
+    precision_measured: PrecisionFound | None = None
 
 
 class FactsReport(_Part):

@@ -15,6 +15,7 @@ from pixelmill.report import links
 from pixelmill.report.budget import budget
 from pixelmill.report.history import night
 from pixelmill.report.model import DryRunReport, ImageCounts, Night, RunReport
+from pixelmill.report.precisions import in_words as precisions
 from pixelmill.report.section import Row, Section, trimmed
 from pixelmill.run.results import Ended, ShardReport, combined
 from pixelmill.store.rows import KINDS
@@ -143,7 +144,8 @@ def models(report: RunReport) -> Section:
         rows.append(((name,), *counts, covered, speed, model.device, model.precision))
     others = ", ".join(f"{dataset} covers {percent(share)}" for dataset, share in coverage.items())
     columns = ("model", "embedded", "pending", "quarantined", "coverage", "images/s", "device", "precision")
-    note = " ".join(filter(None, [report.advice, _twice(report), others and f"Also in the store: {others}."]))
+    rest = others and f"Also in the store: {others}."
+    note = " ".join(filter(None, [report.advice, precisions(report.models), _twice(report), rest]))
     return trimmed("Models", columns, rows, ("model", "device", "precision"), note)
 
 

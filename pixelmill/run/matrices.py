@@ -10,7 +10,8 @@ from pixelmill.sources.found import FoundFile
 from pixelmill.store.ledger import Ledger
 from pixelmill.store.manifest import Manifest, Matrix, Provenance
 
-_SAMPLES: Final = 32
+_SAMPLES: Final = 48
+"""More than a precision is measured with: a few may not be readable."""
 
 
 def existing_matrices(manifest: Manifest, job: Job, spec: ModelSpec, weights_sha256: str | None) -> list[Matrix]:
@@ -43,5 +44,5 @@ def _fits(made: Provenance, job: Job, spec: ModelSpec, weights_sha256: str | Non
 
 
 def sample_files(ledger: Ledger, scan: int) -> list[FoundFile]:
-    """Images of a scan, enough to measure with though a few cannot be read."""
+    """Images of a scan, as many as are measured with though a few cannot be read."""
     return [file for _, (file, _) in zip(range(_SAMPLES), ledger.worklist.images(scan), strict=False)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from pixelmill.embedding.precision import PrecisionFound
 from pixelmill.errors import ModelsLeftOut, Unfinished, WorkersLost
 from pixelmill.run.intake import Unread
 from pixelmill.run.models_left_out import Reasons, in_words, who_cannot_load
@@ -19,7 +20,8 @@ Lost = dict[str, str]
 @dataclass(slots=True)
 class Outcome:
     """What the workers did, and the matrices that they filled; who was to do what, in words; who was lost, and why;
-    what became of the work that lost ones left; whether the run fails for it."""
+    what became of the work that lost ones left; whether the run fails for it; by model, how a precision was
+    `measured`."""
 
     matrices: list[Matrix] = field(default_factory=list)
     done: list[ShardReport] = field(default_factory=list)
@@ -30,12 +32,14 @@ class Outcome:
     unfinished: bool = False
     unread: Unread = field(default_factory=Unread)
     models_left_out: Reasons = field(default_factory=dict)
+    measured: dict[str, PrecisionFound] = field(default_factory=dict)
 
     def begin(self, prepared: Prepared) -> None:
         """Begin with what is settled, and with what was taken in, before anything is shared out."""
         self.matrices, self.done = list(prepared.matrices), list(prepared.taken_in)
         self.refused = list(prepared.refused)
         self.models_left_out |= prepared.models_left_out
+        self.measured |= prepared.measured
 
     @property
     def warnings(self) -> list[str]:

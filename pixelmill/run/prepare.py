@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pixelmill.embedding.precision import PrecisionFound
 from pixelmill.errors import PixelmillError
 from pixelmill.images.sandbox_pool import start_ahead
 from pixelmill.plan import Plan, count_pending, make_plan
@@ -26,7 +27,8 @@ from pixelmill.watch.hangs import Unanswered
 class Prepared:
     """The matrices that the models of a job fill, as far as that is settled, and the plan of what those lack.
     `unsettled` is for workers to find out. `taken_in` is what those of earlier runs had handed over, `refused` what of
-    it could not be used; `models_left_out` says by model why it cannot be had."""
+    it could not be used; `models_left_out` says by model why it cannot be had, `measured` how the
+    precision of a new one was found."""
 
     matrices: tuple[Matrix, ...]
     plan: Plan
@@ -34,6 +36,7 @@ class Prepared:
     taken_in: tuple[ShardReport, ...] = ()
     refused: tuple[str, ...] = ()
     models_left_out: Reasons = field(default_factory=dict)
+    measured: dict[str, PrecisionFound] = field(default_factory=dict)
 
 
 def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
@@ -48,6 +51,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
     if any(True for _ in writer.ledger.worklist.images(scan)):
         begin_facts(job, writer)
     failed: dict[str, Exception] = {}
+    measured: dict[str, PrecisionFound] = {}
     found = _found(job, writer, failed)
     able = without(job, failed)
     matrices = {model: fitting[0] for model, fitting in found.items() if fitting}
@@ -58,7 +62,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
         start_ahead()
         for spec in able.specs:
             asked = Unsettled(spec.name, _measured(writer, found[spec.name]), samples)
-            if matrix := _settled_here(job, writer, asked, failed):
+            if matrix := _settled_here(job, writer, asked, failed, measured):
                 matrices[spec.name] = matrix
             elif spec.name in failed:
                 matrices.pop(spec.name, None)
@@ -69,7 +73,7 @@ def prepare(job: Job, writer: StoreWriter, scan: int) -> Prepared:
     reasons = left_out(job, failed)
     filled = [matrices[spec.name] for spec in job.specs if spec.name in matrices]
     plan = Plan({}, 0, ()) if unsettled else plan_for(job, writer, filled, scan)  # made when all is settled
-    return Prepared(tuple(filled), plan, unsettled, models_left_out=reasons)
+    return Prepared(tuple(filled), plan, unsettled, models_left_out=reasons, measured=measured)
 
 
 def unsettled_again(job: Job, writer: StoreWriter, scan: int, models: Sequence[str]) -> tuple[Unsettled, ...]:
@@ -109,10 +113,10 @@ def _measured(writer: StoreWriter, found: Sequence[Matrix]) -> tuple[tuple[Matri
 
 
 def _settled_here(
-    job: Job, writer: StoreWriter, asked: Unsettled, failed: dict[str, Exception]
+    job: Job, writer: StoreWriter, asked: Unsettled, failed: dict[str, Exception], measured: dict[str, PrecisionFound]
 ) -> Matrix | None:  # fmt: skip
     """The matrix that a model fills in this process. If the model hangs, the first one found; one that does not load is
-    noted as `failed`."""
+    noted as `failed`, and how a precision was found as `measured`."""
     try:
         settled = settle(job, asked, first_rows=False)
     except Unanswered:  # it is on record as what hangs
@@ -120,6 +124,8 @@ def _settled_here(
     except Exception as error:  # whatever a library makes of a file, or a device of a model
         failed[asked.model] = error
         return None
+    if settled.measured:
+        measured[asked.model] = settled.measured
     for fingerprint, (compared, cosine) in settled.checks.items():
         writer.ledger.runs.record_check(fingerprint, compared, cosine)
     return settle_in(writer, settled, job.vector_dtype)

@@ -227,6 +227,7 @@ class _Rounds:
             self.outcome.refused += intake.refused
         for settled in intake.settled.values():
             self._fill(settled.model, settled.made.fingerprint)
+            self.outcome.measured |= {settled.model: settled.measured} if settled.measured else {}
         return intake, lost
 
     def _fill(self, model: str, fingerprint: str) -> None:

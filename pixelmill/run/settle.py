@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pixelmill.choices import Decode
 from pixelmill.embedding.facts import FACTS_GROUP
-from pixelmill.embedding.precision import fastest_precision
+from pixelmill.embedding.precision import PICTURES, PrecisionFound, fastest_precision
 from pixelmill.embedding.progress import telling
 from pixelmill.embedding.targets import Target
 from pixelmill.errors import ImageRejected
@@ -35,19 +35,22 @@ from pixelmill.travel.messages import Message, MessageRefused, decode, encode
 from pixelmill.watch.calls import answer, begin
 
 KIND = "settled"
-_SAMPLES = 8
+_FIRST_BATCH = 8
 _THREADS = 2
+_FOUND = TypeAdapter(PrecisionFound)
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What a model fills: the matrix of `made`, which is there or is to be made; `checks` by fingerprint of those that
-    it was compared with, as (vectors compared, least cosine). `rows` are the first of a new matrix, if they were asked
-    for: what everybody else is measured by; `report` tells of them."""
+    it was compared with, as (vectors compared, least cosine). `measured` is how its precision was found, None if it was
+    given. `rows` are the first of a new matrix, if they were asked for: what everybody else is measured by; `report`
+    tells of them."""
 
     model: str
     made: Provenance
     checks: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    measured: PrecisionFound | None = None
     rows: ShardRows | None = None
     report: ShardReport = field(default_factory=ShardReport)
 
@@ -56,6 +59,7 @@ class Settled:
         rows, arrays = rows_packed(self.rows or ShardRows())
         header = {
             "model": self.model, "made": self.made.model_dump(), "checks": self.checks,
+            "measured": _FOUND.dump_python(self.measured) if self.measured else None,
             "rows": rows if self.rows else None, "report": REPORT.dump_python(self.report),
         }  # fmt: skip
         return encode(Message(KIND, store_id, run, header, arrays))
@@ -72,7 +76,8 @@ class Settled:
             fillable: list[Fillable] = [Matrix(provenance=made, dtype="float32", serving=False), FACTS_GROUP]
             rows = rows_of(said["rows"], message.arrays, fillable) if said["rows"] else None
             checks = {str(f): (int(compared), float(cosine)) for f, (compared, cosine) in said["checks"].items()}
-            return cls(str(said["model"]), made, checks, rows, REPORT.validate_python(said["report"]))
+            measured = _FOUND.validate_python(said["measured"]) if said.get("measured") else None
+            return cls(str(said["model"]), made, checks, measured, rows, REPORT.validate_python(said["report"]))
         except (ValidationError, LookupError, TypeError, ValueError) as error:
             raise MessageRefused(f"Expected what a worker settled. What was handed over is none: {error}") from error
 
@@ -116,15 +121,17 @@ def settle(
     newest = asked.found[0][0].provenance if asked.found else None
     decode: Decode = job.decode or (newest.decode if newest else "fast")
     precision = newest.precision if newest else settling.precision(asked.samples)
-    model = settling.loaded(precision)
+    model, measured = settling.loaded(precision), settling.found
     made = provenance_of(model, job.decode_options(decode), precision=precision, generation=generation)
     if not first_rows:
-        return Settled(asked.model, made, settling.checks)
-    return Settled(asked.model, made, settling.checks, *settling.first_rows(model, made, asked.samples, facts))
+        return Settled(asked.model, made, settling.checks, measured)
+    return Settled(
+        asked.model, made, settling.checks, measured, *settling.first_rows(model, made, asked.samples, facts)
+    )
 
 
 def measured_precision(job: Job, spec: ModelSpec, files: Sequence[FoundFile], read: ReadFile | None = None) -> str:
-    """The fastest precision that holds for a model on its device, measured with the first few images of `files`."""
+    """The fastest precision that holds for a model on its device, measured with the first of `files`."""
     return _Settling(job, spec, read).measured(files)
 
 
@@ -135,6 +142,7 @@ class _Settling:
         self.job = job
         self.spec = spec
         self.checks: dict[str, tuple[int, float]] = {}
+        self.found: PrecisionFound | None = None
         self._read_bytes = read or partial(read_image, max_bytes=job.max_bytes)
         self._read = read
 
@@ -160,9 +168,11 @@ class _Settling:
             except (ImageRejected, OSError):
                 continue
             samples.append(decoded.arrays[0])
-            if len(samples) == _SAMPLES:
+            if len(samples) == PICTURES:
                 break
-        return answer(partial(self._fastest, model, samples), deadline=self.job.deadline)
+        fastest = partial(fastest_precision, model, samples, batch_size=self.job.batch_size)
+        self.found = answer(fastest, deadline=self.job.deadline)
+        return self.found.precision
 
     def first_rows(
         self, model: EmbeddingModel, made: Provenance, files: Sequence[FoundFile], facts: bool
@@ -171,7 +181,7 @@ class _Settling:
         could not be read those tell who do the shards: these are in their plan."""
         start, options = time.perf_counter(), self.job.decode_options(made.decode)
         targets = [Target(model, made.fingerprint)]
-        pipeline = Pipeline(targets, options, batch_size=_SAMPLES, threads=_THREADS, read=self._read)
+        pipeline = Pipeline(targets, options, batch_size=_FIRST_BATCH, threads=_THREADS, read=self._read)
         wanted = frozenset({made.fingerprint, *[FACTS_GROUP.fingerprint] * facts})
         rows, reports, begun, lacking = ShardRows(), list[ShardReport](), 0, NIGHTLY
         with telling(lambda _model, _images: None, alone=True):  # the run counts them when they are handed in
@@ -188,7 +198,3 @@ class _Settling:
     def _bytes(self, file: FoundFile) -> bytes:
         begin("read", file.absolute, file.source)
         return self._read_bytes(file)
-
-    def _fastest(self, model: EmbeddingModel, samples: Sequence[np.ndarray]) -> str:
-        begin("embed", f"{self.spec.name}, to measure which precision is fastest")
-        return fastest_precision(model, samples)

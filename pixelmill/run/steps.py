@@ -153,8 +153,8 @@ def _counted(job: Job, writer: StoreWriter, course: Course, scan: Scan, *, to_th
     report = build(
         job, writer.snapshot(), writer.ledger, scan, outcome.matrices, published.changes, outcome.reports,
         started=course.started, seconds=0.0, warnings=[*writer.warnings, *published.warnings],
-        plan=outcome.schedule, lost=outcome.warnings, columns=published.columns, heads=course.heads,
-        deliveries=course.deliveries, ended=course.ended, error=course.error, to_the_end=to_the_end,
+        plan=outcome.schedule, lost=outcome.warnings, measured=outcome.measured, columns=published.columns,
+        heads=course.heads, deliveries=course.deliveries, ended=course.ended, error=course.error, to_the_end=to_the_end,
     )  # fmt: skip
     seconds, steps = course.seconds()
     return report.model_copy(update={"seconds": seconds, "steps": steps})

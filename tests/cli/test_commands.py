@@ -84,9 +84,12 @@ def test_run_json_is_the_only_output_and_needs_no_server(photos: Path, memory: P
     model = report["models"][MODEL]
     assert set(model) == {
         "embedded", "pending", "quarantined", "dim", "device", "precision", "decode", "images_per_second", "dataset",
+        "precision_origin", "precision_measured",
     }  # fmt: skip
     assert (model["embedded"], model["pending"], model["dim"], model["decode"]) == (4, 0, 1280, "fast")
-    assert model["precision"] in ("float32", "bfloat16", "float16")
+    assert model["precision"] == model["precision_measured"]["precision"]
+    assert set(model["precision_measured"]) == {"precision", "pictures", "batch_size", "tried"}
+    assert set(model["precision_measured"]["tried"][0]) == {"precision", "least_cosine", "speed"}
     assert model["images_per_second"] > 0
     assert report["bottleneck"] in ("read", "decode", "model")
 

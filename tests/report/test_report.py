@@ -590,6 +590,8 @@ def test_reports_of_older_programs_are_read(kept: Path) -> None:
         assert night.pop("ended") == "done"
     for did in told["workers"].values():
         assert (did.pop("waited_reading"), did.pop("waited_decoding")) == (0, 0)
+    for model in told["models"].values():
+        assert (model.pop("precision_origin"), model.pop("precision_measured")) == ("", None)
     assert {key: value for key, value in told.items() if key in raw} == raw
     assert headline(report)
     assert {section.title for section in sections(report)} >= {"Models"}
@@ -600,6 +602,34 @@ def test_what_the_next_program_adds_does_not_hide_a_report(job: Job) -> None:
     """A report with keys that this program does not know is read without them."""
     report = run(job)
     assert read_report({**report.as_json(), "weather": "rain"}) == report
+
+
+def test_how_a_precision_was_found_is_told(job: Job, put: Callable[..., Path]) -> None:
+    """Measured for a new matrix: how fast each was beside float32, how near its vectors, over how many pictures in which
+    batches. The next night keeps it, measures nothing and says so; one that is asked for goes without saying."""
+    job = job.model_copy(update={"precision": "auto", "batch_size": 40})
+    put("photos/1.png")
+    put("photos/2.png")
+    first = run(job)
+    model = first.models["one"]
+    assert model.precision_origin == "measured"
+    found = model.precision_measured
+    assert found is not None
+    assert (found.precision, found.pictures, found.batch_size) == (model.precision, 2, 40)
+    (tried,) = found.tried
+    assert tried.precision == "bfloat16"
+    note = next(sections(first)).note
+    assert f"cosine at least {tried.least_cosine:.5f}; over 2 pictures in batches of 40." in note
+    assert f"{tried.speed:.1f} times float32's pace" in note
+    put("photos/3.png")
+    second = run(job)
+    kept = second.models["one"]
+    assert (kept.precision_origin, kept.precision_measured, kept.precision) == ("kept", None, model.precision)
+    assert "nothing was measured in this run" in next(sections(second)).note
+    put("photos/4.png")
+    third = run(job.model_copy(update={"precision": model.precision}))
+    assert third.models["one"].precision_origin == "asked"
+    assert "measured" not in next(sections(third)).note
 
 
 def test_building_a_report_writes_nothing(job: Job, put: Callable[..., Path]) -> None:

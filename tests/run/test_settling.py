@@ -119,6 +119,15 @@ def test_the_first_rows_are_the_measure_of_all_others(job: Job) -> None:
     assert kinds(job, "vectors/one") == {0.0: len(NUMBERS)}
 
 
+def test_how_a_worker_found_the_precision_is_told_by_the_run(job: Job) -> None:
+    """It travels with what the worker settled."""
+    report = night(job.model_copy(update={"precision": "auto"}), InTurn(one=0.0, two=0.0))
+    found = report.models["one"].precision_measured
+    assert found is not None
+    assert (found.precision, found.pictures, found.batch_size) == (report.models["one"].precision, len(NUMBERS), 2)
+    assert [tried.precision for tried in found.tried] == ["bfloat16"]
+
+
 @pytest.mark.parametrize("first", [0.0, SHIFT], ids=["odd-second", "odd-first"])
 def test_a_worker_with_another_library_is_refused_in_the_first_night(job: Job, first: float) -> None:
     """It hands in no row, and is told of by name; the other does its share. Whoever settles the matrix is right."""
