@@ -1,0 +1,1 @@
+"""What a GPU makes of Pixelmill; `python -m benchmarks.gpu`."""
